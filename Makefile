@@ -1,0 +1,55 @@
+# One obvious command each. Everything is installed into .venv and into the user's cache directory; nothing else is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CLUSTER ?= local
+KEEP   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart demo test bench lint crds lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+# The stamps make an environment follow its lock file; uv itself comes from the registry, by pip.
+$(BIN)/uv:
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+
+$(VENV)/runtime.stamp: requirements/runtime.txt pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+quickstart: $(VENV)/runtime.stamp ## a token service from a folder of YAML files, no cluster, under a minute
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.quickstart
+
+demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=current: on your own; KEEP=1: leave it running)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.demo --cluster $(CLUSTER) $(if $(KEEP),--keep)
+
+test: $(VENV)/dev.stamp lint ## everything
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm
+	@$(BIN)/python -m pytest
+
+bench: $(VENV)/dev.stamp ## speed, as ratios measured side by side in one run
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.bench
+
+lint: $(VENV)/dev.stamp ## style, types, module map
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy operator dev
+	@$(BIN)/lint-imports
+
+crds: $(VENV)/dev.stamp ## write crds/ and the chart's copies anew from the models
+	@$(BIN)/python -m tailseal.api.crd crds
+
+lock: $(BIN)/uv ## resolve the dependencies anew
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## remove the environment (the compiled helpers stay in the user's cache directory)
+	@rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Tailseal: trust as a Kubernetes resource."""

@@ -1,0 +1,1 @@
+"""The kinds: models of spec and status, conditions, reasons, and the CRDs generated from them."""

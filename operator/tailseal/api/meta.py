@@ -1,0 +1,73 @@
+"""Names that cross a boundary (labels, annotations, owned objects), each said in exactly one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "tailseal.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+"""Label of everything we own; its value is `tailseal`."""
+
+PROVIDER_LABEL: Final = "tailseal.dev/identity-provider"
+"""Label of everything an IdentityProvider owns; its value is the provider's name."""
+
+SIGNING_KEY_LABEL: Final = "tailseal.dev/signing-key"
+"""Label of everything a SigningKey owns; its value is the key's name."""
+
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+"""Label of workloads and their pods: `sts` or `idp`."""
+
+ALLOW_LABEL: Final = "tailseal.dev/allow"
+"""Label that a Secret must carry (value `true`) before we read it."""
+
+ROTATE_ANNOTATION: Final = "tailseal.dev/rotate"
+"""On a SigningKey: an RFC 3339 time; a signer created after it is asked for."""
+
+BUNDLE_ANNOTATION: Final = "tailseal.dev/bundle"
+"""On worker pods: the digest of the wanted bundle, written so that the kubelet projects it at once."""
+
+SHARDS: Final = 64
+"""How many shards a provider's policies are spread over. Changing it needs a new bundle version."""
+
+
+def key_secret(signing_key: str) -> str:
+    """Secret with a SigningKey's material and ledger."""
+    return f"{signing_key}-signingkey"
+
+
+def jwks_config_map(signing_key: str) -> str:
+    """ConfigMap with a SigningKey's public share."""
+    return f"{signing_key}-jwks"
+
+
+def issuer_secret(provider: str) -> str:
+    """Secret with an IdentityProvider's ledger, salt and poll key; survives the provider."""
+    return f"{provider}-issuer"
+
+
+def signing_secret(provider: str) -> str:
+    """Secret mounted as the bundle's `signing/`."""
+    return f"{provider}-signing"
+
+
+def credentials_secret(provider: str) -> str:
+    """Secret mounted as the bundle's `credentials/`."""
+    return f"{provider}-credentials"
+
+
+def policies_config_map(provider: str) -> str:
+    """ConfigMap with manifest and settings, part of the bundle's `policies/`."""
+    return f"{provider}-policies"
+
+
+def shard_config_map(provider: str, shard: int) -> str:
+    """ConfigMap with one shard, part of the bundle's `policies/`."""
+    return f"{provider}-policies-{shard:02d}"
+
+
+def workload(provider: str, component: str) -> str:
+    """Deployment, Service, ServiceAccount, NetworkPolicy and PDB of a component (`sts` or `idp`)."""
+    return f"{provider}-{component}"

@@ -1,0 +1,1 @@
+"""The Kubernetes API as Tailseal needs it: a small protocol over plain dicts, and its one real adapter."""

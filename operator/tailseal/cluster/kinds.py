@@ -1,0 +1,25 @@
+"""The resource types that Tailseal reads or writes, each named once."""
+
+from __future__ import annotations
+
+from tailseal.cluster.port import Kind
+
+GROUP = "tailseal.dev"
+VERSION = "v1alpha1"
+
+SIGNING_KEY = Kind(GROUP, VERSION, "signingkeys", "SigningKey")
+IDENTITY_PROVIDER = Kind(GROUP, VERSION, "identityproviders", "IdentityProvider")
+TRUST_POLICY = Kind(GROUP, VERSION, "trustpolicies", "TrustPolicy")
+
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+SECRET = Kind("", "v1", "secrets", "Secret")
+SERVICE = Kind("", "v1", "services", "Service")
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
+POD = Kind("", "v1", "pods", "Pod")
+DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
+NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+
+CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY)
+OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)

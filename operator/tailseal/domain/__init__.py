@@ -1,0 +1,1 @@
+"""Every decision that Tailseal takes, as pure functions over frozen values: no I/O, no clock, no randomness."""

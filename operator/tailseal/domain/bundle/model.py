@@ -1,0 +1,173 @@
+"""The files of a bundle as frozen models: what the operator writes and the workers read, version 1.
+
+```
+signing/      signing.json and one PEM (PKCS#8) per held key                      one Secret
+policies/     manifest.json, settings.json, NN.json.gz (only non-empty shards)   ConfigMaps
+credentials/  one file per credential, named by `settings.upstreams[].credential` one Secret
+```
+
+Instants are Unix seconds, durations are seconds. Members that a reader does not know are refused: a writer that
+needs a new one raises `version` and `minReader`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+VERSION: Literal[1] = 1
+
+SIGNING_FILE = "signing.json"
+MANIFEST_FILE = "manifest.json"
+SETTINGS_FILE = "settings.json"
+VOLUMES = ("signing", "policies", "credentials")
+
+
+def shard_file(shard: int) -> str:
+    """Name of a shard's file, e.g. `07.json.gz`."""
+    return f"{shard:02d}.json.gz"
+
+
+class BundleModel(BaseModel):
+    """Base of all bundle files: camelCase on disk, immutable, no unknown members."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="constants",
+    )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON value to write, absent members left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class HeldKey(BundleModel):
+    """A private key that workers hold: file name of its PEM, and the instant after which they must not sign."""
+
+    kid: str
+    alg: str
+    file: str
+    sign_until: float
+
+
+class Signing(BundleModel):
+    """`signing.json`: what to sign with and what to publish.
+
+    `active` names the signer by algorithm; every active kid is held and published. `next_change` is the earliest
+    instant at which the published set may change, for Cache-Control. `max_token_ttl` is the longest lifetime
+    that the promised overlaps can honour: a worker never mints a longer one.
+    """
+
+    version: Literal[1] = VERSION
+    issuer: str
+    held: tuple[HeldKey, ...] = ()
+    active: dict[str, str] = {}
+    default_algorithm: str = ""
+    jwks: dict[str, Any]
+    max_age: int
+    next_change: float | None = None
+    max_token_ttl: int
+    status_key: str
+    """Base64url, 32 bytes: the poll key."""
+
+
+class Manifest(BundleModel):
+    """`manifest.json`: which shards and settings belong together, by digest of the file's bytes."""
+
+    version: Literal[1] = VERSION
+    min_reader: int = VERSION
+    settings: str
+    shards: dict[str, str] = {}
+    """Digest by two-digit shard number."""
+
+
+class PolicyRecord(BundleModel):
+    """One TrustPolicy in a shard: its spec exactly as the API server stores it.
+
+    The worker compiles it again, with the same code with which the operator accepted it.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: dict[str, Any]
+
+
+class Shard(BundleModel):
+    """A shard's content; records are plain so that one undecodable record does not take the others along."""
+
+    version: Literal[1] = VERSION
+    policies: tuple[dict[str, Any], ...] = ()
+
+
+class TailscaleUpstream(BundleModel):
+    """Where and with which credential Tailscale API tokens are asked for."""
+
+    api_url: str
+    tailnet: str = "-"
+    credential: str
+    """File name prefix in `credentials/`: `<credential>.client_id` and `<credential>.client_secret`."""
+
+
+class Upstream(BundleModel):
+    """A named upstream: exactly one member beside the name."""
+
+    name: str
+    tailscale: TailscaleUpstream | None = None
+
+
+class Bound(BundleModel):
+    """One entry of `spec.bounds` with namespaces resolved to names (`*` = all); absent lists allow nothing."""
+
+    name: str
+    namespaces: tuple[str, ...]
+    upstreams: tuple[str, ...] = ()
+    tailscale_scopes: tuple[str, ...] = ()
+    tailscale_tags: tuple[str, ...] = ()
+    issuers: tuple[str, ...] = ()
+    key_sources: tuple[str, ...] = ()
+    subject_audiences: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    jwt_subject_prefixes: tuple[str, ...] = ()
+    jwt_claims: tuple[str, ...] = ()
+    max_ttl: int | None = None
+    upstream_lifetime: Literal["Refuse", "Accept"] = "Refuse"
+    allow_unpinned: bool = False
+    max_policies: int | None = None
+
+
+class Staleness(BundleModel):
+    """After how many seconds of knowing to be behind, or of hearing no poll, a worker stops granting."""
+
+    behind: int = 120
+    unheard: int = 86_400
+
+
+class Settings(BundleModel):
+    """`settings.json`: everything of an IdentityProvider that workers act on, besides keys and policies."""
+
+    version: Literal[1] = VERSION
+    issuer: str
+    namespace: str
+    name: str
+    uid: str = ""
+    token_endpoint: str
+    """Public URL of the token endpoint, e.g. `https://sts.corp.example/token`."""
+    subject_audiences: tuple[str, ...]
+    """Audiences that a subject token may name by default: our issuer and the STS URL."""
+    access_token_ttl: Annotated[int, Field(gt=0)] = 600
+    clock_skew: Annotated[int, Field(ge=0)] = 60
+    trusted_proxies: tuple[str, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    staleness: Staleness = Staleness()
+    open_hosts: tuple[str, ...] = ()
+    """Hosts (name or CIDR) beyond the public internet that egress may reach: opened by the platform at install."""
+    extra_ca: str = ""
+    """PEM certificates that egress trusts besides the system's."""

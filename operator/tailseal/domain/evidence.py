@@ -1,0 +1,48 @@
+"""What was seen of the replicas that serve an issuer: the facts on which rotation and `Programmed` rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one replica said of itself when it was last heard. Times are Unix seconds.
+
+    Args:
+        sent_at: our clock when the question left.
+        heard_at: our clock when the answer was complete.
+        clock: the replica's own clock when it answered.
+        digests: digest per bundle volume (`signing`, `policies`, `credentials`) that it has loaded.
+        served: key ids in the JWKS that it serves.
+        held: key ids that it could sign with.
+        signing: the key id it signs with, by algorithm.
+        problems: short reason words of what it could not load, never content.
+    """
+
+    sent_at: float
+    heard_at: float
+    clock: float
+    digests: Mapping[str, str]
+    served: frozenset[str]
+    held: frozenset[str]
+    signing: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A worker pod, known by watch, with what it last reported, if it ever did.
+
+    A pod that was ever Ready counts until it is gone, Terminating included; one that never was does not.
+    """
+
+    uid: str
+    name: str
+    component: str
+    ever_ready: bool
+    ready: bool
+    terminating: bool
+    report: Report | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The policy language: patterns, matchers, compilation, and the decision whether a token is trusted."""

@@ -1,0 +1,1 @@
+"""Key rotation: the pure state machines of a SigningKey and of an issuer."""

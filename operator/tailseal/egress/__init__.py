@@ -1,0 +1,1 @@
+"""The one guarded client for every outbound URL that configuration or a caller can influence."""

@@ -1,0 +1,1 @@
+"""Tokens in and out: strict verification, minting, and the exchange between them."""

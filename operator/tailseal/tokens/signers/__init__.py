@@ -1,0 +1,1 @@
+"""What signs: one small protocol and its implementations."""

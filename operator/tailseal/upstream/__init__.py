@@ -1,0 +1,1 @@
+"""Upstreams that grant what we cannot sign ourselves: the Tailscale API."""

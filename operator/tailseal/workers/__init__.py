@@ -1,0 +1,1 @@
+"""The two workers that run from a bundle directory and know nothing of Kubernetes."""

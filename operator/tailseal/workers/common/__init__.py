@@ -1,0 +1,1 @@
+"""What both workers share: bundle loading, the status answer, audit, limits, serving."""

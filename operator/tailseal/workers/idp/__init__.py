@@ -1,0 +1,1 @@
+"""The identity provider: so far discovery, JWKS and the exchange."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tailseal.domain import poll
 
 KEY, OTHER = b"k" * 32, b"o" * 32

@@ -58,6 +58,16 @@ def credentials_secret(provider: str) -> str:
     return f"{provider}-credentials"
 
 
+def tls_secret(provider: str) -> str:
+    """Secret mounted as the workers' TLS directory: a copy of the one that `serving.tls` names."""
+    return f"{provider}-tls"
+
+
+def accepted_config_map(provider: str) -> str:
+    """ConfigMap with the last accepted spec of an IdentityProvider: what holds while a later one is refused."""
+    return f"{provider}-accepted"
+
+
 def policies_config_map(provider: str) -> str:
     """ConfigMap with manifest and settings, part of the bundle's `policies/`."""
     return f"{provider}-policies"

@@ -67,6 +67,17 @@ class Cluster(Protocol):
         """Set annotations by a merge patch: how worker pods are stamped."""
         ...
 
+    async def merge(self, ref: Ref, patch: Mapping[str, Any]) -> Object:
+        """Merge patch (RFC 7386) of an existing object: how fields that others added to what we own are removed.
+
+        With `metadata.resourceVersion` in the patch it applies to exactly that version.
+
+        Raises:
+            Conflict: the object is at another version by now.
+            NotFound: there is no such object.
+        """
+        ...
+
     async def create_event(self, namespace: str, event: Object) -> None:
         """Post an `events.k8s.io/v1` Event."""
         ...

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tailseal.cluster.port import Cluster, Kind, Object, Ref
 from tailseal.domain.evidence import Replica
@@ -119,3 +119,5 @@ class Context:
     recorder: Recorder
     enqueue: Enqueue
     settings: OperatorSettings
+    memory: dict[Key, Any] = field(default_factory=dict)
+    """What a controller remembers of a key between runs, one entry each: losing it costs work, never correctness."""

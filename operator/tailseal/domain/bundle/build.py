@@ -1,0 +1,231 @@
+"""Builds the files of a bundle from intent and plan: for the operator, which writes them into Secrets and ConfigMaps,
+and for `tailseal serve`, which keeps them in memory.
+
+Equal input gives equal bytes, whoever builds and when, so that digests can be compared and nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tailseal.api.identityprovider import BoundSpec, IdentityProviderSpec
+from tailseal.api.meta import SHARDS
+from tailseal.domain import canonical
+from tailseal.domain.bundle import model
+from tailseal.domain.rotation.issuer import IssuerPlan
+
+MAX_SHARD_BYTES: Final = 512 * 1024
+"""Compressed size that a shard may have: half of what a ConfigMap may hold."""
+
+MAX_SHARD_CONTENT: Final = 4 * 1024 * 1024
+"""Size that a shard may have once decompressed: what a reader must be ready to hold."""
+
+MAX_RECORD_CONTENT: Final = 256 * 1024
+"""Size of one policy beyond which it is refused, so that no single one fills a shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Policies spread over their shards.
+
+    Args:
+        files: the file of each shard that is not empty, by number.
+        refused: policies that have no room (`CapacityExceeded`); all others are in the files, whole.
+    """
+
+    files: Mapping[int, bytes]
+    refused: tuple[model.PolicyRecord, ...] = ()
+
+
+def shard_of(namespace: str, name: str) -> int:
+    """The shard of a policy; it never changes."""
+    return hashlib.sha256(f"{namespace}/{name}".encode()).digest()[0] % SHARDS
+
+
+def shards(records: Iterable[model.PolicyRecord]) -> Shards:
+    """Spread policies over shards.
+
+    Args:
+        records: in order of seniority: where a shard overflows, the younger ones are refused, so that nobody
+            can push out another's policy by adding one.
+    """
+    spread: dict[int, list[model.PolicyRecord]] = defaultdict(list)
+    for record in records:
+        spread[shard_of(record.namespace, record.name)].append(record)
+    files: dict[int, bytes] = {}
+    refused: list[model.PolicyRecord] = []
+    for number in sorted(spread):
+        content, left_out = shard(spread[number])
+        refused += left_out
+        if content:
+            files[number] = content
+    return Shards(files, tuple(refused))
+
+
+def shard(records: Sequence[model.PolicyRecord]) -> tuple[bytes, tuple[model.PolicyRecord, ...]]:
+    """One shard's file (`NN.json.gz`; empty bytes if it holds nothing) and the records it has no room for.
+
+    Args:
+        records: all policies of this shard, in order of seniority.
+    """
+    modest = [record for record in records if len(canonical.dumps(record.document())) <= MAX_RECORD_CONTENT]
+    count = _longest(len(modest), lambda size: _fits(modest[:size]))
+    kept = modest[:count]
+    ids = {(record.namespace, record.name) for record in kept}
+    refused = tuple(record for record in records if (record.namespace, record.name) not in ids)
+    return (canonical.compress(_content(kept)) if kept else b""), refused
+
+
+def manifest(settings: bytes, files: Mapping[int, bytes]) -> bytes:
+    """`manifest.json` over the bytes of `settings.json` and of the shards' files."""
+    digests = {f"{number:02d}": canonical.digest(content) for number, content in files.items()}
+    return canonical.dumps(model.Manifest(settings=canonical.digest(settings), shards=digests).document())
+
+
+def settings_file(settings: model.Settings) -> bytes:
+    """`settings.json`."""
+    return canonical.dumps(settings.document())
+
+
+def policies_volume(settings: model.Settings, files: Mapping[int, bytes]) -> dict[str, bytes]:
+    """All files of the volume `policies`, by name."""
+    written = settings_file(settings)
+    return {
+        model.SETTINGS_FILE: written,
+        model.MANIFEST_FILE: manifest(written, files),
+        **{model.shard_file(number): content for number, content in files.items()},
+    }
+
+
+def settings_of(
+    spec: IdentityProviderSpec,
+    *,
+    namespace: str,
+    name: str,
+    uid: str = "",
+    open_hosts: Sequence[str] = (),
+    extra_ca: str = "",
+) -> model.Settings:
+    """What workers act on besides keys and policies.
+
+    Args:
+        spec: of the IdentityProvider.
+        namespace: its namespace, for policies of which absent bounds allow anything.
+        name: its name.
+        uid: its uid.
+        open_hosts: hosts or CIDRs beyond the public internet, as the installation opens them.
+        extra_ca: PEM certificates to trust besides the system's.
+    """
+    base = base_url(spec)
+    return model.Settings(
+        issuer=spec.issuer,
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        token_endpoint=f"{base}/token",
+        subject_audiences=tuple(dict.fromkeys((spec.issuer, base))),
+        access_token_ttl=spec.tokens.access_token_ttl,
+        clock_skew=spec.tokens.clock_skew,
+        trusted_proxies=spec.serving.trusted_proxies,
+        upstreams=tuple(
+            model.Upstream(
+                name=upstream.name,
+                tailscale=model.TailscaleUpstream(
+                    api_url=upstream.tailscale.api_url, tailnet=upstream.tailscale.tailnet, credential=upstream.name
+                ),
+            )
+            for upstream in spec.upstreams
+            if upstream.tailscale is not None
+        ),
+        bounds=tuple(_bound(bound, namespace) for bound in spec.bounds),
+        staleness=model.Staleness(behind=spec.staleness.behind, unheard=spec.staleness.unheard),
+        open_hosts=tuple(open_hosts),
+        extra_ca=extra_ca,
+    )
+
+
+def base_url(spec: IdentityProviderSpec) -> str:
+    """Where callers reach the token service: the first endpoint that is declared, else the issuer."""
+    return (spec.serving.endpoints[0].url if spec.serving.endpoints else spec.issuer).rstrip("/")
+
+
+def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_key: bytes) -> dict[str, bytes]:
+    """All files of the volume `signing`, by name.
+
+    Args:
+        issuer: of the IdentityProvider.
+        plan: what to publish, hold and sign with.
+        pems: PKCS#8 PEM by key id; a held key without one is left out, so that no worker can miss its file.
+        poll_key: 32 bytes.
+    """
+    held = [key for key in plan.held if key.kid in pems]
+    files = {key.kid: pem_file(key.kid) for key in held}
+    signing = model.Signing(
+        issuer=issuer,
+        held=tuple(
+            model.HeldKey(kid=key.kid, alg=key.alg, file=files[key.kid], sign_until=key.sign_until) for key in held
+        ),
+        active={algorithm: kid for algorithm, kid in plan.active.items() if kid in files},
+        default_algorithm=plan.default_algorithm,
+        jwks={"keys": list(plan.published)},
+        max_age=plan.max_age,
+        next_change=plan.next_change,
+        max_token_ttl=plan.max_token_ttl,
+        status_key=base64.urlsafe_b64encode(poll_key).rstrip(b"=").decode(),
+    )
+    return {
+        model.SIGNING_FILE: canonical.dumps(signing.document()),
+        **{files[kid]: pems[kid] for kid in files},
+    }
+
+
+def pem_file(kid: str) -> str:
+    """Name of a key's file: not the key id itself, which may hold characters that no Secret's key may."""
+    return f"{hashlib.sha256(kid.encode()).hexdigest()[:32]}.pem"
+
+
+def _content(records: Iterable[model.PolicyRecord]) -> bytes:
+    ordered = sorted(records, key=lambda record: (record.namespace, record.name))
+    return canonical.dumps(model.Shard(policies=tuple(record.document() for record in ordered)).document())
+
+
+def _fits(records: Sequence[model.PolicyRecord]) -> bool:
+    content = _content(records)
+    return len(content) <= MAX_SHARD_CONTENT and len(canonical.compress(content)) <= MAX_SHARD_BYTES
+
+
+def _longest(total: int, fits: Callable[[int], bool]) -> int:
+    """The greatest number that fits, supposing that less always fits where more does."""
+    if fits(total):
+        return total
+    low, high = 0, total
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _bound(bound: BoundSpec, own: str) -> model.Bound:
+    namespaces = {"Same": (own,), "All": ("*",), "Names": bound.namespaces.names}.get(bound.namespaces.from_, ())
+    return model.Bound(
+        name=bound.name,
+        namespaces=namespaces,
+        upstreams=bound.upstreams,
+        tailscale_scopes=bound.tailscale_scopes,
+        tailscale_tags=bound.tailscale_tags,
+        issuers=bound.issuers,
+        key_sources=bound.key_sources,
+        subject_audiences=bound.subject_audiences,
+        audiences=bound.audiences,
+        jwt_subject_prefixes=bound.jwt.subject_prefixes if bound.jwt else (),
+        jwt_claims=bound.jwt.claims if bound.jwt else (),
+        max_ttl=bound.max_ttl,
+        upstream_lifetime=bound.upstream_lifetime,
+        allow_unpinned=bound.allow_unpinned,
+        max_policies=bound.max_policies,
+    )

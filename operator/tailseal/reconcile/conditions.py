@@ -1,0 +1,111 @@
+"""Writes status as every kind does it: only what was measured, only when it says something new.
+
+A reconciler states facts; from them come the conditions, the summary `Ready`, and kstatus's `Reconciling` and
+`Stalled`, which are there only while they are true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tailseal.api.conditions import Condition, set_condition
+from tailseal.cluster.port import Object
+from tailseal.reconcile.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One condition as it stands now.
+
+    Args:
+        type: the condition's type, e.g. `Accepted`.
+        status: None where it is not known.
+        reason: one of `api.reasons.Reason`.
+        message: for people: what is wrong, where, what would be right. No ticking figures, nothing secret.
+        stalled: whether it stays as it is until a person acts.
+    """
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str = ""
+    stalled: bool = False
+
+
+def summarise(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """The facts, then `Ready`, then `Reconciling` or `Stalled` while one of them holds.
+
+    The first fact that is not true, in the order given, says why the object is not ready.
+    """
+    blocking = [fact for fact in facts if fact.status is not True]
+    if not blocking:
+        return (*facts, Fact("Ready", status=True, reason="Ready", message="it works now"))
+    first = blocking[0]
+    known = any(fact.status is False for fact in blocking)
+    ready = Fact("Ready", status=False if known else None, reason=first.reason, message=first.message)
+    stalled = next((fact for fact in blocking if fact.stalled), None)
+    why = stalled or first
+    pair = Fact("Stalled" if stalled else "Reconciling", status=True, reason=why.reason, message=why.message)
+    return (*facts, ready, pair)
+
+
+async def write_status(
+    ctx: Context, obj: Object, facts: Sequence[Fact], fields: Mapping[str, Any], *, manager: str
+) -> bool:
+    """Write the object's status if it differs from what is there, and say whether it was written.
+
+    Args:
+        ctx: the ports; the store remembers what was written.
+        obj: the object as last seen; its generation becomes `observedGeneration`.
+        facts: all conditions of the object: one that is not among them is removed.
+        fields: the other members of status, as JSON.
+        manager: field manager.
+    """
+    status = next_status(obj, facts, fields, ctx.clock.now())
+    if status == obj.get("status", {}):
+        return False
+    meta = obj["metadata"]
+    written = await ctx.cluster.apply_status(
+        {
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
+            "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+            "status": status,
+        },
+        manager=manager,
+    )
+    ctx.objects.put(written)
+    return True
+
+
+def next_status(obj: Object, facts: Sequence[Fact], fields: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """The status to stand next: `lastTransitionTime` moves only where a condition's status flips."""
+    generation = obj["metadata"].get("generation", 0)
+    wanted = {fact.type for fact in facts}
+    conditions = tuple(
+        condition
+        for condition in map(Condition.model_validate, obj.get("status", {}).get("conditions", ()))
+        if condition.type in wanted
+    )
+    for fact in facts:
+        conditions = set_condition(conditions, _condition(fact, generation), now)
+    return {
+        **{name: value for name, value in fields.items() if value is not None},
+        "observedGeneration": generation,
+        "conditions": [condition.document() for condition in conditions],
+    }
+
+
+def _condition(fact: Fact, generation: int) -> Condition:
+    status = {True: "True", False: "False", None: "Unknown"}[fact.status]
+    return Condition.model_validate(
+        {
+            "type": fact.type,
+            "status": status,
+            "reason": str(fact.reason),
+            "message": fact.message,
+            "observedGeneration": generation,
+        }
+    )

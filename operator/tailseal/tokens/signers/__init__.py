@@ -1,1 +1,6 @@
-"""What signs: one small protocol and its implementations."""
+"""Whatever can sign: what the rest of the house knows of private keys."""
+
+from tailseal.tokens.signers.local import LocalSigner
+from tailseal.tokens.signers.protocol import Signer, SignerError
+
+__all__ = ["LocalSigner", "Signer", "SignerError"]

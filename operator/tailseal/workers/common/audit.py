@@ -1,0 +1,63 @@
+"""One JSON line per decision on standard output, written before the caller is answered; if it cannot be, no grant."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+LONGEST_LINE: Final = 4096
+"""Bytes that a pipe takes at once (PIPE_BUF): such a line is never torn and never blocks where there is room."""
+
+PATIENCE: Final = 0.05
+"""Seconds to wait for room in the pipe; a reader that slow must not stop the event loop."""
+
+_LONGEST_TEXT: Final = 256
+
+
+class AuditError(Exception):
+    """The line could not be written: the decision must not become an answer that grants."""
+
+
+class Audit:
+    """Writes audit lines to a file descriptor.
+
+    Args:
+        fd: where to; 1 is standard output.
+    """
+
+    def __init__(self, fd: int = 1) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def write(self, fields: Mapping[str, object]) -> None:
+        """Write one line; long texts are cut. Give it identifiers and reasons, never a token, key or secret.
+
+        Raises:
+            AuditError: nobody reads, the line is too long, or the descriptor is closed.
+        """
+        line = orjson.dumps({"log": "audit", **{name: _short(value) for name, value in fields.items()}}) + b"\n"
+        if len(line) > LONGEST_LINE:
+            raise AuditError("audit line too long")
+        if not self._writable():
+            raise AuditError("nobody reads the audit log")
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise AuditError("the audit log cannot be written") from error
+        if written != len(line):
+            raise AuditError("the audit log took only a part of the line")
+
+    def _writable(self) -> bool:
+        events = self._poll.poll(PATIENCE * 1000)
+        return bool(events) and not events[0][1] & (select.POLLERR | select.POLLNVAL | select.POLLHUP)
+
+
+def _short(value: object) -> object:
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return value[:_LONGEST_TEXT] + "…"
+    return value

@@ -1,0 +1,76 @@
+"""What every endpoint of a worker is given: the present snapshot and the ports to the outside, nothing global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tailseal.workers.common.audit import Audit
+from tailseal.workers.common.keycache import KeyCache
+from tailseal.workers.common.metrics import Metrics
+from tailseal.workers.common.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UpstreamToken:
+    """An access token that an upstream gave: to be handed to the caller and to nobody else.
+
+    Args:
+        access_token: the token; never to be logged.
+        expires_in: seconds it lives, as the upstream says.
+        scopes: what it grants; never more than was asked for.
+    """
+
+    access_token: str
+    expires_in: int
+    scopes: tuple[str, ...]
+
+
+class Upstreams(Protocol):
+    """How an exchange asks an upstream of the snapshot's settings for a token."""
+
+    async def token(
+        self, snapshot: Snapshot, upstream: str, *, scopes: Sequence[str], tags: Sequence[str]
+    ) -> UpstreamToken:
+        """A token with exactly these scopes and tags.
+
+        Args:
+            snapshot: whose settings name the upstream and whose credentials hold its client id and secret.
+            upstream: its name.
+            scopes: scopes to ask for; never empty.
+            tags: tags to ask for.
+
+        Raises:
+            UpstreamError: `reason` is a stable word, `retryable` says whether the caller may try again later
+                (answer 503 `temporarily_unavailable`) or not (`refused`: 400 `invalid_scope` / `invalid_target`).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The ports of a worker's endpoints.
+
+    Args:
+        component: `sts`, `idp` or `serve`; a metric label.
+        current: the last good snapshot, or None before the first.
+        withheld: None if tokens may be granted now, else the reason word why not (no bundle, behind, unheard):
+            answer 503 `temporarily_unavailable`. Discovery and JWKS do not ask it.
+        keys: keys of foreign issuers.
+        upstreams: Tailscale and its like.
+        audit: one line per decision; `write` raises `AuditError`: then nothing is granted.
+        metrics: counters with bound children.
+        clock: Unix seconds.
+        decision_id: makes the id that a refusal and its audit line share.
+    """
+
+    component: str
+    current: Callable[[], Snapshot | None]
+    withheld: Callable[[], str | None]
+    keys: KeyCache
+    upstreams: Upstreams
+    audit: Audit
+    metrics: Metrics
+    clock: Callable[[], float]
+    decision_id: Callable[[], str]

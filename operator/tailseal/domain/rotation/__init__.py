@@ -1,1 +1,30 @@
-"""Key rotation: the pure state machines of a SigningKey and of an issuer."""
+"""Rotation: two ledgers and two pure planners, one for a SigningKey's material, one for what an issuer does with it."""
+
+from tailseal.domain.rotation.issuer import (
+    Blocked,
+    HeldKid,
+    IssuerPlan,
+    IssuerSpec,
+    OfferedKey,
+    Transition,
+)
+from tailseal.domain.rotation.issuer import plan as plan_issuer
+from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.ledger import LedgerError
+from tailseal.domain.rotation.offering import Offers, offers, remembered
+
+__all__ = [
+    "Blocked",
+    "HeldKid",
+    "IssuedKey",
+    "IssuerLedger",
+    "IssuerPlan",
+    "IssuerSpec",
+    "LedgerError",
+    "OfferedKey",
+    "Offers",
+    "Transition",
+    "offers",
+    "plan_issuer",
+    "remembered",
+]

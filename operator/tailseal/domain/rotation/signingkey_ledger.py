@@ -1,0 +1,62 @@
+"""A SigningKey's ledger: every key it ever made, beside the material in the same Secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tailseal.domain.rotation.ledger import Entry, Ledger
+
+
+class KeyRecord(Entry):
+    """One key. Times are Unix seconds; a time that is None has not come.
+
+    Attributes:
+        wanted_at: when it became the one that should sign.
+        sign_now: it replaces a revoked signer and may sign before law 1 allows.
+        activated_at: when it was first seen signing for an issuer (or, without issuers, could have).
+        superseded_at: when a newer one became wanted, or it was discarded unused.
+        lost_at: when its private part was found missing or damaged.
+        retired_at: when no issuer needed it any more and its material was deleted.
+        revoked_at: when it was revoked. For ever.
+    """
+
+    kid: str
+    algorithm: str
+    rsa_bits: int | None = None
+    public_jwk: Mapping[str, Any]
+    created_at: float
+    wanted_at: float | None = None
+    sign_now: bool = False
+    activated_at: float | None = None
+    superseded_at: float | None = None
+    lost_at: float | None = None
+    retired_at: float | None = None
+    revoked_at: float | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Its material is deleted and it is not published."""
+        return self.retired_at is not None or self.revoked_at is not None
+
+
+class SigningKeyLedger(Ledger):
+    """All keys of one SigningKey.
+
+    Attributes:
+        keys: in the order of creation.
+        max_age: `jwks.maxAge` in seconds as last accepted.
+        clock_skew: `clockSkew` in seconds as last accepted.
+        revoked: when each id was revoked, also ids that were never ours. For ever.
+        succeeds_lost: an earlier ledger is lost, so verifiers may hold sets that we do not know of.
+    """
+
+    keys: tuple[KeyRecord, ...] = ()
+    max_age: int
+    clock_skew: int
+    revoked: Mapping[str, float] = {}
+    succeeds_lost: bool = False
+
+    def key(self, kid: str) -> KeyRecord | None:
+        """The record with that id."""
+        return next((key for key in self.keys if key.kid == kid), None)

@@ -1,0 +1,30 @@
+"""Free TCP ports on loopback, for servers that must come back on the same port after a restart."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+_LOWEST, _HIGHEST = 20_000, 32_000
+"""Below the range from which the kernel gives ports to outgoing connections, so a port stays free while we are away."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct ports that nobody listens on at 127.0.0.1."""
+    found: list[int] = []
+    for port in random.sample(range(_LOWEST, _HIGHEST), 2000):
+        if len(found) == count:
+            break
+        if _is_free(port):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,52 @@
+"""Fixtures that every room's tests share: the real control plane, started once, and a namespace for each test."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tailseal_dev.cache import BuildError, ensure
+from tailseal_dev.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The real control plane with nothing in it, shared by all tests marked `cluster`.
+
+    `.kubeconfig` is an administrator's; tests keep to namespaces of their own and clean up what is cluster-wide.
+    """
+    _need("kubernetes")
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane: ControlPlane) -> Callable[..., str]:
+    """The real kubectl as administrator: `kubectl("get", "pods", stdin=…, check=…)` answers what it printed."""
+    return control_plane.kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Callable[..., str], request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace for one test, deleted after it."""
+    stem = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{stem}-{secrets.token_hex(3)}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of the real helm."""
+    return str(_need("helm") / "helm")
+
+
+def _need(helper: str):  # noqa: ANN202 - a Path; pytest.fail never returns
+    try:
+        return ensure(helper)
+    except BuildError as error:
+        pytest.fail(f"the compiled helper {helper!r} is needed and could not be built: {error}", pytrace=False)

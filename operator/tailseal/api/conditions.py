@@ -1,0 +1,91 @@
+"""Conditions: what is true of an object, why, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from tailseal.api.base import ApiModel, Items
+from tailseal.api.times import Timestamp, format_time
+
+MESSAGE_LENGTH = 2048
+"""Longest message; longer ones are cut."""
+
+
+class ConditionType(StrEnum):
+    """The conditions that our kinds have."""
+
+    ACCEPTED = "Accepted"
+    """The spec is valid, within bounds and supported."""
+    RESOLVED_REFS = "ResolvedRefs"
+    """Everything that the spec names is there, and we may read it."""
+    PROGRAMMED = "Programmed"
+    """Every replica was seen to serve it (IdentityProvider, TrustPolicy)."""
+    PUBLISHED = "Published"
+    """Every replica was seen to serve the public keys (SigningKey)."""
+    READY = "Ready"
+    """It works now: the summary for `kubectl wait`."""
+    RECONCILING = "Reconciling"
+    """True while something is under way (kstatus)."""
+    STALLED = "Stalled"
+    """True when it will not go on by itself (kstatus)."""
+    FAST_PROPAGATION = "FastPropagation"
+    """False where changes travel at the kubelet's pace, because we may not annotate worker pods."""
+    OVERLAP_BROKEN = "OverlapBroken"
+    """True after an emergency revocation that left verifiers without a key they knew."""
+    REPLICAS_CURRENT = "ReplicasCurrent"
+    """False while a replica is known to serve an older bundle."""
+
+
+class Condition(ApiModel):
+    """One observation, as `metav1.Condition` has it."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    """What is observed."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it is true."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    """Why, as one word that programs may act on."""
+    message: Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)] = Field(
+        default="", json_schema_extra={"x-default-in-code": True}
+    )
+    """Why, for people: what is wrong, where, and what would be right."""
+    observed_generation: int | None = None
+    """Generation of the spec that was looked at."""
+    last_transition_time: Timestamp | None = None
+    """When `status` last changed."""
+
+
+Conditions = Annotated[tuple[Condition, ...], Items(16, "map", key="type")]
+
+
+def set_condition(conditions: Iterable[Condition], new: Condition, now: float) -> tuple[Condition, ...]:
+    """The conditions with one replaced or added, in stable order.
+
+    Args:
+        conditions: those that the object has.
+        new: the one to set; its own `last_transition_time` does not count.
+        now: Unix seconds, taken over as transition time only if the status flips.
+    """
+    present = tuple(conditions)
+    old = next((item for item in present if item.type == new.type), None)
+    kept = old is not None and old.status == new.status
+    since = old.last_transition_time if old is not None and kept else None
+    update = {"last_transition_time": since or format_time(now), "message": new.message[:MESSAGE_LENGTH]}
+    stamped = new.model_copy(update=update)
+    if old is None:
+        return (*present, stamped)
+    return tuple(stamped if item.type == new.type else item for item in present)
+
+
+def get_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type, if there is one."""
+    return next((item for item in conditions if item.type == type_), None)
+
+
+def conditions_of(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions in a Kubernetes object's status, none if there are none yet."""
+    return tuple(Condition.model_validate(item) for item in obj.get("status", {}).get("conditions", ()))

@@ -1,7 +1,7 @@
 """Writes status as every kind does it: only what was measured, only when it says something new.
 
 A reconciler states facts; from them come the conditions, the summary `Ready`, and kstatus's `Reconciling` and
-`Stalled`, which are there only while they are true.
+`Stalled`, which are there only while they are true. When `Ready` flips or its reason changes, people get an event.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tailseal.api.conditions import Condition, set_condition
+from tailseal.api.reasons import Reason
 from tailseal.cluster.port import Object
 from tailseal.reconcile.context import Context
 
@@ -41,7 +42,7 @@ def summarise(facts: Sequence[Fact]) -> tuple[Fact, ...]:
     """
     blocking = [fact for fact in facts if fact.status is not True]
     if not blocking:
-        return (*facts, Fact("Ready", status=True, reason="Ready", message="it works now"))
+        return (*facts, Fact("Ready", status=True, reason=Reason.READY, message="it works now"))
     first = blocking[0]
     known = any(fact.status is False for fact in blocking)
     ready = Fact("Ready", status=False if known else None, reason=first.reason, message=first.message)
@@ -77,6 +78,7 @@ async def write_status(
         manager=manager,
     )
     ctx.objects.put(written)
+    await _announce(ctx, obj, status)
     return True
 
 
@@ -96,6 +98,18 @@ def next_status(obj: Object, facts: Sequence[Fact], fields: Mapping[str, Any], n
         "observedGeneration": generation,
         "conditions": [condition.document() for condition in conditions],
     }
+
+
+async def _announce(ctx: Context, obj: Object, status: Mapping[str, Any]) -> None:
+    before, after = (_ready(seen) for seen in (obj.get("status", {}), status))
+    if after and (before.get("status"), before.get("reason")) != (after["status"], after["reason"]):
+        await ctx.recorder.event(
+            obj, warning=after["status"] != "True", reason=after["reason"], message=after["message"]
+        )
+
+
+def _ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((entry for entry in status.get("conditions", ()) if entry["type"] == "Ready"), {})
 
 
 def _condition(fact: Fact, generation: int) -> Condition:

@@ -1,5 +1,4 @@
-"""Builds the files of a bundle from intent and plan: for the operator, which writes them into Secrets and ConfigMaps,
-and for `tailseal serve`, which keeps them in memory.
+"""Builds the files of a bundle from intent and plan, for the operator as for `tailseal serve`.
 
 Equal input gives equal bytes, whoever builds and when, so that digests can be compared and nothing is written twice.
 """
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tailseal.api.identityprovider import BoundSpec, IdentityProviderSpec
+from tailseal.api.identityprovider import Bound, IdentityProviderSpec
 from tailseal.api.meta import SHARDS
 from tailseal.domain import canonical
 from tailseal.domain.bundle import model
@@ -172,7 +171,7 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
         ),
         active={algorithm: kid for algorithm, kid in plan.active.items() if kid in files},
         default_algorithm=plan.default_algorithm,
-        jwks={"keys": list(plan.published)},
+        jwks={"keys": [dict(key) for key in plan.published]},
         max_age=plan.max_age,
         next_change=plan.next_change,
         max_token_ttl=plan.max_token_ttl,
@@ -210,11 +209,11 @@ def _longest(total: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _bound(bound: BoundSpec, own: str) -> model.Bound:
-    namespaces = {"Same": (own,), "All": ("*",), "Names": bound.namespaces.names}.get(bound.namespaces.from_, ())
+def _bound(bound: Bound, own: str) -> model.Bound:
+    namespaces = {"Same": (own,), "All": ("*",), "Names": bound.namespaces.names, "Selector": ()}
     return model.Bound(
         name=bound.name,
-        namespaces=namespaces,
+        namespaces=namespaces[bound.namespaces.from_],
         upstreams=bound.upstreams,
         tailscale_scopes=bound.tailscale_scopes,
         tailscale_tags=bound.tailscale_tags,
@@ -222,8 +221,8 @@ def _bound(bound: BoundSpec, own: str) -> model.Bound:
         key_sources=bound.key_sources,
         subject_audiences=bound.subject_audiences,
         audiences=bound.audiences,
-        jwt_subject_prefixes=bound.jwt.subject_prefixes if bound.jwt else (),
-        jwt_claims=bound.jwt.claims if bound.jwt else (),
+        jwt_subject_prefixes=bound.jwt.subject_prefixes,
+        jwt_claims=bound.jwt.claims,
         max_ttl=bound.max_ttl,
         upstream_lifetime=bound.upstream_lifetime,
         allow_unpinned=bound.allow_unpinned,

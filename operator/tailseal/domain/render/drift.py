@@ -1,0 +1,166 @@
+"""Compares what we want with what is there, so that nothing is written twice and nothing foreign stays.
+
+Server-side apply restores the fields that we name and leaves those that others added. Where such an addition would
+run code, leak keys or change a bundle, it is named here, to be removed by a merge patch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+Value = Any  # what JSON can say
+
+_LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "containers": ("name",),
+    "env": ("name",),
+    "ownerReferences": ("uid",),
+    "ports": ("containerPort", "port", "protocol"),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
+}
+"""Lists that merge by key; all others are replaced as one."""
+
+_POD_FIELDS: Final = ("initContainers", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostAliases")
+_CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir")
+_QUANTITY: Final = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
+_SCALE: Final = {
+    **{
+        suffix: Decimal(10) ** (3 * power)
+        for power, suffix in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), -3)
+    },
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+}
+
+
+def differs(wanted: Value, present: Value) -> bool:
+    """Whether applying `wanted` would change `present`; what only `present` has (defaults) does not count."""
+    return _differs("", wanted, present)
+
+
+def must_be_replaced(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> bool:
+    """Whether no update can lead from `present` to `wanted`, as a field that differs cannot be changed."""
+    if present.get("immutable"):
+        return True
+    if wanted["kind"] == "Secret":
+        return bool(wanted["type"] != present.get("type", "Opaque"))
+    if wanted["kind"] == "Deployment":
+        return bool(wanted["spec"]["selector"] != present["spec"]["selector"])
+    return False
+
+
+def foreign(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    """The merge patch that removes what others added and must not stay, or None if there is nothing of that kind."""
+    match wanted["kind"]:
+        case "Secret" | "ConfigMap":
+            return _foreign_files(wanted, present)
+        case "Deployment":
+            return _foreign_in_template(wanted, present)
+        case "Service":
+            return _foreign_in_service(wanted, present)
+        case _:
+            return None
+
+
+def _differs(field: str, wanted: Value, present: Value) -> bool:
+    if isinstance(wanted, Mapping):
+        if not isinstance(present, Mapping):
+            return bool(wanted) or present is not None
+        compare = _quantities_differ if field in {"requests", "limits"} else _differs
+        return any(compare(name, entry, present.get(name)) for name, entry in wanted.items())
+    if isinstance(wanted, list):
+        if not isinstance(present, list):
+            return bool(wanted) or present is not None
+        return _lists_differ(field, wanted, present)
+    return bool(wanted != present)
+
+
+def _lists_differ(field: str, wanted: list[Value], present: list[Value]) -> bool:
+    keys = _LIST_KEYS.get(field)
+    if keys is None:
+        return len(wanted) != len(present) or any(map(differs, wanted, present))
+    entries = {tuple(entry.get(key) for key in keys): entry for entry in present}
+    return any(differs(entry, entries.get(tuple(entry.get(key) for key in keys))) for entry in wanted)
+
+
+def _quantities_differ(_: str, wanted: Value, present: Value) -> bool:
+    return bool(wanted != present) and _quantity(wanted) != _quantity(present)
+
+
+def _quantity(text: Value) -> Decimal | Value:
+    """The number that a quantity stands for: the API server rewrites `1000m` as `1`."""
+    match = _QUANTITY.fullmatch(str(text))
+    if match is None:
+        return text
+    number, exponent, suffix = match.groups()
+    return Decimal(number + (exponent or "")) * _SCALE[suffix or ""]
+
+
+def _foreign_files(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    patch = {
+        section: dict.fromkeys(extra)
+        for section in ("data", "binaryData")
+        if (extra := sorted((present.get(section) or {}).keys() - wanted.get(section, {}).keys()))
+    }
+    return patch or None
+
+
+def _foreign_in_service(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    ports, spec = wanted["spec"]["ports"], present["spec"]
+    if len(spec.get("ports", ())) <= len(ports) and not spec.get("externalIPs"):
+        return None
+    return {"spec": {"ports": ports, "externalIPs": None}}
+
+
+def _foreign_in_template(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    ours, theirs = wanted["spec"]["template"]["spec"], present["spec"]["template"]["spec"]
+    fields = dict.fromkeys(field for field in _POD_FIELDS if theirs.get(field) and field not in ours)
+    if not (fields or _foreign_lists(ours, theirs)):
+        return None
+    security = {field: None for field in theirs.get("securityContext") or {} if field not in ours["securityContext"]}
+    pod = {
+        **fields,
+        "containers": ours["containers"],
+        "volumes": ours["volumes"],
+        "securityContext": {**security, **ours["securityContext"]},
+    }
+    return {"spec": {"template": {"spec": pod}}}
+
+
+def _foreign_lists(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:
+    if _extra("name", ours["containers"], theirs["containers"]) or _extra(
+        "name", ours["volumes"], theirs.get("volumes")
+    ):
+        return True
+    if (theirs.get("securityContext") or {}).keys() - ours["securityContext"].keys():
+        return True
+    by_name = {container["name"]: container for container in theirs["containers"]}
+    return any(
+        _foreign_in_container(container, by_name[container["name"]])
+        for container in ours["containers"]
+        if container["name"] in by_name
+    )
+
+
+def _foreign_in_container(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:
+    return (
+        any(theirs.get(field) and field not in ours for field in _CONTAINER_FIELDS)
+        or _extra("name", ours["env"], theirs.get("env"))
+        or _extra("mountPath", ours["volumeMounts"], theirs.get("volumeMounts"))
+        or bool((theirs.get("lifecycle") or {}).keys() - ours["lifecycle"].keys())
+        or _more(ours["securityContext"], theirs.get("securityContext") or {})
+    )
+
+
+def _extra(key: str, ours: list[Value], theirs: list[Value] | None) -> bool:
+    return bool({entry[key] for entry in theirs or ()} - {entry[key] for entry in ours})
+
+
+def _more(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:
+    """Whether `theirs` has a member, at any depth, that ours lacks."""
+    return any(
+        name not in ours or (isinstance(entry, Mapping) and _more(ours[name], entry)) for name, entry in theirs.items()
+    )

@@ -1,0 +1,52 @@
+"""Every refusal of the exchange that is not about the request's shape: its status, error code and sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from tailseal.domain.policy.denial import Denial
+from tailseal.tokens.answers import Refusal
+
+
+class Outage(StrEnum):
+    """Stable reasons for which nothing can be granted now, whoever asks; answered 503."""
+
+    NO_ACTIVE_KEY = "NoActiveKey"
+    """There is no signing key within its lease."""
+    KEYS_UNREACHABLE = "KeysUnreachable"
+    """The issuer's keys cannot be had, and none that are young enough are left."""
+    AUDIT_UNAVAILABLE = "AuditUnavailable"
+    """The decision could not be written down, so it does not count."""
+
+
+_DESCRIPTIONS: Final[Mapping[Denial, str]] = {
+    Denial.UNKNOWN_ISSUER: "no policy trusts the issuer of the subject token",
+    Denial.AUDIENCE_NOT_TRUSTED: "the subject token is meant for another audience",
+    Denial.NO_POLICY_MATCHES: "no policy trusts the subject token",
+    Denial.ALGORITHM_NOT_ALLOWED: "the subject token is signed with an algorithm that the policy does not list",
+    Denial.KEYS_EXPIRED: "the keys that stand in the policy have expired",
+    Denial.TOKEN_TOO_OLD: "the subject token was issued too long ago",
+    Denial.TOKEN_TYPE_NOT_GRANTED: "the policy grants no token of the requested type",
+    Denial.GRANT_NOT_FOUND: "the policy has no such grant",
+    Denial.TARGET_NOT_GRANTED: "the requested audience or resource is not granted",
+    Denial.TAG_NOT_GRANTED: "a requested tag is not granted",
+    Denial.SCOPE_NOT_GRANTED: "a requested scope is not granted",
+    Denial.AMBIGUOUS_GRANT: "several grants fit: name one by audience, resource, policy or grant",
+    Denial.AUDIT_ONLY: "a policy would grant, but it is only being tried out",
+}
+
+
+def denied(reason: Denial) -> Refusal:
+    """The request is understood, and no policy grants it."""
+    return Refusal(400, reason.error, reason, _DESCRIPTIONS.get(reason, "the subject token is not trusted"))
+
+
+def unavailable(reason: str) -> Refusal:
+    """Nothing can be granted now, whatever the request says.
+
+    Args:
+        reason: stable word, e.g. an `Outage`.
+    """
+    return Refusal(503, "temporarily_unavailable", reason, "nothing can be granted now, try again later")

@@ -1,0 +1,167 @@
+"""An RFC 8693 token request read from the wire: everything about its shape is decided here, nothing about trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from tailseal.domain.policy.grants import GrantRequest
+from tailseal.tokens import form, verify
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+MAX_BODY_BYTES: Final = 65_536
+"""A subject token at its limit fits in, every character escaped."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_REPEATABLE: Final = frozenset({"audience", "resource"})
+_CREDENTIALS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+_MAX_ENTRIES: Final = 32
+_MAX_TEXT: Final = 512
+
+_SCOPES: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
+_ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[\x21\x22\x24-\x7E]+")
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.\-]*[a-z0-9])?")
+
+
+class RequestFault(StrEnum):
+    """Stable reasons for which a request is refused before its token is looked at."""
+
+    MEDIA_TYPE = "UnsupportedMediaType"
+    TOO_LARGE = "RequestTooLarge"
+    FORM = "MalformedForm"
+    PARAMETER_MISSING = "ParameterMissing"
+    PARAMETER_MALFORMED = "ParameterMalformed"
+    GRANT_TYPE = "UnsupportedGrantType"
+    TOKEN_TYPE = "UnsupportedTokenType"  # noqa: S105 - a reason, not a secret
+    ACTOR = "ActorNotSupported"
+    CLIENT_AUTHENTICATION = "ClientAuthenticationNotSupported"
+
+
+class RequestError(Exception):
+    """The request is refused.
+
+    Args:
+        error: OAuth error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2).
+        reason: the stable word.
+        message: which parameter is wrong and what would be right; never a value from the request.
+        status: HTTP status.
+    """
+
+    def __init__(self, error: str, reason: RequestFault, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.error = error
+        self.reason = reason
+        self.status = status
+
+
+class TokenRequest(NamedTuple):
+    """The parameters of a token exchange.
+
+    Args:
+        subject_token: the token to exchange; never to be logged.
+        subject_token_type: one of `verify.SUBJECT_TOKEN_TYPES`.
+        asked: what the caller wants for it.
+    """
+
+    subject_token: str
+    subject_token_type: str
+    asked: GrantRequest
+
+
+def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest:
+    """Read a request; parameters that nobody knows are ignored (RFC 6749 section 3.2).
+
+    Args:
+        body: the form.
+        content_type: header `Content-Type`.
+        authorization: whether a header `Authorization` came along.
+
+    Raises:
+        RequestError: it cannot be decided on.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise _refuse(RequestFault.TOO_LARGE, f"the body is longer than {MAX_BODY_BYTES} bytes", status=413)
+    if content_type != _FORM and content_type.partition(";")[0].strip().lower() != _FORM:
+        raise _refuse(RequestFault.MEDIA_TYPE, f"Content-Type must be {_FORM}")
+    try:
+        fields = form.parse(body, _REPEATABLE)
+    except form.FormError as error:
+        raise _refuse(RequestFault.FORM, str(error)) from None
+    if authorization or not _CREDENTIALS.isdisjoint(fields):
+        raise RequestError(
+            "invalid_client",
+            RequestFault.CLIENT_AUTHENTICATION,
+            "clients do not authenticate here: the subject token speaks for the caller",
+            status=401,
+        )
+    return _request(fields)
+
+
+def _request(fields: Mapping[str, list[str]]) -> TokenRequest:
+    if _required(fields, "grant_type") != GRANT_TYPE:
+        raise RequestError(
+            "unsupported_grant_type", RequestFault.GRANT_TYPE, f"parameter `grant_type` must be {GRANT_TYPE}"
+        )
+    if "actor_token" in fields or "actor_token_type" in fields:
+        raise _refuse(RequestFault.ACTOR, "parameter `actor_token` is not supported")
+    token_type = _required(fields, "subject_token_type")
+    if token_type not in verify.SUBJECT_TOKEN_TYPES:
+        raise _refuse(RequestFault.TOKEN_TYPE, "parameter `subject_token_type` must be jwt, id_token or access_token")
+    asked = GrantRequest(
+        audiences=_list(fields, "audience", bool, "invalid_target"),
+        resources=_list(fields, "resource", _ABSOLUTE_URI.fullmatch, "invalid_target"),
+        scopes=_words(fields, "scope", "invalid_scope"),
+        requested_token_type=_text(fields, "requested_token_type", bool),
+        policy=_text(fields, "policy", _policy),
+        grant=_text(fields, "grant", _NAME.fullmatch),
+        tags=_words(fields, "tags", "invalid_request"),
+    )
+    return TokenRequest(_required(fields, "subject_token"), token_type, asked)
+
+
+def _required(fields: Mapping[str, list[str]], name: str) -> str:
+    values = fields.get(name)
+    if values is None:
+        raise _refuse(RequestFault.PARAMETER_MISSING, f"parameter `{name}` is missing")
+    return values[0]
+
+
+def _text(fields: Mapping[str, list[str]], name: str, accept: Callable[[str], object]) -> str | None:
+    values = fields.get(name)
+    if values is None:
+        return None
+    if len(values[0]) > _MAX_TEXT or not accept(values[0]):
+        raise _refuse(RequestFault.PARAMETER_MALFORMED, f"parameter `{name}` is malformed")
+    return values[0]
+
+
+def _list(fields: Mapping[str, list[str]], name: str, accept: Callable[[str], object], error: str) -> tuple[str, ...]:
+    values = fields.get(name)
+    if values is None:
+        return ()
+    if len(values) > _MAX_ENTRIES or any(len(value) > _MAX_TEXT or not accept(value) for value in values):
+        raise RequestError(error, RequestFault.PARAMETER_MALFORMED, f"parameter `{name}` is malformed")
+    return tuple(dict.fromkeys(values))
+
+
+def _words(fields: Mapping[str, list[str]], name: str, error: str) -> tuple[str, ...]:
+    """Space-delimited words, each once (RFC 6749 section 3.3)."""
+    values = fields.get(name)
+    if values is None:
+        return ()
+    words = tuple(dict.fromkeys(values[0].split(" ")))
+    if len(words) > _MAX_ENTRIES or len(values[0]) > _MAX_TEXT * 4 or not _SCOPES.fullmatch(values[0]):
+        raise RequestError(error, RequestFault.PARAMETER_MALFORMED, f"parameter `{name}` is malformed")
+    return words
+
+
+def _policy(text: str) -> bool:
+    namespace, _, name = text.partition("/")
+    return bool(_NAME.fullmatch(namespace) and _NAME.fullmatch(name))
+
+
+def _refuse(reason: RequestFault, message: str, status: int = 400) -> RequestError:
+    return RequestError("invalid_request", reason, message, status)

@@ -1,137 +1,32 @@
-"""The issuer's planner: which keys an IdentityProvider publishes, hands to its workers and signs with, by evidence."""
+"""The issuer's planner: which keys an IdentityProvider publishes, hands to its workers and signs with, by evidence.
+
+Every step is recorded in the ledger before a worker can know of it, so a crash after any write only repeats a step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation.issuer_ledger import IssuerLedger
+from tailseal.domain.rotation import issuer_evidence as evidence_of
+from tailseal.domain.rotation.issuer_choice import Choice, choose
+from tailseal.domain.rotation.issuer_evidence import Evidence
+from tailseal.domain.rotation.issuer_gate import WAITING, shut
+from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer_model import (
+    LEASE,
+    Blocked,
+    HeldKid,
+    IssuerPlan,
+    IssuerSpec,
+    OfferedKey,
+    Transition,
+)
 
-LEASE = 14 * 86_400
-"""Seconds for which workers may sign without hearing from the operator."""
+__all__ = ["LEASE", "Blocked", "HeldKid", "IssuerPlan", "IssuerSpec", "OfferedKey", "Transition", "plan"]
 
-
-@dataclass(frozen=True, slots=True)
-class OfferedKey:
-    """A key that a SigningKey offers to the issuers that list it.
-
-    Args:
-        kid: key id.
-        alg: JWS algorithm.
-        public_jwk: what goes into the JWKS.
-        source: name of the SigningKey.
-        created_at: Unix seconds.
-        wanted: this is the one that should sign.
-        revoked: it must go at once, for ever.
-        max_age: `jwks.maxAge` in seconds.
-        clock_skew: `clockSkew` in seconds.
-        private: its private part is at hand.
-        sign_now: it may sign before law 1 allows, if its alg would have no signer otherwise (law 6).
-        superseded: a newer one is wanted instead: an issuer that does not publish it yet never will.
-    """
-
-    kid: str
-    alg: str
-    public_jwk: Mapping[str, Any]
-    source: str
-    created_at: float
-    wanted: bool
-    revoked: bool
-    max_age: int
-    clock_skew: int
-    private: bool = True
-    sign_now: bool = False
-    superseded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerSpec:
-    """What the IdentityProvider asks for.
-
-    Args:
-        order: names of its SigningKeys, the default first.
-        longest_ttl: longest token lifetime in seconds that any user of the keys allows now.
-        clock_skew: leeway in seconds that verifiers are told to have.
-        lease: seconds for which workers may sign without hearing from the operator.
-    """
-
-    order: tuple[str, ...]
-    longest_ttl: int
-    clock_skew: int
-    lease: int = LEASE
-
-
-@dataclass(frozen=True, slots=True)
-class HeldKid:
-    """A private key that workers are given, and until when they may sign with it (Unix seconds)."""
-
-    kid: str
-    alg: str
-    source: str
-    sign_until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A key that should sign but may not yet, for want of evidence.
-
-    Args:
-        kid: the key.
-        reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind` or `ClockSkew`.
-        message: for people.
-        since: since when it should sign (Unix seconds).
-        pods: names of the pods in the way.
-    """
-
-    kid: str
-    reason: str
-    message: str
-    since: float
-    pods: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """Something worth an event."""
-
-    reason: str
-    message: str
-    warning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerPlan:
-    """The ledger to write first, and everything of the signing Secret that follows from it.
-
-    Args:
-        ledger: write it (only if it differs) before anything else.
-        active: the signing key id by algorithm; each is held and published.
-        default_algorithm: empty while nothing may sign.
-        published: the JWKs, in the order of their ids.
-        held: what workers are given the private part of.
-        next_change: earliest instant at which the published set may change.
-        max_age: of the published set, in seconds.
-        max_token_ttl: workers mint no longer token.
-        wake_at: plan again then at the latest; None: only when something changes.
-        blocked: which keys wait for evidence, and for whose.
-        overlap_broken_until: until when verifiers may hold a set without a signer (law 6).
-        events: what this plan changes.
-    """
-
-    ledger: IssuerLedger
-    active: Mapping[str, str]
-    default_algorithm: str
-    published: tuple[Mapping[str, Any], ...]
-    held: tuple[HeldKid, ...]
-    next_change: float | None
-    max_age: int
-    max_token_ttl: int
-    wake_at: float | None = None
-    blocked: tuple[Blocked, ...] = ()
-    overlap_broken_until: float | None = None
-    events: tuple[Transition, ...] = ()
+LOOK_AGAIN = 10.0
+"""Seconds after which to plan again while evidence is missing, should no event bring it earlier."""
 
 
 def plan(
@@ -150,4 +45,231 @@ def plan(
         replicas: every worker pod of the provider.
         now: Unix seconds.
     """
-    raise NotImplementedError
+    evidence = evidence_of.gather(replicas, now)
+    offers = {key.kid: key for key in reversed(offered)}
+    before = ledger
+    ledger = _revoke(ledger, offers, now)
+    ledger = _publish(spec, ledger, before, offers, evidence)
+    ledger = _promise(spec, ledger, offers)
+    ledger = ledger.with_keys(evidence_of.serving(key, evidence) for key in ledger.keys)
+    usable = {
+        kid: offer
+        for kid, offer in offers.items()
+        if offer.private and not offer.revoked and ledger.key(kid) is not None
+    }
+    allowed = {key.kid for key in ledger.keys if shut(key, evidence) is None}
+    choice = choose(spec.order, ledger, usable, allowed)
+    ledger = _switch(ledger, choice, evidence)
+    ledger = _hold(spec, ledger, choice, usable, evidence)
+    ledger = ledger.with_keys(evidence_of.stopping(key, evidence) for key in ledger.keys)
+    ledger = _remove(ledger, evidence)
+    return _result(spec, before, ledger, choice, evidence)
+
+
+def _revoke(ledger: IssuerLedger, offers: Mapping[str, OfferedKey], now: float) -> IssuerLedger:
+    """Law 6: out of everything, in one write, for ever. A SigningKey can revoke only what came from it."""
+    revoked = {(offer.kid, offer.source) for offer in offers.values() if offer.revoked}
+    gone = {key.kid for key in ledger.keys if (key.kid, key.source) in revoked}
+    active = set(ledger.active.values())
+    bereft = {key.source for key in ledger.keys if key.kid in gone and key.kid in active}
+    return ledger.but(
+        keys=tuple(key for key in ledger.keys if key.kid not in gone),
+        active={alg: kid for alg, kid in ledger.active.items() if kid not in gone},
+        bereft=tuple(sorted(bereft | set(ledger.bereft))),
+        revoked=dict(ledger.revoked) | dict.fromkeys(sorted(gone), now),
+    )
+
+
+def _publish(
+    spec: IssuerSpec,
+    ledger: IssuerLedger,
+    before: IssuerLedger,
+    offers: Mapping[str, OfferedKey],
+    evidence: Evidence,
+) -> IssuerLedger:
+    """Take up new keys. The ages of all sets so far bound how long a cache may hold one without them."""
+    live = [offer for offer in offers.values() if offer.source in spec.order and _publishable(offer, ledger)]
+    max_age = min((offer.max_age for offer in live), default=ledger.max_age)
+    age = max([max_age, before.max_age, *(key.set_age for key in before.keys)])
+    served = ledger.served or bool(evidence.counted)
+    new = [
+        IssuedKey(
+            kid=offer.kid,
+            alg=offer.alg,
+            source=offer.source,
+            public_jwk=dict(offer.public_jwk),
+            published_at=evidence.now,
+            first_set=not served,
+            max_age=max(age, offer.max_age),
+            set_age=max_age,
+            clock_skew=max(spec.clock_skew, offer.clock_skew),
+            longest_ttl=spec.longest_ttl,
+            last_without=evidence.late,
+            sign_until=evidence.late,
+        )
+        for offer in live
+        if ledger.key(offer.kid) is None and offer.private
+    ]
+    return ledger.with_keys([*ledger.keys, *new]).but(served=served, max_age=max_age)
+
+
+def _publishable(offer: OfferedKey, ledger: IssuerLedger) -> bool:
+    return not (offer.revoked or offer.superseded or offer.kid in ledger.revoked)
+
+
+def _promise(spec: IssuerSpec, ledger: IssuerLedger, offers: Mapping[str, OfferedKey]) -> IssuerLedger:
+    """Law 4: an edit lengthens what was promised for the keys that are out, and never shortens it."""
+
+    def lengthened(key: IssuedKey) -> IssuedKey:
+        offer = offers.get(key.kid)
+        return key.but(
+            max_age=max(key.max_age, ledger.max_age, offer.max_age if offer else 0),
+            set_age=max(key.set_age, ledger.max_age),
+            clock_skew=max(key.clock_skew, spec.clock_skew, offer.clock_skew if offer else 0),
+            longest_ttl=max(key.longest_ttl, spec.longest_ttl),
+        )
+
+    return ledger.with_keys(lengthened(key) for key in ledger.keys)
+
+
+def _switch(ledger: IssuerLedger, choice: Choice, evidence: Evidence) -> IssuerLedger:
+    """Record who signs and who waits."""
+    former, signing = set(ledger.active.values()), set(choice.active.values())
+
+    def switched(key: IssuedKey) -> IssuedKey:
+        if key.kid in signing - former:
+            forced = key.kid in choice.forced
+            return key.but(activated_at=evidence.late, wanted_since=None, overlap_broken=forced)
+        if key.overlap_broken and shut(key, evidence) is None:
+            return key.but(overlap_broken=False)
+        if key.kid in choice.waiting:
+            return key.but(wanted_since=evidence.now if key.wanted_since is None else key.wanted_since)
+        return key.but(wanted_since=None)
+
+    relieved = {key.source for key in ledger.keys if key.kid in signing}
+    return ledger.with_keys(switched(key) for key in ledger.keys).but(
+        active=dict(sorted(choice.active.items())),
+        default_algorithm=choice.default_algorithm,
+        bereft=tuple(source for source in ledger.bereft if source not in relieved),
+    )
+
+
+def _hold(
+    spec: IssuerSpec,
+    ledger: IssuerLedger,
+    choice: Choice,
+    usable: Mapping[str, OfferedKey],
+    evidence: Evidence,
+) -> IssuerLedger:
+    """Hand out signers and those to come, on a lease; take back everything else."""
+    signing = set(choice.active.values())
+    held = {
+        kid for kid, offer in usable.items() if kid in signing or (offer.source in spec.order and not offer.superseded)
+    }
+    half = evidence.late + spec.lease / 2
+    extend = any(key.sign_until < half for key in ledger.keys if key.kid in held)
+
+    def handed(key: IssuedKey) -> IssuedKey:
+        if key.kid in held:
+            until = max(key.sign_until, evidence.late + spec.lease) if extend else key.sign_until
+            return key.but(held=True, sign_until=until, dropped_at=None, may_sign=None, stopped_at=None)
+        if key.held or key.dropped_at is None:
+            return key.but(held=False, dropped_at=evidence.now, may_sign=None, stopped_at=None)
+        return key
+
+    return ledger.with_keys(handed(key) for key in ledger.keys)
+
+
+def _remove(ledger: IssuerLedger, evidence: Evidence) -> IssuerLedger:
+    """Law 2: let go of what nothing can need any more."""
+
+    def over(key: IssuedKey) -> bool:
+        if key.dropped_at is None:
+            return False
+        due = key.remove_at
+        return key.activated_at is None or (due is not None and evidence.early is not None and evidence.early >= due)
+
+    return ledger.with_keys(key for key in ledger.keys if not over(key))
+
+
+def _result(
+    spec: IssuerSpec, before: IssuerLedger, ledger: IssuerLedger, choice: Choice, evidence: Evidence
+) -> IssuerPlan:
+    blocked = tuple(_blocked(ledger, choice, evidence))
+    broken = tuple(_broken(ledger))
+    return IssuerPlan(
+        ledger=ledger,
+        active=ledger.active,
+        default_algorithm=ledger.default_algorithm,
+        published=tuple(key.public_jwk for key in ledger.keys),
+        held=tuple(HeldKid(key.kid, key.alg, key.source, key.sign_until) for key in ledger.keys if key.held),
+        next_change=min(_removals(ledger), default=None),
+        max_age=ledger.max_age,
+        max_token_ttl=spec.longest_ttl,
+        wake_at=_wake_at(spec, ledger, blocked, broken, evidence.now),
+        blocked=blocked,
+        overlap_broken_until=max(broken, default=None),
+        events=tuple(_transitions(before, ledger)),
+    )
+
+
+def _removals(ledger: IssuerLedger) -> list[float]:
+    return [due for key in ledger.keys if (due := key.remove_at) is not None]
+
+
+def _blocked(ledger: IssuerLedger, choice: Choice, evidence: Evidence) -> Iterable[Blocked]:
+    for key in ledger.keys:
+        if key.kid in choice.waiting and key.wanted_since is not None:
+            why = shut(key, evidence)
+            if why is not None and why.reason != WAITING:
+                yield Blocked(key.kid, why.reason, f"key {key.kid}: {why.message}", key.wanted_since, why.pods)
+
+
+def _broken(ledger: IssuerLedger) -> Iterable[float]:
+    for key in ledger.keys:
+        if key.overlap_broken and key.kid in ledger.active.values():
+            yield key.last_without + key.wait
+
+
+def _wake_at(
+    spec: IssuerSpec, ledger: IssuerLedger, blocked: tuple[Blocked, ...], broken: tuple[float, ...], now: float
+) -> float | None:
+    """The earliest instant at which time alone could change the plan."""
+    times = [*_removals(ledger), *broken]
+    times += [key.last_without + key.wait for key in ledger.keys if key.wanted_since is not None]
+    times += [key.sign_until - spec.lease / 2 for key in ledger.keys if key.held]
+    if blocked or any(_unsettled(key) for key in ledger.keys):
+        times.append(now + LOOK_AGAIN)
+    return min((due if due > now else now + _retry(now - due) for due in times), default=None)
+
+
+def _retry(overdue: float) -> float:
+    """What is due may wait for a report; soon there is one, or there is none for long."""
+    return LOOK_AGAIN if overdue > evidence_of.FRESH else 1.0
+
+
+def _unsettled(key: IssuedKey) -> bool:
+    stopping = key.dropped_at is not None and key.stopped_at is None
+    return key.behind != () or stopping
+
+
+def _transitions(before: IssuerLedger, after: IssuerLedger) -> Iterable[Transition]:
+    known, kept = {key.kid for key in before.keys}, {key.kid for key in after.keys}
+    former = set(before.active.values())
+    for kid in sorted(after.revoked.keys() - before.revoked.keys()):
+        if kid in known:
+            yield Transition("KeyRevoked", f"key {kid} is revoked: not published, not signed with any more", True)
+    for key in after.keys:
+        if key.kid not in known:
+            yield Transition("KeyPublished", f"key {key.kid} ({key.alg}, SigningKey {key.source}) is published")
+        if key.kid in after.active.values() and key.kid not in former:
+            yield _activated(key)
+    for kid in sorted(known - kept - after.revoked.keys()):
+        yield Transition("KeyRemoved", f"key {kid} is no longer published: nothing it signed is valid any more")
+
+
+def _activated(key: IssuedKey) -> Transition:
+    if key.overlap_broken:
+        message = f"key {key.kid} signs before every verifier can know it, since its predecessor was revoked"
+        return Transition("OverlapBroken", message, warning=True)
+    return Transition("KeyActivated", f"key {key.kid} ({key.alg}, SigningKey {key.source}) signs now")

@@ -17,7 +17,8 @@ class IssuedKey(Entry):
     Attributes:
         published_at: when it was put into the published set.
         first_set: it belongs to the first set this issuer ever published, so no cache holds a set without it.
-        max_age: longest cache lifetime, in seconds, of any set around it; only ever raised.
+        max_age: longest cache lifetime, in seconds, of any set that may lack or hold it; only ever raised.
+        set_age: longest cache lifetime, in seconds, that was said of a set while it was in it.
         clock_skew: leeway of verifiers, in seconds; only ever raised.
         longest_ttl: longest lifetime, in seconds, of any token it may have signed; only ever raised.
         behind: uids of pods that may serve a set without it; None until one replica was seen serving it.
@@ -39,6 +40,7 @@ class IssuedKey(Entry):
     published_at: float
     first_set: bool = False
     max_age: int
+    set_age: int
     clock_skew: int
     longest_ttl: int
     behind: tuple[str, ...] | None = None
@@ -73,15 +75,19 @@ class IssuerLedger(Ledger):
 
     Attributes:
         served: a replica was ever Ready: from then on a new key is not part of the first set.
+        max_age: what the published set's cache lifetime is now, in seconds.
         active: the signing key id by algorithm.
         default_algorithm: the algorithm of the default signer; empty before the first.
+        bereft: SigningKeys whose signer was revoked and has no successor yet.
         revoked: when each revoked key id was revoked. For ever.
     """
 
     keys: tuple[IssuedKey, ...] = ()
     served: bool = False
+    max_age: int = 0
     active: Mapping[str, str] = {}
     default_algorithm: str = ""
+    bereft: tuple[str, ...] = ()
     revoked: Mapping[str, float] = {}
 
     def key(self, kid: str) -> IssuedKey | None:

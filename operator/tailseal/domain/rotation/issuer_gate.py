@@ -1,0 +1,86 @@
+"""Law 1: whether a key may become a signer, as a chain of checks of which the first that fails is the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tailseal.domain.evidence import Replica
+from tailseal.domain.rotation.issuer_evidence import FRESH, MAX_SKEW, Evidence, lagging
+from tailseal.domain.rotation.issuer_ledger import IssuedKey
+
+WAITING = "Waiting"
+"""The reason that is no obstacle: only time has to pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Why a key may not sign yet, and the names of the pods in the way."""
+
+    reason: str
+    message: str
+    pods: tuple[str, ...] = ()
+
+
+def shut(key: IssuedKey, evidence: Evidence) -> Shut | None:
+    """The first reason against it; None if it may sign."""
+    reasons = (check(key, evidence) for check in _CHECKS)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _some_replica(_: IssuedKey, evidence: Evidence) -> Shut | None:
+    if evidence.counted:
+        return None
+    return Shut("NoReplicas", "no replica was ever Ready, so nothing is known of what is served")
+
+
+def _all_heard(_: IssuedKey, evidence: Evidence) -> Shut | None:
+    pods = tuple(pod.name for pod in evidence.counted if pod.report is None)
+    return Shut("ReplicaUnreachable", "waiting for the first report of " + _names(pods), pods) if pods else None
+
+
+def _all_serve_and_hold(key: IssuedKey, evidence: Evidence) -> Shut | None:
+    pods = lagging(evidence.counted, key.kid)
+    return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods), pods) if pods else None
+
+
+def _time_is_known(key: IssuedKey, evidence: Evidence) -> Shut | None:
+    if key.first_set or evidence.early is not None:
+        return None
+    if pods := tuple(pod.name for pod in evidence.counted if _difference(pod) > MAX_SKEW):
+        return _clock_skew(pods)
+    pods = tuple(pod.name for pod in evidence.counted)
+    return Shut("ReplicaUnreachable", f"no replica answered for {FRESH:.0f} s, so none confirms our clock", pods)
+
+
+def _caches_expired(key: IssuedKey, evidence: Evidence) -> Shut | None:
+    """No cache holds a set without a key of the first set ever published."""
+    due = key.last_without + key.wait
+    if key.first_set or evidence.early is None or evidence.early >= due:
+        return None
+    if evidence.now >= due + FRESH:
+        worst = max(map(_difference, evidence.counted))
+        return _clock_skew(tuple(pod.name for pod in evidence.counted if _difference(pod) == worst))
+    return Shut(WAITING, "verifiers may still hold a set without it")
+
+
+_CHECKS: tuple[Callable[[IssuedKey, Evidence], Shut | None], ...] = (
+    _some_replica,
+    _all_heard,
+    _all_serve_and_hold,
+    _time_is_known,
+    _caches_expired,
+)
+
+
+def _clock_skew(pods: tuple[str, ...]) -> Shut:
+    return Shut("ClockSkew", "our clock differs from that of " + _names(pods), pods)
+
+
+def _difference(pod: Replica) -> float:
+    return abs(pod.report.clock - pod.report.heard_at) if pod.report else 0.0
+
+
+def _names(pods: tuple[str, ...]) -> str:
+    shown = ", ".join(pods[:3])
+    return shown if len(pods) <= 3 else f"{shown} and {len(pods) - 3} more"  # noqa: PLR2004 - enough for a line

@@ -136,6 +136,17 @@ async def test_an_apply_planned_from_another_version_or_object_conflicts(field: 
     assert cluster.peek(kinds.CONFIG_MAP, "a", "one")["data"] == {"x": "2"}
 
 
+async def test_an_apply_to_a_version_of_a_missing_object_creates_it_unless_a_uid_is_named() -> None:
+    cluster = FakeCluster()
+    planned = config_map(x="1")
+    planned["metadata"] |= {"resourceVersion": "5", "uid": "gone"}
+    with pytest.raises(Conflict):
+        await cluster.apply(planned, manager="m")
+    del planned["metadata"]["uid"]
+    await cluster.apply(planned, manager="m")
+    assert cluster.exists(kinds.CONFIG_MAP, "a", "one")
+
+
 async def test_a_delete_of_another_uid_conflicts_and_of_a_missing_object_is_fine() -> None:
     cluster = FakeCluster()
     await cluster.apply(config_map(x="1"), manager="m")

@@ -251,7 +251,7 @@ class FakeCluster:
 
     def _precondition(self, ref: Ref, metadata: Mapping[str, Any]) -> None:
         present = self._objects.get(ref, {}).get("metadata", {})
-        for name in ("resourceVersion", "uid"):
+        for name in ("resourceVersion", "uid") if present else ("uid",):
             if name in metadata and metadata[name] != present.get(name):
                 raise Conflict(f"{ref.kind.plural} {ref.name!r}: {name} is no longer {metadata[name]}")
 

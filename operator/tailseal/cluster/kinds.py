@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailseal.cluster.port import Kind
+from tailseal.cluster.port import Kind, Object, Ref
 
 GROUP = "tailseal.dev"
 VERSION = "v1alpha1"
@@ -23,3 +23,20 @@ LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
 CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY)
 OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
+
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE)}
+
+
+def of(obj: Object) -> Kind:
+    """The kind of an object.
+
+    Raises:
+        KeyError: it is none of ours.
+    """
+    return _BY_NAME[obj["apiVersion"], obj["kind"]]
+
+
+def ref(obj: Object) -> Ref:
+    """The address of an object."""
+    metadata = obj["metadata"]
+    return Ref(of(obj), metadata.get("namespace", ""), metadata["name"])

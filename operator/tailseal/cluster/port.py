@@ -48,10 +48,11 @@ class Cluster(Protocol):
     async def apply(self, obj: Object, *, manager: str) -> Object:
         """Server-side apply with force; creates a missing object.
 
-        With `metadata.resourceVersion` set it applies to exactly that version.
+        With `metadata.resourceVersion` set it applies to exactly that version of an object that exists; where
+        there is none, the server creates one all the same (measured), unless `metadata.uid` is set, too.
 
         Raises:
-            Conflict: the object is at another version by now.
+            Conflict: the object is at another version, or is another object, by now.
         """
         ...
 

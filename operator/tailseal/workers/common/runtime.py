@@ -6,25 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tailseal.upstream.tailscale import UpstreamToken
 from tailseal.workers.common.audit import Audit
 from tailseal.workers.common.keycache import KeyCache
 from tailseal.workers.common.metrics import Metrics
 from tailseal.workers.common.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class UpstreamToken:
-    """An access token that an upstream gave: to be handed to the caller and to nobody else.
-
-    Args:
-        access_token: the token; never to be logged.
-        expires_in: seconds it lives, as the upstream says.
-        scopes: what it grants; never more than was asked for.
-    """
-
-    access_token: str
-    expires_in: int
-    scopes: tuple[str, ...]
 
 
 class Upstreams(Protocol):

@@ -1,0 +1,189 @@
+"""The one client for every outbound URL: https, pinned address, no redirects, size and time caps."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpcore
+import httpx
+
+from tailseal.egress.errors import EgressError, EgressReason
+from tailseal.egress.guard import Opened, check_url
+from tailseal.egress.network import PinnedNetwork, Resolve, resolve
+
+LARGEST_ANSWER: Final = 1024 * 1024
+"""Bytes. No content encoding is asked for or accepted: a small answer could unfold to any size."""
+
+PATIENCE: Final = 5.0
+"""Seconds for the whole of one request."""
+
+CONNECTIONS: Final = 64
+"""Kept open per client: as many as requests run at once, else each burst pays for new handshakes."""
+
+_MOST_CLIENTS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """A complete answer that is no redirect.
+
+    Args:
+        status: HTTP status.
+        headers: names in lower case.
+        body: bytes.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Egress:
+    """Outbound HTTP for everybody, under the platform's rules.
+
+    Args:
+        open_hosts: names and ranges beyond the public internet that may be reached.
+        extra_ca: PEM certificates to trust besides the system's.
+        resolve: how host names are resolved.
+    """
+
+    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "", *, resolve: Resolve = resolve) -> None:
+        self._opened, self._extra_ca, self._resolve = Opened.of(open_hosts), extra_ca, resolve
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    async def get(self, url: str, *, ca: str = "", accept: str = "application/json") -> Answer:
+        """Fetch a document.
+
+        Args:
+            url: where.
+            ca: PEM certificates to trust instead of the system's.
+            accept: media type.
+
+        Raises:
+            EgressError: refused by us, or failed on the way; any HTTP status but a redirect is an answer.
+        """
+        return await self._send("GET", url, {"accept": accept}, None, ca)
+
+    async def post_form(
+        self, url: str, fields: Mapping[str, str], *, headers: Mapping[str, str] | None = None, ca: str = ""
+    ) -> Answer:
+        """Send a form; the fields may hold secrets, so nothing of them is ever in an error.
+
+        Raises:
+            EgressError: as for `get`.
+        """
+        return await self._send("POST", url, {"accept": "application/json", **(headers or {})}, dict(fields), ca)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.aclose()
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], data: dict[str, str] | None, ca: str
+    ) -> Answer:
+        target = check_url(url, self._opened)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                client = await self._client(ca)
+                sent = {"accept-encoding": "identity", **headers}
+                async with client.stream(method, target, headers=sent, data=data) as response:
+                    return await _receive(response)
+        except TimeoutError:
+            raise EgressError(EgressReason.TIMEOUT, f"{target.host} took longer than {PATIENCE:g} s") from None
+        except (httpcore.ConnectError, httpx.ConnectError) as error:
+            raise _connect_error(target.host, error) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpx.HTTPError):
+            raise EgressError(EgressReason.UNREACHABLE, f"the connection to {target.host} failed") from None
+
+    async def _client(self, ca: str) -> httpx.AsyncClient:
+        """One pool per set of trusted certificates: a connection is never shared between different trust."""
+        client = self._clients.pop(ca, None)
+        if client is None:
+            context = await asyncio.to_thread(_context, ca, self._extra_ca)
+            transport = _Transport(context, PinnedNetwork(self._opened, self._resolve))
+            client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+            if len(self._clients) >= _MOST_CLIENTS:
+                await self._clients.pop(next(iter(self._clients))).aclose()
+        return self._clients.setdefault(ca, client)  # the last used stands last
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """httpx on a pool of httpcore whose network is ours."""
+
+    def __init__(self, context: ssl.SSLContext, network: PinnedNetwork) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=CONNECTIONS,
+            keepalive_expiry=60.0,
+            network_backend=network,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request."""
+        url = request.url
+        response = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+            )
+        )
+        return httpx.Response(response.status, headers=response.headers, stream=_Stream(response))
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self._pool.aclose()
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._response.aiter_stream():
+            yield part
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+async def _receive(response: httpx.Response) -> Answer:
+    if response.is_redirect:
+        raise EgressError(EgressReason.REDIRECT, f"{response.url.host} answered with a redirect, which is not followed")
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise EgressError(EgressReason.ENCODED, f"{response.url.host} answered with a content encoding")
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > LARGEST_ANSWER:
+            text = f"{response.url.host} answered with more than {LARGEST_ANSWER} bytes"
+            raise EgressError(EgressReason.TOO_LARGE, text)
+    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(body))
+
+
+def _context(ca: str, extra_ca: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=ca or None)
+        if extra_ca and not ca:
+            context.load_verify_locations(cadata=extra_ca)
+    except ssl.SSLError:
+        raise EgressError(EgressReason.TLS, "the CA bundle holds no certificates in PEM form") from None
+    return context
+
+
+def _connect_error(host: str, error: Exception) -> EgressError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            reason = getattr(cause, "verify_message", "") or "handshake failed"
+            return EgressError(EgressReason.TLS, f"{host} does not prove who it is: {reason}")
+        cause = cause.__cause__ or cause.__context__
+    return EgressError(EgressReason.UNREACHABLE, f"{host} cannot be reached")

@@ -1,0 +1,90 @@
+"""The management port: health, readiness and metrics for the node, the status for the operator; never for callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tailseal.domain import poll
+from tailseal.workers.common.metrics import CONTENT_TYPE, Metrics
+from tailseal.workers.common.problem import Problem
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.staleness import Staleness
+from tailseal.workers.common.status import Status
+
+
+@dataclass(slots=True)
+class Health:
+    """What readiness depends on.
+
+    Args:
+        current: the present snapshot.
+        problems: what of the bundle is not in use.
+        draining: set while the process ends: no new callers, please.
+    """
+
+    current: Callable[[], Snapshot | None]
+    problems: Callable[[], tuple[Problem, ...]]
+    draining: bool = field(default=False)
+
+    def readiness(self) -> tuple[int, str]:
+        """HTTP status and text; a replica with a valid bundle is ready even if parts of it are not in use."""
+        lines = "".join(f"{problem.reason}: {problem.message}\n" for problem in self.problems())
+        if self.draining:
+            return 503, "draining\n"
+        if self.current() is None:
+            return 503, "no valid bundle yet\n" + lines
+        return 200, "ok\n" + lines
+
+
+def application(health: Health, metrics: Metrics, status: Status, staleness: Staleness) -> Starlette:
+    """The ASGI application of the management port."""
+
+    async def healthz(_: Request) -> Response:
+        return Response("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        code, text = health.readiness()
+        return Response(text, code)
+
+    async def scrape(_: Request) -> Response:
+        metrics.ready.set(health.readiness()[0] == 200)  # noqa: PLR2004
+        metrics.behind.set(staleness.behind())
+        metrics.polled_at.set(staleness.heard_at or 0)
+        metrics.problems.set(len(health.problems()))
+        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    async def answer(request: Request) -> Response:
+        return await _answer(request, status)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", scrape),
+            Route(poll.PATH, answer, methods=["POST"]),
+        ]
+    )
+
+
+async def _answer(request: Request, status: Status) -> Response:
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > poll.MAX_BYTES:
+                return Response("too large\n", 413)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    try:
+        answer = status.answer(bytes(body))
+    except poll.PollError as error:
+        return Response(f"{error}\n", 403)
+    if answer is None:
+        return Response("no valid bundle yet\n", 503)
+    return Response(answer, media_type="application/json")

@@ -1,0 +1,181 @@
+"""What relying parties fetch: the JWKS, cached exactly as long as it is promised to hold, and the metadata documents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.routing import Route
+
+from tailseal.domain.bundle.model import Signing
+from tailseal.tokens.answers import RETRY_AFTER_SECONDS, Header, Response
+from tailseal.workers.common import wire
+from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.wire import Receive, Scope, Send
+
+JWKS_PATH: Final = "/.well-known/jwks.json"
+OPENID_PATH: Final = "/.well-known/openid-configuration"
+OAUTH_PATH: Final = "/.well-known/oauth-authorization-server"
+
+FLOOR_SECONDS: Final = 30.0
+"""No cache is told to come back sooner, unless the key's own `maxAge` is shorter."""
+
+_JSON: Final = b"application/json"
+_JWK_SET: Final = b"application/jwk-set+json"
+_OPEN: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"), (b"x-content-type-options", b"nosniff"))
+_WANTED: Final = frozenset({b"accept", b"if-none-match"})
+
+Metadata = Callable[[Snapshot], Mapping[str, Any]]
+"""Makes a metadata document; called once a snapshot."""
+
+
+def cache_seconds(signing: Signing, now: float) -> int:
+    """How long a cache may keep what is served now: clamp(nextChange - now, 30 s, maxAge); `maxAge` if that is less.
+
+    Args:
+        signing: the bundle's `signing.json`.
+        now: Unix seconds.
+    """
+    if signing.next_change is None:
+        return signing.max_age
+    return int(min(max(signing.next_change - now, FLOOR_SECONDS), signing.max_age))
+
+
+def jwks_uri(issuer: str) -> str:
+    """Where an issuer's keys are: below the issuer, wherever that is served."""
+    return issuer.rstrip("/") + JWKS_PATH
+
+
+def issuer_path(issuer: str) -> str:
+    """The path component of an issuer without the last slash: `/tenant`, or empty."""
+    return urlsplit(issuer).path.rstrip("/")
+
+
+def routes(runtime: Runtime, *, openid: Metadata, oauth: Metadata) -> list[Route]:
+    """The well-known endpoints, in every form in which clients ask for them.
+
+    A well-known path is appended to the issuer's path (OpenID Connect Discovery section 4), or inserted before it
+    (RFC 8414 section 3.1); the metadata documents answer to both.
+
+    Args:
+        runtime: for the present snapshot and the clock.
+        openid: makes the `openid-configuration`.
+        oauth: makes the `oauth-authorization-server` document.
+    """
+    keys = WellKnown(runtime, lambda snapshot: snapshot.signing.jwks, jwk_set=True)
+    openid_documents = WellKnown(runtime, lambda snapshot: orjson.dumps(openid(snapshot)))
+    oauth_documents = WellKnown(runtime, lambda snapshot: orjson.dumps(oauth(snapshot)))
+    methods = ["GET", "HEAD", "OPTIONS"]
+    return [
+        Route(JWKS_PATH, keys, methods=methods),
+        Route(OPENID_PATH, openid_documents, methods=methods),
+        Route(OAUTH_PATH, oauth_documents, methods=methods),
+        Route("/{above:path}" + JWKS_PATH, keys, methods=methods),
+        Route("/{above:path}" + OPENID_PATH, openid_documents, methods=methods),
+        Route(OPENID_PATH + "/{below:path}", openid_documents, methods=methods),
+        Route(OAUTH_PATH + "/{below:path}", oauth_documents, methods=methods),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    snapshot: Snapshot
+    path: str
+    body: bytes
+    etag: bytes
+
+
+class WellKnown:
+    """One cacheable document as an ASGI application: GET, HEAD, conditional requests, and CORS for everybody.
+
+    Args:
+        runtime: for the present snapshot and the clock.
+        render: the document's bytes under a snapshot.
+        jwk_set: offer `application/jwk-set+json` (RFC 7517 section 8.5.2) to those who ask for it.
+    """
+
+    def __init__(self, runtime: Runtime, render: Callable[[Snapshot], bytes], *, jwk_set: bool = False) -> None:
+        self._runtime = runtime
+        self._render = render
+        self._jwk_set = jwk_set
+        self._kept: _Document | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is read
+        await wire.respond(send, self._answer(scope), head=scope["method"] == "HEAD")
+
+    def _answer(self, scope: Scope) -> Response:
+        if scope["method"] == "OPTIONS":
+            return _PREFLIGHT
+        document = self._document()
+        if document is None:
+            return _NOT_YET
+        if not _below_issuer(scope.get("path_params", {}), document.path):
+            return _NOT_FOUND
+        asked = wire.headers(scope, _WANTED)
+        fields = self._headers(document, asked.get(b"accept", ""))
+        if _matches(asked.get(b"if-none-match", ""), document.etag):
+            return Response(304, b"", fields)
+        return Response(200, document.body, fields)
+
+    def _document(self) -> _Document | None:
+        snapshot = self._runtime.current()
+        if snapshot is None:
+            return None
+        if self._kept is None or self._kept.snapshot is not snapshot:
+            body = self._render(snapshot)
+            etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
+            self._kept = _Document(snapshot, issuer_path(snapshot.settings.issuer), body, etag)
+        return self._kept
+
+    def _headers(self, document: _Document, accept: str) -> tuple[Header, ...]:
+        seconds = cache_seconds(document.snapshot.signing.model, self._runtime.clock())
+        content_type = _JWK_SET if self._jwk_set and "jwk-set+json" in accept else _JSON
+        fields: tuple[Header, ...] = (
+            (b"content-type", content_type),
+            (b"cache-control", b"public, max-age=%d" % seconds),
+            (b"etag", document.etag),
+            *_OPEN,
+        )
+        return (*fields, (b"vary", b"Accept")) if self._jwk_set else fields
+
+
+def _below_issuer(params: Mapping[str, str], path: str) -> bool:
+    """Whether the path around the well-known part is the issuer's, or none (an ingress may strip it)."""
+    return not params or "/" + next(iter(params.values())) == path
+
+
+def _matches(condition: str, etag: bytes) -> bool:
+    """RFC 9110 section 13.1.2: weak comparison with any of the list, or `*`."""
+    if not condition:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
+    return "*" in tags or etag.decode() in tags
+
+
+_PREFLIGHT: Final = Response(
+    204,
+    b"",
+    (
+        *_OPEN,
+        (b"access-control-allow-methods", b"GET, HEAD"),
+        (b"access-control-allow-headers", b"*"),
+        (b"access-control-max-age", b"86400"),
+        (b"allow", b"GET, HEAD, OPTIONS"),
+    ),
+)
+_NOT_FOUND: Final = Response(404, b'{"error":"not_found"}', ((b"content-type", _JSON), *_OPEN))
+_NOT_YET: Final = Response(
+    503,
+    b'{"error":"temporarily_unavailable"}',
+    (
+        (b"content-type", _JSON),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"%d" % RETRY_AFTER_SECONDS),
+        *_OPEN,
+    ),
+)

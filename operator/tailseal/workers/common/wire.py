@@ -1,0 +1,65 @@
+"""Reading requests and sending answers on bare ASGI: what every endpoint that must be fast or bounded shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, Final
+
+from tailseal.tokens.answers import Header, Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_SECONDS: Final = 10.0
+"""How long a caller may take to send a body: nobody keeps a place by trickling."""
+
+
+class Gone(Exception):  # noqa: N818 - a state of the connection, not a fault of ours
+    """The caller hung up, or took too long; there is nobody to answer."""
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The request body; one byte more than the limit where it is longer, the rest unread.
+
+    Raises:
+        Gone: the caller left before the body was complete, or was slower than `BODY_SECONDS`.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                return bytes(message.get("body", b""))[: limit + 1]
+            return await _read_on(message, receive, limit)
+    except TimeoutError:
+        raise Gone from None
+
+
+async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+    content = bytearray()
+    while True:
+        if message["type"] != "http.request":
+            raise Gone
+        content += message.get("body", b"")
+        if len(content) > limit or not message.get("more_body"):
+            return bytes(content[: limit + 1])
+        message = await receive()
+
+
+def headers(scope: Scope, names: Iterable[bytes]) -> dict[bytes, str]:
+    """The first value of each of these headers (lower case) that the request has."""
+    found: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+        if name in names and name not in found:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+async def respond(send: Send, response: Response, *, head: bool = False) -> None:
+    """Send an answer; for HEAD its headers only."""
+    fields: Sequence[Header] = response.headers
+    if response.status not in {204, 304}:
+        fields = (*fields, (b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+    await send({"type": "http.response.body", "body": b"" if head else response.body})

@@ -17,6 +17,10 @@ class Outage(StrEnum):
     """There is no signing key within its lease."""
     KEYS_UNREACHABLE = "KeysUnreachable"
     """The issuer's keys cannot be had, and none that are young enough are left."""
+    OVERLOADED = "Overloaded"
+    """More requests are in progress than this replica takes on."""
+    NO_BUNDLE = "NoBundle"
+    """This replica has not got keys and settings yet."""
     AUDIT_UNAVAILABLE = "AuditUnavailable"
     """The decision could not be written down, so it does not count."""
 

@@ -1,4 +1,4 @@
-"""What relying parties fetch: the JWKS, cached exactly as long as it is promised to hold, and the metadata documents."""
+"""What relying parties fetch: the JWKS, cached for as long as it is promised to hold, and the metadata documents."""
 
 from __future__ import annotations
 
@@ -106,6 +106,7 @@ class WellKnown:
         self._kept: _Document | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is read
+        """Answer one request."""
         await wire.respond(send, self._answer(scope), head=scope["method"] == "HEAD")
 
     def _answer(self, scope: Scope) -> Response:

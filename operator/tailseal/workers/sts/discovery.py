@@ -1,0 +1,36 @@
+"""The token service's metadata: what relying parties need to verify our tokens, and only what is implemented and on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tailseal.tokens.request import GRANT_TYPE
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.wellknown import jwks_uri
+
+
+def oauth(snapshot: Snapshot) -> dict[str, Any]:
+    """RFC 8414 metadata. There is no authorization endpoint; lists that would be empty are left out (section 3.2)."""
+    settings = snapshot.settings
+    return {
+        "issuer": settings.issuer,
+        "token_endpoint": settings.token_endpoint,
+        "jwks_uri": jwks_uri(settings.issuer),
+        "grant_types_supported": [GRANT_TYPE],
+        "token_endpoint_auth_methods_supported": ["none"],
+    }
+
+
+def openid(snapshot: Snapshot) -> dict[str, Any]:
+    """OpenID Connect Discovery metadata, for verifiers of workload tokens.
+
+    `response_types_supported` is required there, and verifiers refuse a document without it; `id_token` is what
+    issuers without an authorization endpoint say by convention (Kubernetes' service account issuer does).
+    """
+    published = {key["alg"] for key in snapshot.signing.model.jwks["keys"] if "alg" in key}
+    return {
+        **oauth(snapshot),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": sorted(published),
+    }

@@ -1,0 +1,165 @@
+"""The token endpoint: reads the request, awaits what the synchronous core asks for, audits, answers."""
+
+from __future__ import annotations
+
+import traceback
+from time import perf_counter
+from typing import Final
+
+import structlog
+
+from tailseal.domain.policy.source import KeySource
+from tailseal.tokens import refusals
+from tailseal.tokens.answers import Refusal
+from tailseal.tokens.exchange import (
+    Answered,
+    Call,
+    Exchange,
+    NeedKeys,
+    NeedUpstream,
+    finish,
+    refuse,
+    unavailable,
+)
+from tailseal.tokens.refusals import Outage
+from tailseal.tokens.request import MAX_BODY_BYTES
+from tailseal.upstream.errors import UpstreamError
+from tailseal.workers.common import wire
+from tailseal.workers.common.audit import AuditError
+from tailseal.workers.common.keycache import KeysUnavailable
+from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.wire import Receive, Scope, Send
+
+MAX_CONCURRENT: Final = 512
+"""Requests in progress; more are turned away at once, so that those in progress stay fast."""
+
+_ENDPOINT: Final = "token"
+_WANTED: Final = frozenset({b"content-type", b"accept", b"authorization"})
+
+_log = structlog.get_logger(__name__)
+
+
+class TokenEndpoint:
+    """`POST /token` as an ASGI application.
+
+    Args:
+        runtime: the worker's ports.
+        limit: requests in progress.
+    """
+
+    def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
+        self._runtime = runtime
+        self._limit = limit
+        self._active = 0
+        self._snapshot: Snapshot | None = None
+        self._exchange: Exchange | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self._active += 1
+        try:
+            answered = await self._answer(scope, receive)
+        except wire.Gone:
+            return
+        finally:
+            self._active -= 1
+        await wire.respond(send, answered.response)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answered:
+        crowded = self._active > self._limit
+        body = b"" if crowded else await wire.read_body(receive, MAX_BODY_BYTES)
+        started = perf_counter()
+        call = self._call(scope, body)
+        try:
+            answered = self._withheld(call, crowded=crowded) or await self._decide(call)
+        except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
+            _log.error("exchange failed", decision=call.decision, kind=type(error).__name__)
+            answered = refuse(call, {"decision": call.decision}, _INTERNAL)
+        answered = self._audited(call, answered)
+        self._runtime.metrics.exchange(_ENDPOINT, answered.result, answered.reason, perf_counter() - started)
+        return answered
+
+    def _call(self, scope: Scope, body: bytes) -> Call:
+        asked = wire.headers(scope, _WANTED)
+        client = scope.get("client")
+        return Call(
+            body,
+            self._runtime.decision_id(),
+            asked.get(b"content-type", ""),
+            asked.get(b"accept", ""),
+            b"authorization" in asked,
+            client[0] if client else "",
+        )
+
+    def _withheld(self, call: Call, *, crowded: bool) -> Answered | None:
+        reason = Outage.OVERLOADED if crowded else self._runtime.withheld()
+        return None if reason is None else unavailable(call, reason, self._runtime.clock())
+
+    async def _decide(self, call: Call) -> Answered:
+        """Step until there is a decision; each key source is waited for once at most."""
+        missing: dict[KeySource, str] = {}
+        asked: set[KeySource] = set()
+        while True:
+            snapshot, exchange = self._current()
+            if snapshot is None or exchange is None:
+                return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())
+            outcome = exchange.step(call, self._runtime.keys, self._runtime.clock(), missing)
+            if isinstance(outcome, Answered):
+                return outcome
+            if isinstance(outcome, NeedUpstream):
+                return await self._ask_upstream(outcome, snapshot)
+            await self._load(outcome, asked, missing)
+
+    async def _load(self, need: NeedKeys, asked: set[KeySource], missing: dict[KeySource, str]) -> None:
+        if need.source in asked:
+            missing[need.source] = Outage.KEYS_UNREACHABLE
+            return
+        asked.add(need.source)
+        try:
+            await self._runtime.keys.load(need.source, need.kid)
+        except KeysUnavailable as error:
+            missing[need.source] = error.reason
+
+    async def _ask_upstream(self, need: NeedUpstream, snapshot: Snapshot) -> Answered:
+        try:
+            token = await self._runtime.upstreams.token(snapshot, need.upstream, scopes=need.scopes, tags=need.tags)
+        except UpstreamError as error:
+            return refuse(need.call, need.audit, _upstream_refusal(error))
+        return finish(need, token.access_token, expires_in=token.expires_in, scopes=token.scopes)
+
+    def _current(self) -> tuple[Snapshot | None, Exchange | None]:
+        """The present snapshot and its core, which is made anew when the snapshot was swapped."""
+        snapshot = self._runtime.current()
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._exchange = None if snapshot is None else _exchange(snapshot)
+        return snapshot, self._exchange
+
+    def _audited(self, call: Call, answered: Answered) -> Answered:
+        """The answer, if the decision could be written down; else nothing is granted."""
+        try:
+            self._runtime.audit.write(answered.audit)
+        except AuditError:
+            return unavailable(call, Outage.AUDIT_UNAVAILABLE, self._runtime.clock())
+        return answered
+
+
+_INTERNAL: Final = Refusal(500, "server_error", "InternalError", "the decision failed: nothing was granted")
+
+
+def _upstream_refusal(error: UpstreamError) -> Refusal:
+    if error.retryable:
+        return refusals.unavailable(error.reason)
+    return Refusal(400, "invalid_scope", error.reason, "the upstream does not grant the scopes or tags")
+
+
+def _whereabouts(error: Exception) -> dict[str, str]:
+    """Kind and place of a fault of ours: its text and values may hold what no log may."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {"kind": type(error).__name__, "where": " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames[::-1])}
+
+
+def _exchange(snapshot: Snapshot) -> Exchange:
+    signing = snapshot.signing
+    return Exchange(snapshot.settings, snapshot.index, signing.signer, signing.model.max_token_ttl)

@@ -101,15 +101,15 @@ def next_status(obj: Object, facts: Sequence[Fact], fields: Mapping[str, Any], n
 
 
 async def _announce(ctx: Context, obj: Object, status: Mapping[str, Any]) -> None:
-    before, after = (_ready(seen) for seen in (obj.get("status", {}), status))
-    if after and (before.get("status"), before.get("reason")) != (after["status"], after["reason"]):
-        await ctx.recorder.event(
-            obj, warning=after["status"] != "True", reason=after["reason"], message=after["message"]
-        )
+    before, after = _find(obj.get("status", {}), "Ready"), _find(status, "Ready")
+    stalled = bool(_find(status, "Stalled"))
+    flipped = (before.get("status"), before.get("reason")) != (after.get("status"), after.get("reason"))
+    if flipped and (before or stalled or after.get("status") == "True"):
+        await ctx.recorder.event(obj, warning=stalled, reason=after["reason"], message=after["message"])
 
 
-def _ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next((entry for entry in status.get("conditions", ()) if entry["type"] == "Ready"), {})
+def _find(status: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
+    return next((entry for entry in status.get("conditions", ()) if entry["type"] == type_), {})
 
 
 def _condition(fact: Fact, generation: int) -> Condition:

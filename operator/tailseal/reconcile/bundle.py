@@ -1,0 +1,139 @@
+"""Writes the volume `policies` of a provider's bundle: one ConfigMap a shard, one with settings and manifest.
+
+The manifest commits. Shards are written before the manifest that names them, so that whoever sees a manifest finds
+its shards already there; a shard that became empty is deleted only after a manifest that no longer names it. So the
+last policy of a shard is refused as soon as the manifest arrives, and in between a worker keeps the last set that fits
+together, for 30 s at most. Where one run brings removals and additions, shards that lose or change a policy are
+committed first, with the settings, before those that only gain.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tailseal.api import meta
+from tailseal.api.reasons import Reason
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Ref
+from tailseal.domain import canonical
+from tailseal.domain.bundle import build, model
+from tailseal.domain.render import bundle as render
+from tailseal.domain.render.common import Provider, decoded
+from tailseal.reconcile.attached import BundleMemory, Gathered, ShardContent, gather, memory_of
+from tailseal.reconcile.conditions import Fact
+from tailseal.reconcile.context import Context, Done, Key, Objects
+from tailseal.reconcile.issuer_ledger import NameTaken
+from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.provider_spec import intent_of
+
+MANAGER = "tailseal-bundle"
+QUIET = 2.0
+"""Seconds for which changes of policies are gathered before the provider's status is looked at."""
+
+_RETRY_NAME = 60.0
+
+
+async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
+    """Bring the volume `policies` of one provider to what its policies and settings say."""
+    key = Key("Bundle", namespace, name)
+    provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
+    if provider is None or "deletionTimestamp" in provider["metadata"]:
+        ctx.memory.pop(key, None)
+        return Done()
+    spec = intent_of(ctx.objects, provider).spec
+    if spec is None:
+        return Done()
+    gathered = await gather(ctx, provider, spec)
+    memory = memory_of(ctx, namespace, name)
+    try:
+        changed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
+    except NameTaken as error:
+        memory.problem = Fact("Programmed", status=False, reason=Reason.NAME_TAKEN, message=str(error), stalled=True)
+        ctx.enqueue(Key("IdentityProvider", namespace, name))
+        return Done(after=_RETRY_NAME)
+    memory.problem = None
+    _announce(ctx, memory, gathered)
+    ctx.enqueue(Key("Propagation", namespace, name))
+    if changed:
+        ctx.enqueue(Key("IdentityProvider", namespace, name), after=QUIET)
+    return Done()
+
+
+async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> bool:
+    """Write what differs, in the order that the module's docstring explains; whether anything did."""
+    present = dict(_present_shards(ctx.objects, provider))
+    settings, named = _present_manifest(ctx.objects, provider)
+    wanted = {number: shard.content for number, shard in gathered.shards.items()}
+    gone = sorted(present.keys() - wanted.keys())
+    changed = [number for number in wanted if present.get(number) != wanted[number]]
+    later = [
+        number for number in changed if not _urgent(present.get(number), named.get(number), gathered.shards[number])
+    ]
+    urgent = [number for number in changed if number not in later]
+    if later and named and (urgent or gone or settings != gathered.settings):
+        files = {number: present[number] if number in later else wanted[number] for number in wanted if number in named}
+        await _commit(ctx, provider, gathered.settings, files, urgent)
+    await _commit(ctx, provider, gathered.settings, wanted, sorted(wanted))
+    for number in gone:
+        await remove(
+            ctx,
+            Ref(kinds.CONFIG_MAP, provider.namespace, meta.shard_config_map(provider.name, number)),
+            provider=provider.name,
+        )
+    return bool(changed or gone or settings != gathered.settings)
+
+
+async def _commit(
+    ctx: Context, provider: Provider, settings: bytes, files: Mapping[int, bytes], numbers: Sequence[int]
+) -> None:
+    for number in numbers:
+        await ensure(ctx, render.shard(provider, number, files[number]), manager=MANAGER)
+    await ensure(ctx, render.policies(provider, settings, build.manifest(settings, files)), manager=MANAGER)
+
+
+def _present_shards(objects: Objects, provider: Provider) -> Iterator[tuple[int, bytes]]:
+    for number in range(meta.SHARDS):
+        name = meta.shard_config_map(provider.name, number)
+        found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, name))
+        if found is not None:
+            yield number, decoded(found.get("binaryData")).get(model.shard_file(number), b"")
+
+
+def _present_manifest(objects: Objects, provider: Provider) -> tuple[bytes, dict[int, str]]:
+    """`settings.json` as it is there, and the digest that the manifest names for each shard."""
+    found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, meta.policies_config_map(provider.name)))
+    data: dict[str, str] = (found or {}).get("data") or {}
+    try:
+        named = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "{}")).shards
+    except ValueError:
+        named = {}
+    return data.get(model.SETTINGS_FILE, "").encode(), {int(number): digest for number, digest in named.items()}
+
+
+def _urgent(present: bytes | None, named: str | None, wanted: ShardContent) -> bool:
+    """Whether writing the shard takes something away or repairs it, rather than only adding."""
+    if named is None:
+        return False
+    if present is None or canonical.digest(present) != named:
+        return True
+    try:
+        records: list[dict[str, Any]] = json.loads(gzip.decompress(present))["policies"]
+        return any(
+            wanted.held.get(f"{record['namespace']}/{record['name']}") != (record["uid"], record["generation"])
+            for record in records
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return True
+
+
+def _announce(ctx: Context, memory: BundleMemory, gathered: Gathered) -> None:
+    """Wake the policies whose place in the bundle changed: their status tells of it."""
+    former, present = memory.places, gathered.places
+    memory.places = present
+    if former != present:
+        for policy in sorted(former.keys() | present.keys()):
+            if former.get(policy) != present.get(policy):
+                ctx.enqueue(Key("TrustPolicy", *policy.split("/", 1)))

@@ -1,0 +1,75 @@
+"""Brings one owned object to what was rendered: created, repaired, cleared of what others added, or left alone."""
+
+from __future__ import annotations
+
+from tailseal.api.meta import MANAGED_BY, PROVIDER_LABEL
+from tailseal.cluster import kinds
+from tailseal.cluster.errors import Transient
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain.render import drift
+from tailseal.reconcile.context import Context
+from tailseal.reconcile.issuer_ledger import NameTaken
+
+_KINDS = {(kind.api_version, kind.kind): kind for kind in kinds.OWNED}
+
+
+def ref_of(obj: Object) -> Ref:
+    """The address of an owned object."""
+    meta = obj["metadata"]
+    return Ref(_KINDS[obj["apiVersion"], obj["kind"]], meta["namespace"], meta["name"])
+
+
+async def ensure(ctx: Context, wanted: Object, *, manager: str) -> Object:
+    """Make the object be as wanted; nothing is written if it is.
+
+    Raises:
+        NameTaken: an object that is not ours holds the name.
+        Transient: it is being deleted, or still belongs to a deleted owner of the same name.
+        ClusterError: whatever the API server said to the write.
+    """
+    ref = ref_of(wanted)
+    # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
+    present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
+    if present is None:
+        return await _apply(ctx, wanted, manager)
+    _refuse_foreign(wanted, present)
+    if drift.must_be_replaced(wanted, present):
+        await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
+        return await _apply(ctx, wanted, manager)
+    patch = drift.foreign(wanted, present)
+    if patch is not None:
+        version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
+        present = await ctx.cluster.merge(ref, {**version, **patch})
+        ctx.objects.put(present)
+    return await _apply(ctx, wanted, manager) if drift.differs(wanted, present) else present
+
+
+async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
+    """Delete the object if it is there and ours; whether it was."""
+    present = ctx.objects.get(ref)
+    if present is None or not _ours(present, provider):
+        return False
+    await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
+    return True
+
+
+async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:
+    written = await ctx.cluster.apply(wanted, manager=manager)
+    ctx.objects.put(written)
+    return written
+
+
+def _refuse_foreign(wanted: Object, present: Object) -> None:
+    what = f"{wanted['kind']} {wanted['metadata']['name']}"
+    ours = {owner["uid"] for owner in wanted["metadata"].get("ownerReferences", ())}
+    theirs = {owner["uid"] for owner in present["metadata"].get("ownerReferences", ()) if owner.get("controller")}
+    # Whoever takes our label off has not made the object his: the owner still says whose it is.
+    if not (ours & theirs or _ours(present, wanted["metadata"]["labels"][PROVIDER_LABEL])):
+        raise NameTaken(f"{what} is there but not ours: delete or rename it, or give this object another name")
+    if theirs - ours or "deletionTimestamp" in present["metadata"]:
+        raise Transient(f"{what} is being deleted with its former owner")
+
+
+def _ours(present: Object, provider: str) -> bool:
+    labels: dict[str, str] = present["metadata"].get("labels", {})
+    return {MANAGED_BY: "tailseal", PROVIDER_LABEL: provider}.items() <= labels.items()

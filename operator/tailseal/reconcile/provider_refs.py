@@ -1,0 +1,147 @@
+"""What an IdentityProvider's spec names: SigningKeys, credentials, a certificate; each found, refused or missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tailseal.api import meta
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.reasons import Reason
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Ref
+from tailseal.domain.render.common import decoded
+from tailseal.domain.rotation import LedgerError, OfferedKey, offers
+from tailseal.reconcile.conditions import Fact
+from tailseal.reconcile.context import Objects
+
+_OAUTH_CLIENT = ("client_id", "client_secret")
+_TLS = ("tls.crt", "tls.key")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reference that does not lead where it should; nobody may have to guess which."""
+
+    path: str
+    reason: Reason
+    message: str
+    stalled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a volume, and what stood in the way of better ones."""
+
+    files: Mapping[str, bytes]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedKeys:
+    """What the SigningKeys offer: keys, the PEM by key id, and which of them could not be read."""
+
+    keys: tuple[OfferedKey, ...]
+    pems: Mapping[str, bytes]
+    problems: tuple[Problem, ...] = ()
+
+
+def files_of(objects: Objects, namespace: str, secret: str) -> dict[str, bytes]:
+    """The files in a Secret that the store knows; none if it is not there."""
+    found = objects.get(Ref(kinds.SECRET, namespace, secret))
+    return decoded(found.get("data")) if found else {}
+
+
+def signing_keys(objects: Objects, namespace: str, spec: IdentityProviderSpec, promised: Iterable[str]) -> OfferedKeys:
+    """The keys of every SigningKey that the spec lists or that the issuer still owes something to.
+
+    Args:
+        objects: the store.
+        namespace: of provider and SigningKeys.
+        spec: the provider's.
+        promised: names of SigningKeys that the issuer's ledger knows.
+    """
+    keys: list[OfferedKey] = []
+    pems: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    listed = {reference.name: index for index, reference in enumerate(spec.signing_keys)}
+    for name in (*listed, *sorted(set(promised) - listed.keys())):
+        path = f"spec.signingKeys[{listed[name]}]" if name in listed else "spec.signingKeys"
+        secret = objects.get(Ref(kinds.SECRET, namespace, meta.key_secret(name)))
+        if name in listed and (problem := _missing_key(objects, namespace, name, path, there=secret is not None)):
+            problems.append(problem)
+        if secret is None:
+            continue
+        try:
+            offered = offers(secret)
+        except LedgerError as error:
+            problems.append(Problem(path, Reason.LEDGER_UNREADABLE, f"SigningKey {name}: {error}"))
+            continue
+        keys += offered.keys
+        pems |= offered.pems
+    return OfferedKeys(tuple(keys), pems, tuple(problems))
+
+
+def credentials(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files:
+    """The volume `credentials`: copies from the Secrets that upstreams name; the last good ones where that fails."""
+    kept = files_of(objects, namespace, meta.credentials_secret(provider))
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for index, upstream in enumerate(spec.upstreams):
+        if upstream.tailscale is None or upstream.tailscale.oauth_client_secret_ref is None:
+            continue
+        path = f"spec.upstreams[{index}].tailscale.oauthClientSecretRef"
+        name = upstream.tailscale.oauth_client_secret_ref.name
+        copied = _copied(objects, namespace, name, _OAUTH_CLIENT, path)
+        problems += copied.problems
+        # An editor's trailing newline is no part of a client id or secret.
+        found = {file: content.strip() for file, content in copied.files.items()}
+        last = {file: kept[f"{upstream.name}.{file}"] for file in _OAUTH_CLIENT if f"{upstream.name}.{file}" in kept}
+        files |= {f"{upstream.name}.{file}": content for file, content in (found or last).items()}
+    return Files(files, tuple(problems))
+
+
+def certificate(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files | None:
+    """The workers' certificate and key; the last good ones where the reference fails; None if none is asked for."""
+    if spec.serving.tls is None:
+        return None
+    copied = _copied(objects, namespace, spec.serving.tls.secret_ref.name, _TLS, "spec.serving.tls.secretRef")
+    kept = files_of(objects, namespace, meta.tls_secret(provider))
+    return Files(copied.files or kept, copied.problems)
+
+
+def resolved(problems: Iterable[Problem]) -> Fact:
+    """The condition `ResolvedRefs`: all problems, the first one's reason."""
+    found = tuple(problems)
+    if not found:
+        return Fact("ResolvedRefs", status=True, reason=Reason.RESOLVED, message="everything named is there")
+    text = "; ".join(f"{problem.path}: {problem.message}" for problem in found)
+    stalled = any(problem.stalled for problem in found)
+    first = next((problem for problem in found if problem.stalled), found[0])
+    return Fact("ResolvedRefs", status=False, reason=first.reason, message=text, stalled=stalled)
+
+
+def _missing_key(objects: Objects, namespace: str, name: str, path: str, *, there: bool) -> Problem | None:
+    if objects.get(Ref(kinds.SIGNING_KEY, namespace, name)) is None:
+        return Problem(path, Reason.REF_NOT_FOUND, f"there is no SigningKey {name} in namespace {namespace}: create it")
+    if not there:
+        return Problem(path, Reason.REF_NOT_READY, f"SigningKey {name} has no key yet", stalled=False)
+    return None
+
+
+def _copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str) -> Files:
+    secret = objects.get(Ref(kinds.SECRET, namespace, name))
+    if secret is None:
+        text = (
+            f"there is no Secret {name} in namespace {namespace} that carries the label {meta.ALLOW_LABEL}=true; "
+            "create or label it"
+        )
+        return Files({}, (Problem(path, Reason.REF_NOT_FOUND, text),))
+    if secret["metadata"].get("labels", {}).get(meta.ALLOW_LABEL) != "true":
+        text = f"Secret {name} may not be read: it lacks the label {meta.ALLOW_LABEL}=true"
+        return Files({}, (Problem(path, Reason.REF_NOT_PERMITTED, text),))
+    held = decoded(secret.get("data"))
+    if lacking := [file for file in needed if not held.get(file)]:
+        text = f"Secret {name} lacks {', '.join(lacking)}"
+        return Files({}, (Problem(path, Reason.REF_INVALID, text),))
+    return Files({file: held[file] for file in needed})

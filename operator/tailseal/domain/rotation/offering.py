@@ -1,21 +1,59 @@
-"""What a SigningKey's Secret offers to the issuers that list it."""
+"""What a SigningKey's Secret holds, and what it offers to the issuers that list it."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tailseal.domain.rotation.issuer import OfferedKey
+from tailseal.api.meta import SIGNING_KEY_LABEL
+from tailseal.domain import keys
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
+from tailseal.domain.rotation.issuer_model import OfferedKey
+from tailseal.domain.rotation.ledger import FILE, LedgerError
+from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+
+SUFFIX = ".pem"
+"""A key's PKCS#8 PEM stands in the Secret under its key id and this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offers:
     """The offered keys, and the PKCS#8 PEM by key id of those whose material is intact."""
 
-    keys: tuple[OfferedKey, ...]
-    pems: Mapping[str, bytes]
+    keys: tuple[OfferedKey, ...] = ()
+    pems: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A SigningKey's Secret, decoded.
+
+    Args:
+        ledger: None while the Secret is but a shell.
+        pems: intact material by key id.
+    """
+
+    ledger: SigningKeyLedger | None
+    pems: Mapping[str, bytes] = field(repr=False)
+
+
+def content(secret: Mapping[str, Any]) -> Content:
+    """What the Secret holds.
+
+    Raises:
+        LedgerError: the ledger is missing beside material, or unreadable.
+    """
+    data: Mapping[str, str] = secret.get("data") or {}
+    if not data:
+        return Content(None, {})
+    if FILE not in data:
+        raise LedgerError(f"there is material but no {FILE}")
+    ledger = SigningKeyLedger.from_json(_decode(FILE, data[FILE]))
+    pems = {record.kid: pem for record in ledger.keys if (pem := _intact(record, data)) is not None}
+    return Content(ledger, pems)
 
 
 def offers(secret: Mapping[str, Any]) -> Offers:
@@ -24,7 +62,14 @@ def offers(secret: Mapping[str, Any]) -> Offers:
     Raises:
         LedgerError: the ledger is missing beside material, or unreadable: keep what was last rendered.
     """
-    raise NotImplementedError
+    held = content(secret)
+    if held.ledger is None:
+        return Offers()
+    source = secret["metadata"]["labels"][SIGNING_KEY_LABEL]
+    offered = [_offer(record, source, held.ledger, held.pems) for record in held.ledger.keys]
+    known = {record.kid for record in held.ledger.keys}
+    offered += [_revoked(kid, source, held.ledger) for kid in sorted(held.ledger.revoked.keys() - known)]
+    return Offers(tuple(offered), held.pems)
 
 
 def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Collection[str]) -> tuple[OfferedKey, ...]:
@@ -38,4 +83,78 @@ def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Coll
         offered: what the readable SigningKeys offer.
         held: key ids whose PEM stands in the issuer's signing Secret.
     """
-    raise NotImplementedError
+    at_hand = {key.kid for key in offered if key.private or key.revoked}
+    readable = {key.source for key in offered}
+    kept = [
+        OfferedKey(
+            kid=key.kid,
+            alg=key.alg,
+            public_jwk=key.public_jwk,
+            source=key.source,
+            created_at=key.published_at,
+            wanted=False,
+            revoked=False,
+            max_age=ledger.max_age,
+            clock_skew=key.clock_skew,
+            superseded=key.source in readable,
+        )
+        for key in ledger.keys
+        if key.held and key.kid in held and key.kid not in at_hand
+    ]
+    replaced = {key.kid for key in kept}
+    return (*(key for key in offered if key.kid not in replaced), *kept)
+
+
+def _decode(name: str, value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise LedgerError(f"{name} is not base64") from error
+
+
+def _intact(record: KeyRecord, data: Mapping[str, str]) -> bytes | None:
+    """The PEM of that record if it is there and is that key."""
+    value = data.get(record.kid + SUFFIX)
+    if value is None or record.gone:
+        return None
+    try:
+        pem = _decode(record.kid + SUFFIX, value)
+        jwk = keys.public_jwk(pem, record.algorithm)
+    except (LedgerError, keys.KeyMaterialError):
+        return None
+    return pem if keys.thumbprint(jwk) == keys.thumbprint(record.public_jwk) else None
+
+
+def _offer(record: KeyRecord, source: str, ledger: SigningKeyLedger, pems: Mapping[str, bytes]) -> OfferedKey:
+    signer = ledger.signer()
+    return OfferedKey(
+        kid=record.kid,
+        alg=record.algorithm,
+        public_jwk=record.public_jwk,
+        source=source,
+        created_at=record.created_at,
+        wanted=signer is not None and signer.kid == record.kid,
+        revoked=record.kid in ledger.revoked,
+        max_age=ledger.max_age,
+        clock_skew=ledger.clock_skew,
+        private=record.kid in pems,
+        sign_now=record.sign_now and record.activated_at is None,
+        superseded=record.superseded_at is not None or record.gone,
+    )
+
+
+def _revoked(kid: str, source: str, ledger: SigningKeyLedger) -> OfferedKey:
+    """A revoked id that this ledger never had: another ledger's, now lost, or one that must never be imported."""
+    return OfferedKey(
+        kid=kid,
+        alg="",
+        public_jwk={},
+        source=source,
+        created_at=0.0,
+        wanted=False,
+        revoked=True,
+        max_age=ledger.max_age,
+        clock_skew=ledger.clock_skew,
+        private=False,
+        superseded=True,
+    )

@@ -2,125 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tailseal.domain.rotation.issuer import Transition
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey_model import (
+    MEMORY,
+    RSA,
+    Issuer,
+    KeyState,
+    NewKey,
+    Schedule,
+    SigningKeyPlan,
+    State,
+    Usage,
+)
+from tailseal.domain.rotation.signingkey_view import alone_at, lead_at, result, wait
+
+__all__ = ["Issuer", "KeyState", "NewKey", "Schedule", "SigningKeyPlan", "State", "Usage", "plan", "with_key"]
 
 
-class State(StrEnum):
-    """Where a key is in its life, as status says it."""
-
-    PENDING = "Pending"
-    PUBLISHED = "Published"
-    ACTIVE = "Active"
-    RETIRING = "Retiring"
-    RETIRED = "Retired"
-    REVOKED = "Revoked"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """What a SigningKey's spec and annotations ask for; durations in seconds, instants in Unix seconds.
-
-    Args:
-        rotate_after: a signer created at or after this time is asked for (annotation).
-        revoked: `spec.revokedKeyIDs`.
-    """
-
-    algorithm: str
-    rsa_bits: int
-    interval: int
-    publish_lead: int
-    max_age: int
-    clock_skew: int
-    spare: bool = True
-    sign_now: bool = True
-    rotate_after: float | None = None
-    revoked: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one issuer's ledger says of one key."""
-
-    published_at: float
-    served: bool
-    active: bool
-    activated_at: float | None = None
-    remove_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """An IdentityProvider of the namespace, as far as this SigningKey is concerned.
-
-    Args:
-        name: of the provider.
-        listed: it exists and lists this SigningKey.
-        usage: what its ledger says, by key id; only keys of this SigningKey.
-    """
-
-    name: str
-    listed: bool
-    usage: Mapping[str, Usage] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """Material to be made before planning again."""
-
-    algorithm: str
-    rsa_bits: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyState:
-    """One key as status says it. Times are Unix seconds."""
-
-    record: KeyRecord
-    state: State
-    publish_time: float | None = None
-    activation_time: float | None = None
-    removal_time: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKeyPlan:
-    """The ledger to write (with the material, in one write) and what follows from it.
-
-    Args:
-        ledger: write it if it differs.
-        make: keys to make first; give them to `adopted` and plan again. Nothing is written before.
-        material: ids of the keys whose PEM stays in the Secret.
-        jwks: public keys for the ConfigMap.
-        states: for status, newest first.
-        signer: the key that should sign.
-        active: the key that does.
-        next_rotation: Unix seconds; None while a rotation is under way.
-        wake_at: plan again then at the latest.
-        events: what this plan changes.
-    """
-
-    ledger: SigningKeyLedger
-    make: tuple[NewKey, ...] = ()
-    material: frozenset[str] = frozenset()
-    jwks: tuple[Mapping[str, Any], ...] = ()
-    states: tuple[KeyState, ...] = ()
-    signer: KeyRecord | None = None
-    active: KeyRecord | None = None
-    next_rotation: float | None = None
-    wake_at: float | None = None
-    events: tuple[Transition, ...] = ()
+def with_key(ledger: SigningKeyLedger, wanted: NewKey, jwk: Mapping[str, Any], now: float) -> SigningKeyLedger:
+    """The ledger with a key that was just made."""
+    record = KeyRecord(
+        kid=jwk["kid"], algorithm=wanted.algorithm, rsa_bits=wanted.rsa_bits, public_jwk=dict(jwk), created_at=now
+    )
+    return ledger.but(keys=(*ledger.keys, record))
 
 
 def plan(
     schedule: Schedule,
     ledger: SigningKeyLedger,
-    material: frozenset[str],
+    material: Collection[str],
     issuers: Sequence[Issuer],
     now: float,
 ) -> SigningKeyPlan:
@@ -133,4 +46,126 @@ def plan(
         issuers: every provider of the namespace that lists this key or still publishes one of its keys.
         now: Unix seconds.
     """
-    raise NotImplementedError
+    before = ledger
+    ledger = ledger.but(max_age=schedule.max_age, clock_skew=schedule.clock_skew)
+    ledger = _revoke(ledger, schedule.revoked, now)
+    ledger = _lose(ledger, material, now)
+    ledger = _observe(ledger, issuers, now)
+    ledger = _discard(ledger, schedule, now)
+    ledger, missing = _advance(ledger, schedule, now)
+    if missing is not None:
+        return SigningKeyPlan(ledger=before, make=(missing,))
+    ledger = _observe(ledger, issuers, now)
+    urgent = ledger.revoked != before.revoked
+    if not urgent and _needs_spare(ledger, schedule, now):
+        return SigningKeyPlan(ledger=before, make=(_new_key(schedule),))
+    ledger = _retire(ledger, issuers, now)
+    return result(schedule, before, ledger, issuers, now, again=urgent)
+
+
+def _new_key(schedule: Schedule) -> NewKey:
+    return NewKey(schedule.algorithm, schedule.rsa_bits if schedule.algorithm in RSA else None)
+
+
+def _changed(ledger: SigningKeyLedger, changed: Mapping[str, KeyRecord]) -> SigningKeyLedger:
+    if not changed:
+        return ledger
+    return ledger.but(keys=tuple(changed.get(key.kid, key) for key in ledger.keys))
+
+
+def _revoke(ledger: SigningKeyLedger, revoked: frozenset[str], now: float) -> SigningKeyLedger:
+    """For ever: an id that leaves the list stays revoked."""
+    ids = dict(ledger.revoked) | {kid: now for kid in sorted(revoked) if kid not in ledger.revoked}
+    hit = {
+        key.kid: key.but(revoked_at=ids[key.kid]) for key in ledger.keys if key.kid in ids and key.revoked_at is None
+    }
+    return _changed(ledger, hit).but(revoked=ids)
+
+
+def _lose(ledger: SigningKeyLedger, material: Collection[str], now: float) -> SigningKeyLedger:
+    """What cannot sign any more is followed by another key, which waits for its turn like any other."""
+    lost = [key for key in ledger.keys if not key.gone and key.lost_at is None and key.kid not in material]
+    return _changed(ledger, {key.kid: key.but(lost_at=now, superseded_at=key.superseded_at or now) for key in lost})
+
+
+def _observe(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) -> SigningKeyLedger:
+    """Note that the signer signs: seen at an issuer or, without issuers, when it could."""
+    signer = ledger.signer()
+    if signer is None or signer.activated_at is not None:
+        return ledger
+    seen = [usage for issuer in issuers if (usage := issuer.usage.get(signer.kid)) and usage.active]
+    if seen:
+        times = [usage.activated_at for usage in seen if usage.activated_at is not None]
+        return _changed(ledger, {signer.kid: signer.but(activated_at=min(times, default=now))})
+    if not any(issuer.listed for issuer in issuers) and now >= alone_at(ledger, signer):
+        return _changed(ledger, {signer.kid: signer.but(activated_at=now)})
+    return ledger
+
+
+def _discard(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> SigningKeyLedger:
+    """Drop unused keys of a former algorithm or size, or made before the time of a request to rotate."""
+    unfit = [key for key in ledger.upcoming() if not _fits(key, schedule, now)]
+    return _changed(ledger, {key.kid: key.but(superseded_at=now) for key in unfit})
+
+
+def _fits(key: KeyRecord, schedule: Schedule, now: float) -> bool:
+    kind = NewKey(key.algorithm, key.rsa_bits)
+    return kind == _new_key(schedule) and not _requested(key, schedule, now)
+
+
+def _requested(key: KeyRecord, schedule: Schedule, now: float) -> bool:
+    """Whether the request to rotate asks for a younger key than this."""
+    return schedule.rotate_after is not None and key.created_at < schedule.rotate_after <= now
+
+
+def _advance(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> tuple[SigningKeyLedger, NewKey | None]:
+    """Let the next key follow if it is time, or say which key must be made for that."""
+    signer = ledger.signer()
+    if signer is not None and not _due(signer, schedule, now):
+        return ledger, None
+    following = next(iter(ledger.upcoming()), None)
+    if following is None:
+        return ledger, _new_key(schedule)
+    sign_now = schedule.sign_now and signer is None and _signer_was_revoked(ledger)
+    changed = {following.kid: following.but(wanted_at=now, sign_now=sign_now)}
+    if signer is not None:
+        changed[signer.kid] = signer.but(superseded_at=now)
+    return _changed(ledger, changed), None
+
+
+def _due(signer: KeyRecord, schedule: Schedule, now: float) -> bool:
+    """Whether the signer has had its time; one that does not sign yet has not: requests meanwhile coalesce."""
+    if signer.activated_at is None:
+        return False
+    return now >= signer.activated_at + schedule.interval or _requested(signer, schedule, now)
+
+
+def _signer_was_revoked(ledger: SigningKeyLedger) -> bool:
+    past = [key for key in ledger.keys if key.wanted_at is not None]
+    latest = max(past, key=lambda key: (key.wanted_at, key.created_at), default=None)
+    return latest is not None and latest.revoked_at is not None
+
+
+def _needs_spare(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> bool:
+    if ledger.upcoming():
+        return False
+    signer = ledger.signer()
+    lead = signer is not None and signer.activated_at is not None and now >= lead_at(signer.activated_at, schedule)
+    return schedule.spare or lead
+
+
+def _retire(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) -> SigningKeyLedger:
+    """Let go of what no issuer publishes any more; forget the oldest of what went long ago."""
+    used = {kid for issuer in issuers for kid in issuer.usage}
+    over = {
+        key.kid: key.but(retired_at=now)
+        for key in ledger.keys
+        if key.superseded_at is not None and not key.gone and key.kid not in used
+        if now >= key.superseded_at + wait(ledger)
+    }
+    ledger = _changed(ledger, over)
+    retired = sorted((key for key in ledger.keys if key.gone), key=lambda key: key.created_at)
+    forgotten = {key.kid for key in retired[:-MEMORY]}
+    if not forgotten:
+        return ledger
+    return ledger.but(keys=tuple(key for key in ledger.keys if key.kid not in forgotten))

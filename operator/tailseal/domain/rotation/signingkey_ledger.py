@@ -35,6 +35,11 @@ class KeyRecord(Entry):
     revoked_at: float | None = None
 
     @property
+    def past(self) -> bool:
+        """Another one signs instead, or should."""
+        return self.superseded_at is not None or self.gone
+
+    @property
     def gone(self) -> bool:
         """Its material is deleted and it is not published."""
         return self.retired_at is not None or self.revoked_at is not None
@@ -60,3 +65,13 @@ class SigningKeyLedger(Ledger):
     def key(self, kid: str) -> KeyRecord | None:
         """The record with that id."""
         return next((key for key in self.keys if key.kid == kid), None)
+
+    def signer(self) -> KeyRecord | None:
+        """The key that should sign; there is at most one."""
+        wanted = (key for key in self.keys if key.wanted_at is not None and not key.past)
+        return max(wanted, key=lambda key: (key.wanted_at, key.created_at, key.kid), default=None)
+
+    def upcoming(self) -> tuple[KeyRecord, ...]:
+        """The keys that have not had their turn, oldest first."""
+        waiting = (key for key in self.keys if key.wanted_at is None and not key.past)
+        return tuple(sorted(waiting, key=lambda key: (key.created_at, key.kid)))

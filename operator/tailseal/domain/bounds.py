@@ -1,0 +1,229 @@
+"""What an IdentityProvider lets the policies of a namespace do, and what no policy may ever do.
+
+Rules add: each grant, together with what the policy trusts, must be within one rule for its namespace. So a rule
+stands for itself, and adding one never makes more possible than what it says. Without any rule the provider's own
+namespace may do everything and other namespaces nothing. Independent of rules are reserved audiences and claims, and
+that trust in an issuer of many tenants is bound to one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from tailseal.api.durations import format_duration
+from tailseal.api.findings import Finding
+from tailseal.api.reasons import Reason
+from tailseal.domain.bundle.model import Bound, Settings
+from tailseal.domain.policy import patterns
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.source import KeySource, well_known
+
+PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
+    "https://token.actions.githubusercontent.com": frozenset({"repository_id", "repository_owner_id", "enterprise_id"}),
+    "https://gitlab.com": frozenset({"project_id", "namespace_id"}),
+    "https://agent.buildkite.com": frozenset({"organization_id", "pipeline_id"}),
+    "https://app.terraform.io": frozenset(
+        {"terraform_organization_id", "terraform_project_id", "terraform_workspace_id"}
+    ),
+    "https://accounts.google.com": frozenset({"sub"}),
+}
+"""Issuers whose tokens many tenants get, and the claims that bind one for good: names pass on to others, ids do not.
+
+GitLab's `user_id` is not among them: it says who started a pipeline, and that may be one of somebody else's project.
+"""
+
+RESERVED_CLAIMS: Final = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope", "azp"),
+        *("nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "sid", "events", "typ", "roles", "entitlements"),
+        *("groups", "email", "email_verified", "name", "preferred_username", "picture", "phone_number"),
+        *("node", "nid", "uid", "tailnet", "addresses", "key", "user", "username", "policy"),
+    }
+)
+"""Claims that are ours or speak of who somebody is: a policy may set them only where bounds list them."""
+
+RESERVED_PREFIX: Final = "tailseal:"
+"""Audiences of what we say to ourselves and to upstreams."""
+
+UPSTREAM_LIFETIME: Final = 3600
+"""Seconds that Tailscale's API tokens live; nobody can shorten that."""
+
+_GITHUB: Final = "https://token.actions.githubusercontent.com"
+_GITHUB_IDS: Final = re.compile(r"repo:[^@/:*?]+@[0-9]+/")
+"""Start of a subject in the form `repo:OWNER@ID/…`: no login can hold an `@`, so the id binds the owner."""
+
+
+def violations(policy: CompiledPolicy, settings: Settings) -> tuple[Finding, ...]:
+    """What a policy may not do, all of it; nothing if it may grant.
+
+    Args:
+        policy: compiled under these or other settings.
+        settings: the provider's present settings.
+    """
+    return tuple(dict.fromkeys((*_reserved(policy, settings), *_beyond_rules(policy, settings))))
+
+
+def admitted(namespace: str, settings: Settings) -> bool:
+    """Whether policies of the namespace may attach to the provider at all."""
+    return bool(_rules(namespace, settings)) or _is_unbounded(namespace, settings)
+
+
+def default_ttl(namespace: str, settings: Settings) -> int:
+    """Lifetime in seconds of a JWT whose grant names none: the provider's, or the longest that bounds allow."""
+    if not admitted(namespace, settings) or _is_unbounded(namespace, settings):
+        return settings.access_token_ttl
+    return min(settings.access_token_ttl, max(_longest_ttl(rule, settings) for rule in _rules(namespace, settings)))
+
+
+def policy_quota(namespace: str, settings: Settings) -> int | None:
+    """How many policies the namespace may attach: the most that any of its rules allows; None: any number."""
+    limits = [rule.max_policies for rule in _rules(namespace, settings)]
+    return None if not limits or None in limits else max(limit for limit in limits if limit is not None)
+
+
+def is_pinned(policy: CompiledPolicy) -> bool:
+    """Whether the policy is bound to one tenant of its issuer by something that never passes on to another."""
+    claims = PINNING_CLAIMS.get(policy.source.issuer)
+    if claims is None:
+        return True
+    return any(
+        (rule.keys is not None and len(rule.path) == 1 and rule.path[0] in claims)
+        or (policy.source.issuer == _GITHUB and rule.path == ("sub",) and _GITHUB_IDS.match(rule.prefix) is not None)
+        for rule in policy.rules
+    )
+
+
+def _is_unbounded(namespace: str, settings: Settings) -> bool:
+    return not settings.bounds and namespace == settings.namespace
+
+
+def _rules(namespace: str, settings: Settings) -> tuple[Bound, ...]:
+    return tuple(rule for rule in settings.bounds if namespace in rule.namespaces or "*" in rule.namespaces)
+
+
+def _longest_ttl(rule: Bound, settings: Settings) -> int:
+    return settings.access_token_ttl if rule.max_ttl is None else rule.max_ttl
+
+
+def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
+    if _is_unbounded(policy.namespace, settings):
+        yield from _unpinned(policy)
+        return
+    rules = _rules(policy.namespace, settings)
+    if not rules:
+        yield Finding(
+            "spec.identityProviderRef",
+            f"the IdentityProvider admits no policies of namespace {policy.namespace}: its bounds must name it",
+            Reason.REF_NOT_PERMITTED,
+        )
+        return
+    trusts = [(rule, tuple(_trust(policy, rule, settings))) for rule in rules]
+    for position, grant in enumerate(policy.grants):
+        path = f"spec.grants[{position}]"
+        yield from min(((*trust, *_grant(grant, path, rule, settings)) for rule, trust in trusts), key=len)
+
+
+def _trust(policy: CompiledPolicy, rule: Bound, settings: Settings) -> Iterator[Finding]:
+    source = policy.source
+    if not _allowed(source.issuer, rule.issuers):
+        yield _exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
+    if not _key_source_allowed(source, rule.key_sources):
+        what = "inline keys" if source.kind == "jwks" else f"keys from {source.location}"
+        yield _exceeds(f"{policy.origin}.keys", what, "keySources")
+    for audience in sorted(policy.audiences.difference(settings.subject_audiences)):
+        if not _allowed(audience, rule.subject_audiences):
+            yield _exceeds(f"{policy.origin}.audiences", f"audience {audience}", "subjectAudiences")
+    if not rule.allow_unpinned:
+        yield from _unpinned(policy)
+
+
+def _unpinned(policy: CompiledPolicy) -> Iterator[Finding]:
+    if not is_pinned(policy):
+        claims = ", ".join(sorted(PINNING_CLAIMS[policy.source.issuer]))
+        yield Finding(
+            f"{policy.origin}.claims",
+            f"{policy.source.issuer} speaks for many tenants, and names pass on from one to another: "
+            f"add an exact, exactInteger or oneOf rule on one of {claims}",
+            Reason.TENANT_NOT_PINNED,
+        )
+
+
+def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> Iterator[Finding]:
+    member = f"{path}.{grant.kind}"
+    limit = _longest_ttl(rule, settings)
+    if grant.kind is GrantKind.JWT:
+        yield from _each(grant.audiences, rule.audiences, f"{member}.audiences", "audience", "audiences")
+        if grant.ttl > limit:
+            yield _exceeds(
+                f"{member}.ttl", f"{format_duration(grant.ttl)} is longer than {format_duration(limit)}", "maxTTL"
+            )
+        return
+    if "*" not in rule.upstreams and grant.upstream not in rule.upstreams:
+        yield _exceeds(f"{member}.upstream", f"upstream {grant.upstream}", "upstreams")
+    yield from _each(grant.scopes, rule.tailscale_scopes, f"{member}.scopes", "scope", "tailscaleScopes")
+    yield from _each(grant.tags, rule.tailscale_tags, f"{member}.tags", "tag", "tailscaleTags")
+    if rule.max_ttl is not None and rule.max_ttl < UPSTREAM_LIFETIME and rule.upstream_lifetime == "Refuse":
+        what = f"a Tailscale token lives for {format_duration(UPSTREAM_LIFETIME)}, longer than {format_duration(limit)}"
+        yield _exceeds(member, what, "upstreamLifetime")
+
+
+def _each(values: Iterable[str], allowed: Iterable[str], path: str, what: str, member: str) -> Iterator[Finding]:
+    for position, value in enumerate(values):
+        if not _allowed(value, allowed):
+            yield _exceeds(f"{path}[{position}]", f"{what} {value}", member)
+
+
+def _exceeds(path: str, what: str, member: str) -> Finding:
+    message = f"{what}: the IdentityProvider's bounds do not allow it (bounds[].{member})"
+    return Finding(path, message, Reason.EXCEEDS_BOUNDS)
+
+
+def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
+    listed = {claim for rule in _rules(policy.namespace, settings) for claim in rule.jwt_claims}
+    for position, grant in enumerate(policy.grants):
+        path = f"spec.grants[{position}].{grant.kind}"
+        for number, audience in enumerate(grant.audiences):
+            if _is_reserved(audience, settings):
+                message = (
+                    f"{audience} is reserved for this IdentityProvider and its upstreams: name the service instead"
+                )
+                yield Finding(f"{path}.audiences[{number}]", message, Reason.RESERVED_AUDIENCE)
+        for number, claim in enumerate(grant.claims):
+            if claim in RESERVED_CLAIMS and claim not in listed:
+                yield _exceeds(f"{path}.claims[{number}].name", f"claim {claim} is reserved", "jwt.claims")
+
+
+def _is_reserved(audience: str, settings: Settings) -> bool:
+    """Whether it is, or lies below, an address of ours or of an upstream; case and a last slash make no difference."""
+    plain = audience.lower().rstrip("/")
+    upstreams = [upstream.tailscale.api_url for upstream in settings.upstreams if upstream.tailscale is not None]
+    ours = (settings.issuer, settings.token_endpoint, *settings.subject_audiences, *upstreams)
+    places = {_place(url) for url in (*ours, "https://api.tailscale.com")}
+    return plain.startswith(RESERVED_PREFIX) or any(
+        plain == place or plain.startswith(f"{place}/") for place in (*places, *(p.split("://")[-1] for p in places))
+    )
+
+
+def _place(url: str) -> str:
+    return url.lower().rstrip("/")
+
+
+def _allowed(value: str, patterns_allowed: Iterable[str]) -> bool:
+    return any(_matches(value, pattern) for pattern in patterns_allowed)
+
+
+def _matches(value: str, pattern: str) -> bool:
+    try:
+        return patterns.allows(pattern)(value)
+    except patterns.PatternError:  # a bound that means nothing allows nothing
+        return False
+
+
+def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
+    if source.kind == "jwks":
+        return "JWKS" in allowed or "*" in allowed
+    if source.kind == "discovery" and source.location == well_known(source.issuer):
+        return "Discovery" in allowed or _allowed(source.location, allowed)
+    return _allowed(source.location, allowed)

@@ -1,0 +1,207 @@
+"""Turns a TrustPolicy's spec into closures, for the operator that accepts it and the worker that decides by it.
+
+Both run this same code on the same spec and settings. What does not compile, does not grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from tailseal.api.base import to_alias
+from tailseal.api.findings import Finding, SpecError
+from tailseal.api.parse import parse_spec
+from tailseal.api.reasons import Reason
+from tailseal.api.times import parse_time
+from tailseal.api.trustpolicy import ClaimRule, Grant, Matcher, Oidc, TrustPolicySpec
+from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
+from tailseal.api.unsupported import unsupported
+from tailseal.domain import bounds, canonical
+from tailseal.domain.bundle.model import PolicyRecord, Settings
+from tailseal.domain.policy import matchers, patterns
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.matchers import Rule
+from tailseal.domain.policy.source import KeySource, well_known
+
+__all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
+
+_FROM: Final = "spec.from.oidc"
+
+_MATCHERS: Final[Mapping[str, tuple[int, Callable[[Any], matchers.Test]]]] = {
+    "exact": (0, matchers.exact),
+    "exact_integer": (0, matchers.exact_integer),
+    "exact_boolean": (0, matchers.exact_boolean),
+    "one_of": (0, matchers.one_of),
+    "exact_decimal": (1, lambda value: matchers.exact_decimal(Decimal(value))),
+    "glob": (1, lambda value: matchers.text(patterns.glob(value))),
+    "regex": (2, lambda value: matchers.text(patterns.regex(value))),
+}
+"""Cost (see `Rule`) and maker of a test, by attribute of the model."""
+
+
+class PolicyError(SpecError):
+    """The policy must not grant anything; `findings` say everything that is wrong with it."""
+
+
+def accepted(record: PolicyRecord, settings: Settings) -> CompiledPolicy | tuple[Finding, ...]:
+    """The policy, or why it must not grant."""
+    try:
+        return compile_policy(record, settings)
+    except PolicyError as error:
+        return error.findings
+
+
+def compile_policy(record: PolicyRecord, settings: Settings) -> CompiledPolicy:
+    """The policy, ready to be decided on.
+
+    Args:
+        record: the policy as the API server stores it.
+        settings: of the provider that it names. Only a provider that is plain http itself, which no API server
+            takes, may trust issuers on plain http of this very machine.
+
+    Raises:
+        PolicyError: the spec is invalid, not supported yet, or beyond the provider's bounds.
+    """
+    try:
+        spec = parse_spec(TrustPolicySpec, record.spec, loopback=settings.issuer.startswith("http://"))
+    except SpecError as error:
+        raise PolicyError(error.findings) from None
+    later = unsupported(spec)
+    if later or spec.from_.oidc is None:
+        raise PolicyError(later)
+    policy, findings = _compile(record, spec, spec.from_.oidc, settings)
+    if findings := (*findings, *bounds.violations(policy, settings)):
+        raise PolicyError(findings)
+    return policy
+
+
+def _compile(
+    record: PolicyRecord, spec: TrustPolicySpec, oidc: Oidc, settings: Settings
+) -> tuple[CompiledPolicy, tuple[Finding, ...]]:
+    """The policy without what is wrong, and what is wrong."""
+    findings: list[Finding] = []
+    source = _source(oidc, findings)
+    policy = CompiledPolicy(
+        namespace=record.namespace,
+        name=record.name,
+        uid=record.uid,
+        generation=record.generation,
+        settings=settings,
+        origin=_FROM,
+        enforce=spec.enforcement == "Enforce",
+        source=source,
+        algorithms=frozenset(oidc.algorithms or DEFAULT_ALGORITHMS),
+        audiences=frozenset(oidc.audiences or settings.subject_audiences),
+        rules=_rules(oidc, findings),
+        max_age=oidc.max_age,
+        keys_expire_at=source.expires_at,
+        grants=tuple(
+            _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)
+            for position, grant in enumerate(spec.grants)
+        ),
+    )
+    return policy, tuple(findings)
+
+
+def _source(oidc: Oidc, findings: list[Finding]) -> KeySource:
+    keys, bundle = oidc.keys, oidc.ca_bundle or ""
+    if keys is not None and keys.jwks is not None:
+        content = canonical.dumps(keys.jwks.jwks())
+        expires_at = _expiry(keys.jwks.expiry_time, f"{_FROM}.keys.jwks.expiryTime", findings)
+        return KeySource(oidc.issuer, "jwks", canonical.digest(content), jwks=content.decode(), expires_at=expires_at)
+    ca_digest = canonical.digest(bundle.encode()) if bundle else ""
+    if keys is not None and keys.jwks_uri is not None:
+        return KeySource(oidc.issuer, "jwksURI", keys.jwks_uri, ca_digest, ca_bundle=bundle)
+    discovery = keys.discovery if keys is not None else None
+    url = (discovery.discovery_url if discovery is not None else None) or well_known(oidc.issuer)
+    return KeySource(oidc.issuer, "discovery", url, ca_digest, ca_bundle=bundle)
+
+
+def _expiry(text: str | None, path: str, findings: list[Finding]) -> float | None:
+    try:
+        return parse_time(text) if text is not None else None
+    except ValueError:
+        findings.append(Finding(path, "must be an RFC 3339 time, such as 2027-01-31T12:00:00Z"))
+        return None
+
+
+def _rules(oidc: Oidc, findings: list[Finding]) -> tuple[Rule, ...]:
+    """All rules, cheapest first, otherwise in the order of the manifest."""
+    rules = []
+    if oidc.subject is not None:
+        rules.append(_rule(oidc.subject, ("sub",), f"{_FROM}.subject", findings))
+    for position, claim in enumerate(oidc.claims):
+        path = claim.path or (claim.claim or "",)
+        rules.append(_rule(claim, path, f"{_FROM}.claims[{position}]", findings))
+    return tuple(sorted(rules, key=lambda rule: rule.cost))
+
+
+def _rule(model: Matcher | ClaimRule, path: tuple[str, ...], field: str, findings: list[Finding]) -> Rule:
+    if isinstance(model, ClaimRule) and model.present is not None:
+        test = matchers.presence(path, wanted=model.present)
+        return Rule(field, path, 0, f"present: {str(model.present).lower()}", None, "", test)
+    member = next(name for name in _MATCHERS if getattr(model, name, None) is not None)
+    value = getattr(model, member)
+    cost, make = _MATCHERS[member]
+    try:
+        test_value = make(value)
+    except patterns.PatternError as error:
+        findings.append(Finding(f"{field}.{member}", str(error)))
+        test_value = matchers.exact("")
+    quantifier = model.match if isinstance(model, ClaimRule) else None
+    if quantifier is not None:
+        test_value = matchers.elements(test_value, quantifier)
+    return Rule(
+        field=field,
+        path=path,
+        cost=cost,
+        expected=f"{to_alias(member)}: {value}",
+        keys=_keys(member, value) if quantifier is None else None,
+        prefix=_prefix(member, value) if quantifier is None else "",
+        test=matchers.claim(path, test_value),
+    )
+
+
+def _keys(member: str, value: Any) -> frozenset[str | int] | None:  # noqa: ANN401 - the model knows its type
+    if member in {"exact", "exact_integer"}:
+        return frozenset({value})
+    return frozenset(value) if member == "one_of" else None
+
+
+def _prefix(member: str, value: Any) -> str:  # noqa: ANN401
+    if member == "exact":
+        return str(value)
+    return patterns.literal_prefix(value) if member == "glob" else ""
+
+
+def _grant(grant: Grant, path: str, namespace: str, settings: Settings, findings: list[Finding]) -> CompiledGrant:
+    if grant.jwt is not None:
+        return CompiledGrant(
+            name=grant.name,
+            kind=GrantKind.JWT,
+            targets=frozenset(grant.jwt.audiences),
+            audiences=grant.jwt.audiences,
+            scopes=grant.jwt.scopes,
+            ttl=grant.jwt.ttl or bounds.default_ttl(namespace, settings),
+            claims=tuple(claim.name for claim in grant.jwt.claims),
+        )
+    if grant.tailscale is None:  # pragma: no cover - exactly one member, and the third is not supported yet
+        raise PolicyError([Finding(path, "must have one member")])
+    target = _api_url(grant.tailscale.upstream, f"{path}.tailscale.upstream", settings, findings)
+    return CompiledGrant(
+        name=grant.name,
+        kind=GrantKind.TAILSCALE,
+        targets=frozenset({target}),
+        scopes=grant.tailscale.scopes,
+        tags=grant.tailscale.tags,
+        upstream=grant.tailscale.upstream,
+    )
+
+
+def _api_url(name: str, path: str, settings: Settings, findings: list[Finding]) -> str:
+    for upstream in settings.upstreams:
+        if upstream.name == name and upstream.tailscale is not None:
+            return upstream.tailscale.api_url
+    findings.append(Finding(path, "names no upstream of the IdentityProvider", Reason.REF_NOT_FOUND))
+    return ""

@@ -1,0 +1,104 @@
+"""What a TrustPolicy is once compiled: plain values and closures that a decision runs through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.source import KeySource
+
+Claims = Mapping[str, Any]
+
+
+class GrantKind(StrEnum):
+    """What a grant gives; the values are the members of a grant in the manifest."""
+
+    JWT = "jwt"
+    TAILSCALE = "tailscale"
+    TAILSCALE_AUTH_KEY = "tailscaleAuthKey"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledGrant:
+    """One grant of a policy.
+
+    Args:
+        name: unique within the policy.
+        kind: what it gives.
+        targets: what `audience` and `resource` of a request may name: audiences of a JWT, API URL of an upstream.
+        audiences: audiences of the minted JWT, in the policy's order; empty for other kinds.
+        scopes: the most that may be asked for, in the policy's order.
+        tags: likewise, for what an upstream gives.
+        ttl: lifetime of the minted JWT in seconds; 0 where the upstream decides.
+        upstream: name of the upstream, empty for a JWT.
+        claims: names of the claims that the minted JWT carries beside the usual ones.
+    """
+
+    name: str
+    kind: GrantKind
+    targets: frozenset[str]
+    audiences: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    ttl: int = 0
+    upstream: str = ""
+    claims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledPolicy:
+    """A policy that may be decided on: its spec is valid and within the provider's bounds.
+
+    Args:
+        namespace: of the TrustPolicy.
+        name: of the TrustPolicy.
+        uid: of the TrustPolicy.
+        generation: of the spec that was compiled.
+        settings: the provider's, against which it was compiled.
+        origin: the place in the manifest of what it trusts, e.g. `spec.from.oidc`.
+        enforce: False: evaluated, counted and traced, but never granting.
+        source: whose keys a subject token must have been verified with.
+        algorithms: JWS algorithms a subject token may be signed with.
+        audiences: a subject token must name at least one of them.
+        rules: subject and claim rules, cheapest first; all must hold.
+        max_age: seconds since `iat` after which a subject token is too old; None: no limit but `exp`.
+        keys_expire_at: Unix seconds after which the inline keys do not count for this policy.
+        grants: what it gives, in the policy's order.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    settings: Settings = field(repr=False)
+    origin: str
+    enforce: bool
+    source: KeySource
+    algorithms: frozenset[str]
+    audiences: frozenset[str]
+    rules: tuple[Rule, ...]
+    max_age: int | None
+    keys_expire_at: float | None
+    grants: tuple[CompiledGrant, ...]
+    id: str = field(init=False)
+    """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
+
+    def matches(self, claims: Claims) -> Verdict:
+        """The first rule's verdict that is not `MATCH`, else `MATCH`."""
+        for rule in self.rules:
+            verdict = rule.test(claims)
+            if verdict is not Verdict.MATCH:
+                return verdict
+        return Verdict.MATCH
+
+    @property
+    def longest_ttl(self) -> int:
+        """Longest lifetime in seconds of a token that we sign under this policy; 0 if it signs none."""
+        return max((grant.ttl for grant in self.grants), default=0)

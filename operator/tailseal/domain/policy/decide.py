@@ -1,0 +1,217 @@
+"""Decides whether a verified token is trusted, by which policy, and with which of its grants.
+
+A policy must cover the whole request. Policies stand in the order of namespace and name; the first that grants wins.
+Where the request names no audience or resource and the policies that would grant lead to different targets, it is
+ambiguous: no policy may change in silence what callers of another one get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tailseal.domain import bounds, scopes
+from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy
+from tailseal.domain.policy.denial import Denial, OAuthError
+from tailseal.domain.policy.grants import GrantRequest, choose, refusal
+from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.matchers import Verdict
+from tailseal.domain.policy.source import KeySource
+
+__all__ = ["Denial", "GrantRequest", "Granted", "Refused", "Step", "Subject", "decide"]
+
+
+class Subject(NamedTuple):
+    """A subject token whose signature and times were verified.
+
+    Args:
+        source: whose keys verified it.
+        algorithm: the JWS algorithm it was verified with.
+        audiences: its `aud`, as a sequence whether it was one or several.
+        claims: its payload.
+    """
+
+    source: KeySource
+    algorithm: str
+    audiences: Sequence[str]
+    claims: Claims
+
+
+class Granted(NamedTuple):
+    """The answer yes.
+
+    Args:
+        policy: by which policy.
+        grant: which of its grants.
+        scopes: the grant's scopes, narrowed to the request.
+        tags: the grant's tags, narrowed to the request.
+        audience: of the JWT to mint: those that were asked for, else all of the grant's.
+        ttl: longest lifetime in seconds of the JWT to mint.
+        audited: ids of policies under `Audit` that would have granted as well.
+    """
+
+    policy: CompiledPolicy
+    grant: CompiledGrant
+    scopes: tuple[str, ...]
+    tags: tuple[str, ...]
+    audience: tuple[str, ...]
+    ttl: int
+    audited: tuple[str, ...] = ()
+
+
+class Refused(NamedTuple):
+    """The answer no.
+
+    Args:
+        reason: of the nearest miss; stable, and all that a caller is told.
+        policy: id of a policy whose rules did match, for the audit line only; empty if there is none.
+        audited: ids of policies under `Audit` that would have granted.
+    """
+
+    reason: Denial
+    policy: str = ""
+    audited: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> OAuthError:
+        """The OAuth error code of the reason."""
+        return self.reason.error
+
+
+class Step(NamedTuple):
+    """One step of a trace. It holds what the policy's author wrote, and nothing of the token.
+
+    Args:
+        policy: id of the policy.
+        field: the place in its manifest that was held against the token or the request.
+        outcome: `match`, or what was found instead: the value of a verdict or of a denial.
+        expected: what the policy asks for there.
+    """
+
+    policy: str
+    field: str
+    outcome: str
+    expected: str = ""
+
+
+Trace = list[Step]
+
+
+def decide(
+    index: PolicyIndex,
+    subject: Subject,
+    request: GrantRequest,
+    settings: Settings,
+    now: float,
+    *,
+    trace: Trace | None = None,
+) -> Granted | Refused:
+    """The decision on one request.
+
+    Args:
+        index: all policies that may grant.
+        subject: the verified token.
+        request: what its bearer asks for.
+        settings: the provider's present ones; a policy that was compiled under others is held against their bounds.
+        now: Unix seconds.
+        trace: if given, every step of every policy of the key source is added; the decision stays the same.
+    """
+    granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
+    audited: list[str] = []
+    nearest: Refused | None = None
+    for policy in _considered(index, subject, request, trace):
+        reason = _mistrust(policy, subject, settings, now)
+        outcome = reason or choose(policy.grants, request)
+        if trace is not None:
+            trace.extend(_steps(policy, subject, request, outcome))
+        if isinstance(outcome, CompiledGrant) and policy.enforce:
+            granting.append((policy, outcome))
+            continue
+        if isinstance(outcome, CompiledGrant):
+            audited.append(policy.id)
+            outcome = Denial.AUDIT_ONLY
+        if nearest is None or outcome.rank > nearest.reason.rank:
+            nearest = Refused(outcome, policy.id if outcome.rank > Denial.NO_POLICY_MATCHES.rank else "")
+    if granting and not _is_ambiguous(granting, request):
+        return _granted(*granting[0], request, tuple(audited))
+    refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject, request)
+    return refused._replace(audited=tuple(audited)) if audited else refused
+
+
+def _considered(
+    index: PolicyIndex, subject: Subject, request: GrantRequest, trace: Trace | None
+) -> Sequence[CompiledPolicy]:
+    if request.policy is not None:
+        named = index.get(request.policy)
+        return (named,) if named is not None and named.source == subject.source else ()
+    if trace is not None:
+        return index.all(subject.source)
+    return index.candidates(subject.source, subject.audiences, subject.claims)
+
+
+def _mistrust(policy: CompiledPolicy, subject: Subject, settings: Settings, now: float) -> Denial | None:
+    """Why the policy does not trust the token; the order is that of `Denial`."""
+    if policy.audiences.isdisjoint(subject.audiences):
+        return Denial.AUDIENCE_NOT_TRUSTED
+    if policy.matches(subject.claims) is not Verdict.MATCH:
+        return Denial.NO_POLICY_MATCHES
+    return _condition(policy, subject, settings, now)
+
+
+def _condition(policy: CompiledPolicy, subject: Subject, settings: Settings, now: float) -> Denial | None:
+    """Why the policy, whose rules hold, does not count for the token now."""
+    if subject.algorithm not in policy.algorithms:
+        return Denial.ALGORITHM_NOT_ALLOWED
+    if policy.keys_expire_at is not None and now >= policy.keys_expire_at:
+        return Denial.KEYS_EXPIRED
+    if policy.max_age is not None and _age(subject.claims, now) > policy.max_age + settings.clock_skew:
+        return Denial.TOKEN_TOO_OLD
+    if policy.settings is not settings and bounds.violations(policy, settings):
+        return Denial.EXCEEDS_BOUNDS
+    return None
+
+
+def _age(claims: Claims, now: float) -> float:
+    issued_at = claims.get("iat")
+    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
+        return float("inf")
+    return now - issued_at
+
+
+def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], request: GrantRequest) -> bool:
+    return not request.targets and len({(grant.kind, grant.targets) for _, grant in granting}) > 1
+
+
+def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest, audited: tuple[str, ...]) -> Granted:
+    return Granted(
+        policy=policy,
+        grant=grant,
+        scopes=scopes.narrow(grant.scopes, request.scopes),
+        tags=scopes.narrow(grant.tags, request.tags),
+        audience=scopes.narrow(grant.audiences, request.targets),
+        ttl=grant.ttl,
+        audited=audited,
+    )
+
+
+def _unmatched(index: PolicyIndex, subject: Subject, request: GrantRequest) -> Refused:
+    if request.policy is None and not index.trusts(subject.source, subject.audiences):
+        return Refused(Denial.AUDIENCE_NOT_TRUSTED)
+    return Refused(Denial.NO_POLICY_MATCHES)
+
+
+def _steps(
+    policy: CompiledPolicy, subject: Subject, request: GrantRequest, outcome: CompiledGrant | Denial
+) -> Iterator[Step]:
+    """Everything about one policy: each rule by itself, then the reason that decided, then each grant."""
+    trusted = not policy.audiences.isdisjoint(subject.audiences)
+    audience = Verdict.MATCH if trusted else Verdict.MISMATCH
+    yield Step(policy.id, f"{policy.origin}.audiences", audience.value, ", ".join(sorted(policy.audiences)))
+    for rule in policy.rules:
+        yield Step(policy.id, rule.field, rule.test(subject.claims).value, rule.expected)
+    for grant in policy.grants:
+        missing = refusal(grant, request)
+        yield Step(policy.id, f"spec.grants[{grant.name}]", missing.value if missing else Verdict.MATCH.value)
+    decided = outcome.value if isinstance(outcome, Denial) else Verdict.MATCH.value
+    yield Step(policy.id, "spec", decided if policy.enforce else f"{decided} (Audit)")

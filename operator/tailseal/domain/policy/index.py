@@ -1,0 +1,147 @@
+"""Finds the few policies that can match a token, however many there are: by key source, audience and an exact claim.
+
+Within a bucket (one key source, one audience) each policy stands under the values of one of its exact rules: the
+one that the fewest policies of the bucket share. A policy without any exact rule is looked at every time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tailseal.domain.policy.compiled import Claims, CompiledPolicy
+from tailseal.domain.policy.matchers import Path, Rule
+from tailseal.domain.policy.source import KeySource
+
+_Ranked = tuple[int, CompiledPolicy]
+"""A policy with its place in the order by namespace and name; places are unique, so policies are never compared."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """The policies of one key source and audience, by claim name, rest of the path, and value."""
+
+    by_claim: dict[str, list[tuple[Path, dict[str | int, list[_Ranked]]]]] = field(default_factory=dict)
+    rest: list[_Ranked] = field(default_factory=list)
+
+    def find(self, claims: Claims, found: dict[int, CompiledPolicy]) -> None:
+        """Add all policies that these claims can match, and few others."""
+        found.update(self.rest)
+        by_claim = self.by_claim
+        for name in by_claim if len(by_claim) < len(claims) else claims:
+            for path, by_value in by_claim.get(name, ()):
+                value = _follow(claims.get(name), path)
+                if type(value) is str or type(value) is int:
+                    found.update(by_value.get(value, ()))
+
+
+class PolicyIndex:
+    """A set of compiled policies, immutable once built.
+
+    Args:
+        policies: in any order; ids are unique.
+    """
+
+    __slots__ = ("_buckets", "_policies", "_sources")
+
+    def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
+        ordered = sorted(policies, key=lambda policy: (policy.namespace, policy.name))
+        self._policies = {policy.id: policy for policy in ordered}
+        self._sources = _sources(ordered)
+        grouped: dict[KeySource, dict[str, list[_Ranked]]] = defaultdict(lambda: defaultdict(list))
+        for ranked in enumerate(ordered):
+            for audience in ranked[1].audiences:
+                grouped[ranked[1].source][audience].append(ranked)
+        self._buckets = {
+            source: {audience: _bucket(members) for audience, members in by_audience.items()}
+            for source, by_audience in grouped.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._policies)
+
+    def issuers(self, issuer: str) -> tuple[KeySource, ...]:
+        """The key sources that policies name for the issuer; none: nobody trusts it, so nothing is to be fetched."""
+        return self._sources.get(issuer, ())
+
+    def get(self, policy: str) -> CompiledPolicy | None:
+        """The policy with that id (`<namespace>/<name>`)."""
+        return self._policies.get(policy)
+
+    def all(self, source: KeySource) -> Sequence[CompiledPolicy]:
+        """All policies of a key source by namespace and name, for traces."""
+        return [policy for policy in self._policies.values() if policy.source == source]
+
+    def trusts(self, source: KeySource, audiences: Iterable[str]) -> bool:
+        """Whether any policy of the source accepts any of these audiences."""
+        buckets = self._buckets.get(source, {})
+        return any(audience in buckets for audience in audiences)
+
+    def candidates(self, source: KeySource, audiences: Iterable[str], claims: Claims) -> Sequence[CompiledPolicy]:
+        """The policies that may match, by namespace and name; every one that does match is among them.
+
+        Args:
+            source: whose keys verified the token.
+            audiences: the token's, without duplicates or with.
+            claims: the token's.
+        """
+        buckets = self._buckets.get(source)
+        if buckets is None:
+            return ()
+        found: dict[int, CompiledPolicy] = {}
+        for audience in audiences:
+            bucket = buckets.get(audience)
+            if bucket is not None:
+                bucket.find(claims, found)
+        return [found[place] for place in sorted(found)] if len(found) > 1 else tuple(found.values())
+
+
+def _sources(policies: Iterable[CompiledPolicy]) -> dict[str, tuple[KeySource, ...]]:
+    """Sources by issuer; of those that differ only in the expiry of their keys, one with the latest."""
+    sources: dict[KeySource, KeySource] = {}
+    for policy in policies:
+        known = sources.setdefault(policy.source, policy.source)
+        if known.expires_at is not None:
+            limit = policy.source.expires_at
+            sources[known] = replace(known, expires_at=None if limit is None else max(limit, known.expires_at))
+    by_issuer: dict[str, list[KeySource]] = defaultdict(list)
+    for source in sources.values():
+        by_issuer[source.issuer].append(source)
+    return {issuer: tuple(members) for issuer, members in by_issuer.items()}
+
+
+def _bucket(members: Sequence[_Ranked]) -> _Bucket:
+    shared = Counter((rule.path, value) for _, policy in members for rule in policy.rules for value in rule.keys or ())
+    bucket = _Bucket()
+    tables: dict[Path, dict[str | int, list[_Ranked]]] = {}
+    for ranked in members:
+        rule = _most_selective(ranked[1], shared)
+        if rule is None or rule.keys is None:
+            bucket.rest.append(ranked)
+            continue
+        if rule.path not in tables:
+            tables[rule.path] = {}
+            bucket.by_claim.setdefault(rule.path[0], []).append((rule.path[1:], tables[rule.path]))
+        for value in rule.keys:
+            tables[rule.path].setdefault(value, []).append(ranked)
+    return bucket
+
+
+def _most_selective(policy: CompiledPolicy, shared: Counter[tuple[Path, str | int]]) -> Rule | None:
+    """The exact rule whose commonest value the fewest policies share; top-level claims before nested ones."""
+    exact = [rule for rule in policy.rules if rule.keys is not None]
+    return min(
+        exact,
+        key=lambda rule: (max((shared[rule.path, value] for value in rule.keys or ()), default=0), len(rule.path)),
+        default=None,
+    )
+
+
+def _follow(value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    for step in path:
+        if type(value) is not dict:
+            return None
+        value = value.get(step)
+    return value

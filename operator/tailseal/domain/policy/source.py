@@ -1,0 +1,41 @@
+"""Names where a policy's verification keys come from: what a cache, a breaker or a verification may be shared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SourceKind = Literal["discovery", "jwksURI", "jwks"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """A key source is (issuer, kind, URL or JWKS digest, CA digest): two policies share one only if all four agree.
+
+    A token verified under one source is matched only against policies that name this same source: a tenant with a
+    JWKS of its own for somebody else's issuer never forges for another tenant.
+
+    Args:
+        issuer: byte for byte what `iss` must be.
+        kind: `discovery` (location: URL of the discovery document), `jwksURI` (location: URL of the JWKS) or `jwks`
+            (location: digest of the JWKS that stands in the policy).
+        location: see `kind`.
+        ca_digest: digest of `ca_bundle`, empty where there is none.
+        jwks: the inline JWKS as canonical JSON; empty for the other kinds.
+        ca_bundle: PEM certificates to trust for the location instead of the system's.
+        expires_at: Unix seconds after which the inline keys must not be used; None: no limit. Policies that name the
+            same keys with other limits are told apart at the decision; the index keeps the latest here.
+    """
+
+    issuer: str
+    kind: SourceKind
+    location: str
+    ca_digest: str = ""
+    jwks: str = field(default="", compare=False, repr=False)
+    ca_bundle: str = field(default="", compare=False, repr=False)
+    expires_at: float | None = field(default=None, compare=False)
+
+
+def well_known(issuer: str) -> str:
+    """Where an issuer's metadata is if nobody says otherwise (OpenID Connect Discovery section 4)."""
+    return issuer.rstrip("/") + "/.well-known/openid-configuration"

@@ -62,14 +62,17 @@ def unsupported(spec: ApiModel, path: str = "spec") -> list[Finding]:
 
 
 def _walk(model: ApiModel, path: str) -> Iterator[Finding]:
+    given = model.model_fields_set  # what was left out asks for nothing
     for attribute in type(model).model_fields:
-        value, here = getattr(model, attribute), join_path(path, [to_alias(attribute)])
+        if attribute not in given:
+            continue
+        value = getattr(model, attribute)
         asks = _LATER.get((type(model), attribute))
         if asks is not None and value is not None and asks(value):
+            here = join_path(path, [to_alias(attribute)])
             yield Finding(here, "is not supported by this version yet: leave it out", Reason.NOT_SUPPORTED_YET)
         elif isinstance(value, ApiModel):
-            yield from _walk(value, here)
-        elif isinstance(value, tuple):
+            yield from _walk(value, join_path(path, [to_alias(attribute)]))
+        elif isinstance(value, tuple) and value and isinstance(value[0], ApiModel):
             for index, item in enumerate(value):
-                if isinstance(item, ApiModel):
-                    yield from _walk(item, join_path(here, [index]))
+                yield from _walk(item, join_path(path, [to_alias(attribute), index]))

@@ -115,8 +115,20 @@ def _atomic(parts: list[str]) -> Test:
         run = "." if part == "**" else _PART
         group = f"(?>{run}*?{_literal(parts[position + 1], re.escape)})" if position < last else f"{run}*"
         expression.append(group)
-    match = re.compile("".join(expression), re.DOTALL).fullmatch
-    return lambda text: len(text) <= MAX_SUBJECT and match(text) is not None
+    return _lazily("".join(expression))
+
+
+def _lazily(expression: str) -> Test:
+    """A test that compiles when it is first asked: of a hundred thousand policies few ever are."""
+    match: Callable[[str], object] | None = None
+
+    def test(text: str) -> bool:
+        nonlocal match
+        if match is None:
+            match = re.compile(expression, re.DOTALL).fullmatch
+        return len(text) <= MAX_SUBJECT and match(text) is not None
+
+    return test
 
 
 def _to_re2(part: str) -> str:

@@ -97,17 +97,19 @@ class Loader:
         except BundleError as error:
             problems = (error.problem,)
         except OSError as error:
-            problems = self._unreadable(volume, error)
+            self._marks.pop(volume, None)  # look again at once, whatever the mark says
+            problems = self._unusable(volume, "Unreadable", error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001 - a file that nobody thought of must neither stop us nor be trusted
+            problems = self._unusable(volume, "InternalFault", type(error).__name__)
         if not problems or problems != self._problems.get(volume):
             self._observe(volume, problems)
         self._problems[volume] = problems
 
-    def _unreadable(self, volume: str, error: OSError) -> tuple[Problem, ...]:
-        """A volume that cannot be read at all: tried again at the next look, and no reason to grant for ever."""
-        self._marks.pop(volume, None)
+    def _unusable(self, volume: str, reason: str, why: str) -> tuple[Problem, ...]:
+        """A volume of which nothing is known any more: no reason to grant for ever."""
         if volume == "policies" and self._policies is not None:
             self._load_policies({})
-        return (Problem("Unreadable", f"{volume}: {error.strerror or error}"),)
+        return (Problem(reason, f"{volume}: {why}"),)
 
     def _load_signing(self, files: Files) -> tuple[Problem, ...]:
         signing = self._signing_reader.read(files)

@@ -26,17 +26,21 @@ class Health:
         current: the present snapshot.
         problems: what of the bundle is not in use.
         draining: set while the process ends: no new callers, please.
+        waiting: what the serving port waits for, if it does.
     """
 
     current: Callable[[], Snapshot | None]
     problems: Callable[[], tuple[Problem, ...]]
     draining: bool = field(default=False)
+    waiting: str = field(default="")
 
     def readiness(self) -> tuple[int, str]:
         """HTTP status and text; a replica with a valid bundle is ready even if parts of it are not in use."""
         lines = "".join(f"{problem.reason}: {problem.message}\n" for problem in self.problems())
         if self.draining:
             return 503, "draining\n"
+        if self.waiting:
+            return 503, f"{self.waiting}\n"
         if self.current() is None:
             return 503, "no valid bundle yet\n" + lines
         return 200, "ok\n" + lines

@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from tailseal.workers.common.address import Address, AddressError
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class AddressType(click.ParamType[Address]):
+    """`HOST:PORT`."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:  # noqa: ANN401
+        """Parse the text of the command line or the environment."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except AddressError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Level(click.Choice[str]):
+    """A log level in any case; custom resources write them capitalised."""
+
+    def __init__(self) -> None:
+        super().__init__(LEVELS, case_sensitive=False)
+
+
+log_level = click.option(
+    "--log-level", type=Level(), default="info", envvar="TAILSEAL_LOG_LEVEL", show_default=True, show_envvar=True
+)

@@ -1,0 +1,103 @@
+"""What the commands of both workers have in common: their options, and how a process of theirs runs and ends."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tailseal.cli import options
+from tailseal.cli.errors import UNREACHABLE, Failure
+from tailseal.workers.common.address import Address
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from tailseal.workers.common.runtime import Runtime
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+_OPTIONS = (
+    click.option(
+        "--bundle",
+        type=_FOLDER,
+        required=True,
+        envvar="TAILSEAL_BUNDLE",
+        help="Directory with the volumes signing, policies and credentials.",
+    ),
+    click.option(
+        "--listen",
+        type=options.AddressType(),
+        required=True,
+        envvar="TAILSEAL_LISTEN",
+        help="Where callers come in: one address, never all networks.",
+    ),
+    click.option(
+        "--management",
+        type=options.AddressType(),
+        required=True,
+        envvar="TAILSEAL_MANAGEMENT",
+        help="Where health, metrics and the operator's poll are answered.",
+    ),
+    click.option(
+        "--tls", type=_FOLDER, envvar="TAILSEAL_TLS", help="Directory with tls.crt and tls.key; without: http."
+    ),
+    click.option(
+        "--drain",
+        type=click.FloatRange(min=0),
+        default=0,
+        show_default=True,
+        envvar="TAILSEAL_DRAIN",
+        help="Seconds between becoming unready and closing the port, where no preStop hook waits already.",
+    ),
+    click.option("--pod-uid", default="", envvar="POD_UID", help="Who this replica is to the operator."),
+    options.log_level,
+)
+
+
+def worker_command(name: str, summary: str, application: str) -> click.Command:
+    """The command that runs a worker.
+
+    Args:
+        name: of the component: `sts` or `idp`.
+        summary: first line of its help.
+        application: module whose `build` makes the endpoints from a runtime.
+    """
+
+    @click.pass_context
+    def run(ctx: click.Context, /, **arguments: Any) -> None:  # noqa: ANN401, ARG001 - click passes options by name
+        _run(name, application, **arguments)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return click.command(name, help=summary)(run)
+
+
+def _run(  # noqa: PLR0913 - one argument an option
+    component: str,
+    application: str,
+    *,
+    bundle: Path,
+    listen: Address,
+    management: Address,
+    tls: Path | None,
+    drain: float,
+    pod_uid: str,
+    log_level: str,
+) -> None:
+    from tailseal.workers.common import logs  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.workers.common.source import DirectorySource  # noqa: PLC0415
+    from tailseal.workers.common.worker import Place, Worker, run_loop  # noqa: PLC0415
+
+    logs.configure(log_level)
+    worker = Worker(component, DirectorySource(bundle), clock=time.time, pod_uid=pod_uid)
+    build: Callable[[Runtime], ASGIApp] = importlib.import_module(application).build
+    try:
+        run_loop(worker.run(build(worker.runtime), Place(listen, management, tls, drain)))
+    except OSError as error:
+        text = f"cannot listen on {listen} and {management}: {error.strerror or error}"
+        raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None

@@ -1,0 +1,104 @@
+"""Runs ASGI applications on uvicorn inside this process: bound first, drained when told, and silent about requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tailseal.workers.common.address import Address
+from tailseal.workers.common.tls import Certificates
+
+KEEP_ALIVE: Final = 75
+"""Seconds for which an idle connection is kept: longer than the 60 s of the usual load balancers."""
+
+GRACE: Final = 20
+"""Seconds that requests in progress get to end."""
+
+MOST_CONNECTIONS: Final = 4096
+"""More get 503 at once: each costs memory before it said who it is."""
+
+
+class Listener:
+    """One bound port and the application behind it.
+
+    Args:
+        app: the application.
+        address: where; bound at once, so that a port in use is known before anything else happens.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+
+    def __init__(self, app: ASGIApp, address: Address) -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((address.host, address.port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.address = Address(address.host, self._socket.getsockname()[1])
+        self.scheme = "http"
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a forwarded header proves nothing
+            limit_concurrency=MOST_CONNECTIONS,
+            backlog=2048,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+        config.load()
+        self._server = _Server(config)
+
+    def secure(self, certificates: Certificates) -> None:
+        """Speak https; to be called before `run`."""
+        self.scheme, self._server.config.ssl = "https", certificates.context
+
+    @property
+    def url(self) -> str:
+        """Where callers on this machine reach it."""
+        return f"{self.scheme}://{self.address}"
+
+    async def run(self) -> None:
+        """Serve until `stop`; requests in progress are answered first."""
+        await self._server.serve(sockets=[self._socket])
+
+    async def accepting(self) -> None:
+        """Wait until connections are accepted."""
+        await self._server.accepting.wait()
+
+    def stop(self) -> None:
+        """Accept nothing new; where `run` was not called yet, it ends at once."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Let go of the port, if `run` never did."""
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell who waits for it."""
+        await super().startup(sockets=sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the process: two servers in it must not fight for them."""
+        yield

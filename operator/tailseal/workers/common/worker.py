@@ -1,0 +1,263 @@
+"""One worker process: bundle in, endpoints out, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from starlette.types import ASGIApp
+
+from tailseal.workers.common import management
+from tailseal.workers.common.address import Address
+from tailseal.workers.common.audit import Audit
+from tailseal.workers.common.bundle import Loader
+from tailseal.workers.common.fetch import KeyFetcher
+from tailseal.workers.common.keycache import KeyCache
+from tailseal.workers.common.management import Health
+from tailseal.workers.common.metrics import Metrics
+from tailseal.workers.common.problem import Problem
+from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.common.serving import Listener
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.source import Source
+from tailseal.workers.common.staleness import Staleness
+from tailseal.workers.common.status import Status
+from tailseal.workers.common.tls import Certificates, TLSError
+from tailseal.workers.common.upstreams import TailscaleUpstreams
+
+if TYPE_CHECKING:
+    from tailseal.egress.client import Egress
+
+_CERTIFICATE_PAUSE: Final = 1.0
+_EGRESS_REST: Final = 15.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker listens.
+
+    Args:
+        serving: for callers.
+        management: for the node and the operator.
+        tls: folder with the serving certificate; None: plain http.
+        drain: seconds between becoming unready and closing the serving port.
+    """
+
+    serving: Address
+    management: Address
+    tls: Path | None = None
+    drain: float = 0.0
+
+
+class Worker:
+    """Everything of a worker but its endpoints.
+
+    Args:
+        component: `sts`, `idp` or `serve`.
+        source: where the bundle comes from.
+        clock: Unix seconds.
+        pod_uid: who we are to the operator.
+        polled: whether an operator is expected to poll us.
+        audit: where decisions are written.
+        observe: told of each attempt to load a volume, besides the log.
+    """
+
+    def __init__(
+        self,
+        component: str,
+        source: Source,
+        *,
+        clock: Callable[[], float],
+        pod_uid: str = "",
+        polled: bool = True,
+        audit: Audit | None = None,
+        observe: Callable[[str, tuple[Problem, ...]], None] | None = None,
+    ) -> None:
+        self.metrics = Metrics()
+        self._clock, self._observe = clock, observe or _log_problems
+        self._staleness = Staleness(clock, expected=polled)
+        self.loader = Loader(source, clock=clock, observe=self._observed, swapped=self._swapped)
+        self.health = Health(lambda: self.loader.snapshot, lambda: self.loader.problems)
+        self._status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
+        self._egress = (_Egress(self._current), _Egress(self._current))
+        self.runtime = Runtime(
+            component=component,
+            current=self._current,
+            withheld=lambda: self._staleness.withheld(self.loader.snapshot),
+            keys=KeyCache(KeyFetcher(self._egress[0]), clock=clock, count=lambda ok: self.metrics.fetch(ok=ok)),
+            upstreams=TailscaleUpstreams(self._egress[1], self.metrics),
+            audit=audit or Audit(),
+            metrics=self.metrics,
+            clock=clock,
+            decision_id=lambda: os.urandom(16).hex(),
+        )
+
+    async def run(
+        self, app: ASGIApp, place: Place, *, started: Callable[[Listener, Listener], None] = lambda _s, _m: None
+    ) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Args:
+            app: the endpoints for callers.
+            place: where to listen.
+            started: told the serving and the management listener once both accept connections.
+
+        Raises:
+            OSError: an address cannot be bound.
+        """
+        with contextlib.ExitStack() as sockets:
+            public = Listener(app, place.serving)
+            sockets.callback(public.close)
+            private = Listener(self._management(), place.management)
+            sockets.callback(private.close)
+            self.loader.refresh()
+            async with asyncio.TaskGroup() as group:
+                await self._run(group, public, private, place, started)
+        for egress in self._egress:
+            await egress.aclose()
+
+    async def _run(
+        self,
+        group: asyncio.TaskGroup,
+        public: Listener,
+        private: Listener,
+        place: Place,
+        started: Callable[[Listener, Listener], None],
+    ) -> None:
+        stop = _stop_signal()
+        managing = group.create_task(private.run())
+        background = [group.create_task(self.loader.run()), group.create_task(_warm_up())]
+        certificates = await self._certificates(place.tls, stop)
+        if certificates is not None:
+            public.secure(certificates)
+            background.append(group.create_task(certificates.run()))
+        if not stop.is_set():
+            serving = group.create_task(public.run())
+            await public.accepting()
+            _log.info("listening", serving=public.url, management=private.url)
+            started(public, private)
+            await stop.wait()
+            await self._drain(public, serving, place.drain)
+        private.stop()
+        await managing
+        for task in background:
+            task.cancel()
+
+    async def _drain(self, public: Listener, serving: asyncio.Task[None], seconds: float) -> None:
+        """Become unready, wait until nobody sends callers here any more, answer those that are here."""
+        self.health.draining = True
+        _log.info("draining", seconds=seconds)
+        await asyncio.sleep(seconds)
+        public.stop()
+        await serving
+
+    def _management(self) -> ASGIApp:
+        return management.application(self.health, self.metrics, self._status, self._staleness)
+
+    async def _certificates(self, folder: Path | None, stop: asyncio.Event) -> Certificates | None:
+        """The serving certificate; where it is not there yet, we wait for it, unready."""
+        told = ""
+        while folder is not None and not stop.is_set():
+            try:
+                certificates = Certificates(folder, refused=lambda error: _log.error("certificate", why=str(error)))
+            except TLSError as error:
+                if told != str(error):
+                    _log.error("certificate", why=str(error))
+                told = self.health.waiting = str(error)
+                await asyncio.sleep(_CERTIFICATE_PAUSE)
+            else:
+                self.health.waiting = ""
+                return certificates
+        return None
+
+    def _current(self) -> Snapshot | None:
+        return self.loader.snapshot
+
+    def _observed(self, volume: str, problems: tuple[Problem, ...]) -> None:
+        self.metrics.load(volume, ok=not problems)
+        self._observe(volume, problems)
+
+    def _swapped(self, snapshot: Snapshot) -> None:
+        settings, signing = snapshot.settings, snapshot.signing
+        self._staleness.compare(snapshot)
+        self.metrics.use_provider(f"{settings.namespace}/{settings.name}")
+        self.metrics.policies.set(snapshot.policies)
+        self.metrics.loaded_at.set(self._clock())
+        self.metrics.sign_until.clear()
+        for algorithm, kid in signing.model.active.items():
+            self.metrics.sign_until.labels(algorithm).set(signing.held[kid].sign_until)
+
+
+class _Egress:
+    """The guarded client under the present settings: made when first needed, made anew when they change."""
+
+    def __init__(self, current: Callable[[], Snapshot | None]) -> None:
+        self._current = current
+        self._client: Egress | None = None
+        self._made_for: tuple[tuple[str, ...], str] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __call__(self) -> Egress:
+        snapshot = self._current()
+        wanted = (snapshot.settings.open_hosts, snapshot.settings.extra_ca) if snapshot else ((), "")
+        module = await asyncio.to_thread(importlib.import_module, "tailseal.egress.client")
+        if self._client is None or wanted != self._made_for:
+            if self._client is not None:
+                self._let_go(self._client)
+            self._client, self._made_for = module.Egress(*wanted), wanted
+        client: Egress = self._client
+        return client
+
+    def _let_go(self, client: Egress) -> None:
+        """Close a client after its last request is over."""
+
+        async def close() -> None:
+            await asyncio.sleep(_EGRESS_REST)
+            await client.aclose()
+
+        task = asyncio.get_running_loop().create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        for task in self._closing:
+            task.cancel()
+        if self._client is not None:
+            await self._client.aclose()
+
+
+async def _warm_up() -> None:
+    """Import the outbound client beside the traffic, so that the first exchange need not wait for it."""
+    await asyncio.to_thread(importlib.import_module, "tailseal.egress.client")
+
+
+def _stop_signal() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _log_problems(volume: str, problems: tuple[Problem, ...]) -> None:
+    if not problems:
+        _log.info("bundle loaded", volume=volume)
+    for problem in problems:
+        _log.error("bundle problem", volume=volume, reason=problem.reason, why=problem.message)
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on uvloop."""
+    import uvloop  # noqa: PLC0415 - only processes need it, tests of this module do not
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

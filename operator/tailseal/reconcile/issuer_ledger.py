@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tailseal.cluster.port import Object
-from tailseal.domain.rotation import IssuerLedger
+from tailseal.api.meta import PROVIDER_LABEL, issuer_secret
+from tailseal.cluster.kinds import SECRET
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain.rotation import IssuerLedger, LedgerError
+from tailseal.domain.rotation.ledger import FILE
+from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context
+from tailseal.reconcile.kept_secret import NameTaken
 
+__all__ = ["IssuerState", "NameTaken", "load_or_create", "save", "state_of"]
 
-class NameTaken(Exception):  # noqa: N818 - a name of the field
-    """An object that is not ours holds the name; never adopted."""
+MANAGER = "tailseal-issuer"
+POLL_KEY = "poll.key"
+SALT = "salt"
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +32,10 @@ class IssuerState:
         salt: 32 bytes, for pairwise subjects.
     """
 
-    secret: Object
+    secret: Object = field(repr=False)
     ledger: IssuerLedger
-    poll_key: bytes
-    salt: bytes
+    poll_key: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
 
 
 async def load_or_create(ctx: Context, namespace: str, provider: str) -> IssuerState:
@@ -38,7 +46,16 @@ async def load_or_create(ctx: Context, namespace: str, provider: str) -> IssuerS
         LedgerError: the content is unreadable; it is never made anew.
         Conflict: somebody else wrote first; reconcile again.
     """
-    raise NotImplementedError
+    ref, labels = _address(namespace, provider)
+    present = await kept_secret.read(ctx, ref, labels)
+    if present is not None and present.get("data"):
+        return state_of(present)
+    new = {
+        FILE: IssuerLedger().to_json(),
+        POLL_KEY: ctx.entropy.token(KEY_BYTES),
+        SALT: ctx.entropy.token(KEY_BYTES),
+    }
+    return state_of(await kept_secret.write(ctx, present, ref, labels, new, manager=MANAGER))
 
 
 async def save(ctx: Context, state: IssuerState, ledger: IssuerLedger) -> IssuerState:
@@ -47,4 +64,30 @@ async def save(ctx: Context, state: IssuerState, ledger: IssuerLedger) -> Issuer
     Raises:
         Conflict: somebody else wrote first; reconcile again.
     """
-    raise NotImplementedError
+    metadata = state.secret["metadata"]
+    ref, labels = _address(metadata["namespace"], metadata["labels"][PROVIDER_LABEL])
+    data = {FILE: ledger.to_json(), POLL_KEY: state.poll_key, SALT: state.salt}
+    return state_of(await kept_secret.write(ctx, state.secret, ref, labels, data, manager=MANAGER))
+
+
+def state_of(secret: Object) -> IssuerState:
+    """Decode the Secret.
+
+    Raises:
+        LedgerError: something is missing or unreadable.
+    """
+    try:
+        data = kept_secret.content(secret)
+    except ValueError as error:
+        raise LedgerError("the Secret's data is not base64") from error
+    for name in (FILE, POLL_KEY, SALT):
+        if name not in data:
+            raise LedgerError(f"{name} is missing")
+    for name in (POLL_KEY, SALT):
+        if len(data[name]) != KEY_BYTES:
+            raise LedgerError(f"{name} must be {KEY_BYTES} bytes long")
+    return IssuerState(secret, IssuerLedger.from_json(data[FILE]), data[POLL_KEY], data[SALT])
+
+
+def _address(namespace: str, provider: str) -> tuple[Ref, dict[str, str]]:
+    return Ref(SECRET, namespace, issuer_secret(provider)), {PROVIDER_LABEL: provider}

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
 from tailseal.domain.rotation.signingkey_model import (
     MEMORY,
     RSA,
     Issuer,
     KeyState,
     NewKey,
-    Schedule,
     SigningKeyPlan,
     State,
     Usage,
+    Wish,
 )
-from tailseal.domain.rotation.signingkey_view import alone_at, lead_at, result, wait
+from tailseal.domain.rotation.signingkey_view import alone_at, lead_at, result
 
-__all__ = ["Issuer", "KeyState", "NewKey", "Schedule", "SigningKeyPlan", "State", "Usage", "plan", "with_key"]
+__all__ = ["Issuer", "KeyState", "NewKey", "Schedule", "SigningKeyPlan", "State", "Usage", "Wish", "plan", "with_key"]
 
 
 def with_key(ledger: SigningKeyLedger, wanted: NewKey, jwk: Mapping[str, Any], now: float) -> SigningKeyLedger:
@@ -31,7 +31,7 @@ def with_key(ledger: SigningKeyLedger, wanted: NewKey, jwk: Mapping[str, Any], n
 
 
 def plan(
-    schedule: Schedule,
+    wish: Wish,
     ledger: SigningKeyLedger,
     material: Collection[str],
     issuers: Sequence[Issuer],
@@ -40,27 +40,27 @@ def plan(
     """One step of one SigningKey.
 
     Args:
-        schedule: what is asked for.
+        wish: what is asked for.
         ledger: as it stands in the Secret.
         material: ids of the keys whose PEM is in the Secret and intact.
         issuers: every provider of the namespace that lists this key or still publishes one of its keys.
         now: Unix seconds.
     """
     before = ledger
-    ledger = ledger.but(max_age=schedule.max_age, clock_skew=schedule.clock_skew)
-    ledger = _revoke(ledger, schedule.revoked, now)
+    ledger = ledger.but(schedule=wish.schedule)
+    ledger = _revoke(ledger, wish.revoked, now)
     ledger = _lose(ledger, material, now)
     ledger = _observe(ledger, issuers, now)
-    ledger = _discard(ledger, schedule, now)
-    ledger, missing = _advance(ledger, schedule, now)
+    ledger = _discard(ledger, wish, now)
+    ledger, missing = _advance(ledger, wish, now)
     if missing is not None:
         return SigningKeyPlan(ledger=before, make=(missing,))
-    ledger = _observe(ledger, issuers, now)
+    ledger = _observe(_hurry(ledger), issuers, now)
     urgent = ledger.revoked != before.revoked
-    if not urgent and _needs_spare(ledger, schedule, now):
-        return SigningKeyPlan(ledger=before, make=(_new_key(schedule),))
+    if not urgent and _needs_spare(ledger, now):
+        return SigningKeyPlan(ledger=before, make=(_new_key(wish.schedule),))
     ledger = _retire(ledger, issuers, now)
-    return result(schedule, before, ledger, issuers, now, again=urgent)
+    return result(wish, before, ledger, issuers, now, again=urgent)
 
 
 def _new_key(schedule: Schedule) -> NewKey:
@@ -102,56 +102,63 @@ def _observe(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) ->
     return ledger
 
 
-def _discard(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> SigningKeyLedger:
+def _discard(ledger: SigningKeyLedger, wish: Wish, now: float) -> SigningKeyLedger:
     """Drop unused keys of a former algorithm or size, or made before the time of a request to rotate."""
-    unfit = [key for key in ledger.upcoming() if not _fits(key, schedule, now)]
+    unfit = [key for key in ledger.upcoming() if not _fits(key, wish, now)]
     return _changed(ledger, {key.kid: key.but(superseded_at=now) for key in unfit})
 
 
-def _fits(key: KeyRecord, schedule: Schedule, now: float) -> bool:
+def _fits(key: KeyRecord, wish: Wish, now: float) -> bool:
     kind = NewKey(key.algorithm, key.rsa_bits)
-    return kind == _new_key(schedule) and not _requested(key, schedule, now)
+    return kind == _new_key(wish.schedule) and not _requested(key, wish, now)
 
 
-def _requested(key: KeyRecord, schedule: Schedule, now: float) -> bool:
+def _requested(key: KeyRecord, wish: Wish, now: float) -> bool:
     """Whether the request to rotate asks for a younger key than this."""
-    return schedule.rotate_after is not None and key.created_at < schedule.rotate_after <= now
+    return wish.rotate_after is not None and key.created_at < wish.rotate_after <= now
 
 
-def _advance(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> tuple[SigningKeyLedger, NewKey | None]:
+def _advance(ledger: SigningKeyLedger, wish: Wish, now: float) -> tuple[SigningKeyLedger, NewKey | None]:
     """Let the next key follow if it is time, or say which key must be made for that."""
     signer = ledger.signer()
-    if signer is not None and not _due(signer, schedule, now):
+    if signer is not None and not _due(signer, wish, now):
         return ledger, None
     following = next(iter(ledger.upcoming()), None)
     if following is None:
-        return ledger, _new_key(schedule)
-    sign_now = schedule.sign_now and signer is None and _signer_was_revoked(ledger)
-    changed = {following.kid: following.but(wanted_at=now, sign_now=sign_now)}
+        return ledger, _new_key(wish.schedule)
+    changed = {following.kid: following.but(wanted_at=now)}
     if signer is not None:
         changed[signer.kid] = signer.but(superseded_at=now)
     return _changed(ledger, changed), None
 
 
-def _due(signer: KeyRecord, schedule: Schedule, now: float) -> bool:
+def _due(signer: KeyRecord, wish: Wish, now: float) -> bool:
     """Whether the signer has had its time; one that does not sign yet has not: requests meanwhile coalesce."""
     if signer.activated_at is None:
         return False
-    return now >= signer.activated_at + schedule.interval or _requested(signer, schedule, now)
+    return now >= signer.activated_at + wish.schedule.interval or _requested(signer, wish, now)
 
 
-def _signer_was_revoked(ledger: SigningKeyLedger) -> bool:
-    past = [key for key in ledger.keys if key.wanted_at is not None]
-    latest = max(past, key=lambda key: (key.wanted_at, key.created_at), default=None)
-    return latest is not None and latest.revoked_at is not None
+def _hurry(ledger: SigningKeyLedger) -> SigningKeyLedger:
+    """Law 6: the successor of a revoked signer may sign at once, unless nothing should then."""
+    signer = ledger.signer()
+    if signer is None or signer.activated_at is not None or not ledger.schedule.sign_now:
+        return ledger
+    former = [key for key in ledger.keys if key.activated_at is not None and key.wanted_at is not None]
+    last = max(former, key=lambda key: (key.wanted_at, key.created_at), default=None)
+    if last is None or last.revoked_at is None:
+        return ledger
+    return _changed(ledger, {signer.kid: signer.but(sign_now=True)})
 
 
-def _needs_spare(ledger: SigningKeyLedger, schedule: Schedule, now: float) -> bool:
+def _needs_spare(ledger: SigningKeyLedger, now: float) -> bool:
     if ledger.upcoming():
         return False
+    if ledger.schedule.spare:
+        return True
     signer = ledger.signer()
-    lead = signer is not None and signer.activated_at is not None and now >= lead_at(signer.activated_at, schedule)
-    return schedule.spare or lead
+    since = signer.activated_at if signer is not None else None
+    return since is not None and now >= lead_at(since, ledger.schedule)
 
 
 def _retire(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) -> SigningKeyLedger:
@@ -161,7 +168,7 @@ def _retire(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) -> 
         key.kid: key.but(retired_at=now)
         for key in ledger.keys
         if key.superseded_at is not None and not key.gone and key.kid not in used
-        if now >= key.superseded_at + wait(ledger)
+        if now >= key.superseded_at + ledger.schedule.wait
     }
     ledger = _changed(ledger, over)
     retired = sorted((key for key in ledger.keys if key.gone), key=lambda key: key.created_at)

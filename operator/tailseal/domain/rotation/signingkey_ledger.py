@@ -5,7 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
 from tailseal.domain.rotation.ledger import Entry, Ledger
+
+
+class Schedule(Entry):
+    """What a SigningKey's spec asks for. Durations in seconds.
+
+    Attributes:
+        sign_now: a successor of a revoked signer need not wait for law 1.
+    """
+
+    algorithm: str
+    rsa_bits: int
+    interval: int
+    publish_lead: int
+    max_age: int
+    clock_skew: int
+    spare: bool = True
+    sign_now: bool = True
+
+    @property
+    def wait(self) -> int:
+        """Seconds that caches and clocks need before a new key is known everywhere (law 1)."""
+        return max(self.max_age, MIN_CACHE) + self.clock_skew
 
 
 class KeyRecord(Entry):
@@ -50,15 +73,13 @@ class SigningKeyLedger(Ledger):
 
     Attributes:
         keys: in the order of creation.
-        max_age: `jwks.maxAge` in seconds as last accepted.
-        clock_skew: `clockSkew` in seconds as last accepted.
+        schedule: as last accepted: it goes on while a later spec is refused.
         revoked: when each id was revoked, also ids that were never ours. For ever.
         succeeds_lost: an earlier ledger is lost, so verifiers may hold sets that we do not know of.
     """
 
     keys: tuple[KeyRecord, ...] = ()
-    max_age: int
-    clock_skew: int
+    schedule: Schedule
     revoked: Mapping[str, float] = {}
     succeeds_lost: bool = False
 

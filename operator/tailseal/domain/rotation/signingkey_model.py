@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from tailseal.domain.rotation.issuer_model import Transition
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
 
 RSA: Final = ("RS256", "PS256")
 
@@ -28,22 +28,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """What a SigningKey's spec and annotations ask for; durations in seconds, instants in Unix seconds.
+class Wish:
+    """What a SigningKey's spec and annotations ask for.
 
     Args:
-        rotate_after: a signer created at or after this time is asked for (annotation).
+        schedule: from the spec.
+        rotate_after: a signer created at or after this time (Unix seconds) is asked for.
         revoked: `spec.revokedKeyIDs`.
     """
 
-    algorithm: str
-    rsa_bits: int
-    interval: int
-    publish_lead: int
-    max_age: int
-    clock_skew: int
-    spare: bool = True
-    sign_now: bool = True
+    schedule: Schedule
     rotate_after: float | None = None
     revoked: frozenset[str] = frozenset()
 
@@ -57,12 +51,14 @@ class Usage:
         active: it signs.
         activated_at: when it was last made a signer.
         remove_at: when it may leave the published set; None while it may still be handed to workers.
+        overlap_broken: it signs although verifiers may not know it yet.
     """
 
     served_at: float | None
     active: bool
     activated_at: float | None = None
     remove_at: float | None = None
+    overlap_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

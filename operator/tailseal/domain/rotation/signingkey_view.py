@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
 from tailseal.domain.rotation.issuer_model import Transition
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
-from tailseal.domain.rotation.signingkey_model import Issuer, KeyState, Schedule, SigningKeyPlan, State
-
-
-def wait(ledger: SigningKeyLedger) -> int:
-    """Seconds that caches and clocks need before a new key is known everywhere."""
-    return max(ledger.max_age, MIN_CACHE) + ledger.clock_skew
+from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey_model import Issuer, KeyState, SigningKeyPlan, State, Wish
 
 
 def alone_at(ledger: SigningKeyLedger, signer: KeyRecord) -> float:
     """When a signer that no issuer uses could sign: law 1 by the clock; at once if no set was ever published."""
     first = not ledger.succeeds_lost and all(key.activated_at is None for key in ledger.keys)
-    return signer.created_at + (0 if first else wait(ledger))
+    return signer.created_at + (0 if first else ledger.schedule.wait)
 
 
 def lead_at(activated_at: float, schedule: Schedule) -> float:
@@ -27,7 +21,7 @@ def lead_at(activated_at: float, schedule: Schedule) -> float:
 
 
 def result(
-    schedule: Schedule,
+    wish: Wish,
     before: SigningKeyLedger,
     ledger: SigningKeyLedger,
     issuers: Sequence[Issuer],
@@ -38,8 +32,8 @@ def result(
     """The whole plan for a ledger; `again` asks for another step at once."""
     signer, active = ledger.signer(), _active(ledger, issuers)
     present = [key for key in ledger.keys if not key.gone]
-    next_rotation = _next_rotation(signer, schedule)
-    wakes = [time for time in _wakes(ledger, schedule, issuers, next_rotation) if time > now]
+    next_rotation = _next_rotation(signer, wish)
+    wakes = [time for time in _wakes(ledger, issuers, next_rotation) if time > now]
     return SigningKeyPlan(
         ledger=ledger,
         material=frozenset(key.kid for key in present),
@@ -64,28 +58,26 @@ def _active(ledger: SigningKeyLedger, issuers: Sequence[Issuer]) -> KeyRecord | 
     return signer if alone and signer is not None and signer.activated_at is not None else None
 
 
-def _next_rotation(signer: KeyRecord | None, schedule: Schedule) -> float | None:
+def _next_rotation(signer: KeyRecord | None, wish: Wish) -> float | None:
     if signer is None or signer.activated_at is None:
         return None
-    due = signer.activated_at + schedule.interval
-    asked = schedule.rotate_after
+    due = signer.activated_at + wish.schedule.interval
+    asked = wish.rotate_after
     return min(due, asked) if asked is not None and asked > signer.created_at else due
 
 
-def _wakes(
-    ledger: SigningKeyLedger, schedule: Schedule, issuers: Sequence[Issuer], next_rotation: float | None
-) -> Iterable[float]:
+def _wakes(ledger: SigningKeyLedger, issuers: Sequence[Issuer], next_rotation: float | None) -> Iterable[float]:
     """Every instant at which time alone changes the plan."""
     if next_rotation is not None:
         yield next_rotation
     signer = ledger.signer()
     if signer is not None and signer.activated_at is not None:
-        yield lead_at(signer.activated_at, schedule)
+        yield lead_at(signer.activated_at, ledger.schedule)
     elif signer is not None:
         yield alone_at(ledger, signer)
     for key in ledger.keys:
         if key.superseded_at is not None and not key.gone:
-            yield key.superseded_at + wait(ledger)
+            yield key.superseded_at + ledger.schedule.wait
     for issuer in issuers:
         if not issuer.listed:
             yield from (usage.remove_at for usage in issuer.usage.values() if usage.remove_at is not None)
@@ -133,7 +125,7 @@ def _removal(key: KeyRecord, ledger: SigningKeyLedger, issuers: Sequence[Issuer]
     times = [usage.remove_at for usage in usages if usage.remove_at is not None]
     if len(times) < len(usages):
         return None
-    return max([key.superseded_at + wait(ledger), *times])
+    return max([key.superseded_at + ledger.schedule.wait, *times])
 
 
 def _transitions(before: SigningKeyLedger, after: SigningKeyLedger) -> Iterable[Transition]:

@@ -1,0 +1,127 @@
+"""Secrets that outlive their owner (a ledger and its material): never adopted, never overwritten blindly.
+
+A new one is made in two steps, labels first and content on top of exactly that version, so that of two writers one
+gets a conflict, and a name that somebody else holds is noticed before anything is put there.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from tailseal.api.meta import MANAGED_BY
+from tailseal.cluster.errors import Transient
+from tailseal.cluster.kinds import SECRET
+from tailseal.cluster.port import Object, Ref
+from tailseal.reconcile.context import Context
+
+
+class NameTaken(Exception):  # noqa: N818 - a name of the field
+    """An object that is not ours holds the name; never adopted."""
+
+
+async def read(ctx: Context, ref: Ref, labels: Mapping[str, str]) -> Object | None:
+    """The object if it is there and ours.
+
+    The store shows only what carries our label, so what it does not know is asked of the API server.
+
+    Args:
+        ctx: the ports.
+        ref: a Secret or ConfigMap.
+        labels: which make it ours, besides the managed-by label.
+
+    Raises:
+        NameTaken: an object without these labels holds the name.
+        Transient: it is being deleted.
+    """
+    present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
+    if present is None:
+        return None
+    wanted = ours(labels).items()
+    if not wanted <= present["metadata"].get("labels", {}).items():
+        raise _taken(ref)
+    if "deletionTimestamp" in present["metadata"]:
+        raise Transient(f"{ref.kind.kind} {ref.name} is being deleted")
+    return present
+
+
+async def write(
+    ctx: Context,
+    present: Object | None,
+    ref: Ref,
+    labels: Mapping[str, str],
+    data: Mapping[str, bytes],
+    *,
+    manager: str,
+) -> Object:
+    """Make the Secret hold exactly this data, on top of exactly the version that was read; equal data is not written.
+
+    Args:
+        ctx: the ports; the store remembers what was written.
+        present: as `read` gave it.
+        ref: the Secret.
+        labels: as for `read`.
+        data: its whole content.
+        manager: field manager.
+
+    Raises:
+        NameTaken: somebody else's content turned up under the name.
+        Conflict: somebody else wrote first; plan again.
+    """
+    encoded = {name: base64.b64encode(content).decode() for name, content in sorted(data.items())}
+    if present is not None and (present.get("data") or {}) == encoded:
+        return present
+    if present is None:
+        present = await _shell(ctx, ref, labels, manager)
+    version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")}
+    written = await ctx.cluster.apply(_secret(ref, ours(labels), version) | {"data": encoded}, manager=manager)
+    ctx.objects.put(written)
+    extra = written["data"].keys() - encoded.keys()
+    if extra:  # put there by others: an apply does not remove it
+        current = {"resourceVersion": written["metadata"]["resourceVersion"]}
+        written = await ctx.cluster.merge(ref, {"metadata": current, "data": dict.fromkeys(sorted(extra))})
+        ctx.objects.put(written)
+    return written
+
+
+def content(secret: Object) -> dict[str, bytes]:
+    """The Secret's data.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    return {name: base64.b64decode(value, validate=True) for name, value in (secret.get("data") or {}).items()}
+
+
+def ours(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels that make an object ours."""
+    return {MANAGED_BY: "tailseal", **labels}
+
+
+async def _shell(ctx: Context, ref: Ref, labels: Mapping[str, str], manager: str) -> Object:
+    """An empty object with our labels.
+
+    Its field manager is one of its own: an apply of labels alone by the content's manager would remove the content
+    that another operator wrote in this very moment.
+    """
+    manager = f"{manager}-shell"
+    shell = await ctx.cluster.apply(_secret(ref, ours(labels), {}), manager=manager)
+    if shell.get("data"):  # made by somebody since we looked: if by one of us, it keeps its labels
+        await ctx.cluster.apply(_secret(ref, {}, {}), manager=manager)
+        raise _taken(ref)
+    ctx.objects.put(shell)
+    return shell
+
+
+def _secret(ref: Ref, labels: Mapping[str, str], version: Mapping[str, str]) -> Object:
+    metadata: dict[str, Any] = {"name": ref.name, "namespace": ref.namespace, **version}
+    if labels:
+        metadata["labels"] = dict(labels)
+    return {"apiVersion": SECRET.api_version, "kind": SECRET.kind, "metadata": metadata}
+
+
+def _taken(ref: Ref) -> NameTaken:
+    return NameTaken(
+        f"{ref.kind.kind} {ref.name} is there but not ours: delete or rename it, or give this object another name"
+    )

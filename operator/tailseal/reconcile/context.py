@@ -8,15 +8,20 @@ from typing import Any, Protocol
 
 from tailseal.cluster.port import Cluster, Kind, Object, Ref
 from tailseal.domain.evidence import Replica
+from tailseal.runtime.key import Key
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """What the queue holds: a controller's name and the object (or provider) it is about."""
-
-    controller: str
-    namespace: str
-    name: str
+__all__ = [
+    "Clock",
+    "Context",
+    "Done",
+    "Enqueue",
+    "Entropy",
+    "Key",
+    "Objects",
+    "OperatorSettings",
+    "Recorder",
+    "Replicas",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,186 @@
+"""Which keys a change wakes: pure, so that what a missed case would cost can be tested without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from tailseal.api import meta
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Kind, Object, Ref
+from tailseal.runtime.key import Key
+
+SIGNING_KEY = "SigningKey"
+IDENTITY_PROVIDER = "IdentityProvider"
+TRUST_POLICY = "TrustPolicy"
+BUNDLE = "Bundle"
+PROPAGATION = "Propagation"
+
+
+class Known(Protocol):
+    """The part of the store that is looked into."""
+
+    def get(self, ref: Ref) -> Object | None:
+        """The object, if there is one."""
+        ...
+
+    def select(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> Iterable[Object]:
+        """All objects of the kind."""
+        ...
+
+
+def wakes(before: Object | None, after: Object | None, known: Known) -> set[Key]:
+    """The keys that must look again after an object changed from `before` to `after` (None: there is none)."""
+    present = after or before
+    if present is None:
+        return set()
+    kind = kinds.of(present)
+    found: set[Key] = set()
+    for obj in (before, after):
+        if obj is not None:
+            found.update(_ROUTES[kind](obj, known, told=_told(before, after)))
+    return found
+
+
+def reported(namespace: str, provider: str, known: Known) -> set[Key]:
+    """The keys that must look again after a replica of the provider reported something new."""
+    found = {Key(IDENTITY_PROVIDER, namespace, provider), Key(PROPAGATION, namespace, provider)}
+    for policy in _policies(namespace, provider, known):
+        if not _programmed(policy):
+            found.add(_key(TRUST_POLICY, policy))
+    found.update(_signing_keys(known.get(Ref(kinds.IDENTITY_PROVIDER, namespace, provider))))
+    return found
+
+
+def everything(known: Known) -> set[Key]:
+    """Every key that the known objects give rise to: what runs after a start."""
+    found: set[Key] = set()
+    for kind in kinds.CUSTOM:
+        for obj in known.select(kind):
+            found.update(wakes(None, obj, known))
+    return found
+
+
+def provider_of(policy: Object) -> tuple[str, str] | None:
+    """Namespace and name of the IdentityProvider that a TrustPolicy names."""
+    ref = (policy.get("spec") or {}).get("identityProviderRef") or {}
+    name = ref.get("name")
+    return (ref.get("namespace") or policy["metadata"]["namespace"], name) if name else None
+
+
+def _told(before: Object | None, after: Object | None) -> bool:
+    """Whether the user changed it (spec, labels, annotations, existence), not only its status."""
+    if before is None or after is None:
+        return True
+    return _essence(before) != _essence(after)
+
+
+def _essence(obj: Object) -> tuple[Any, ...]:
+    metadata = obj["metadata"]
+    names = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+    return tuple(metadata.get(name) for name in names)
+
+
+def _key(controller: str, obj: Object) -> Key:
+    return Key(controller, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _signing_key(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    yield _key(SIGNING_KEY, obj)
+    if told:
+        yield from _listing(obj["metadata"]["namespace"], obj["metadata"]["name"], known)
+
+
+def _listing(namespace: str, signing_key: str, known: Known) -> Iterator[Key]:
+    """The IdentityProviders that list the key."""
+    for provider in known.select(kinds.IDENTITY_PROVIDER, namespace):
+        if signing_key in _names_of_keys(provider):
+            yield _key(IDENTITY_PROVIDER, provider)
+
+
+def _names_of_keys(provider: Object) -> list[str]:
+    return [ref.get("name", "") for ref in (provider.get("spec") or {}).get("signingKeys") or ()]
+
+
+def _signing_keys(provider: Object | None) -> list[Key]:
+    if provider is None:
+        return []
+    return [Key(SIGNING_KEY, provider["metadata"]["namespace"], name) for name in _names_of_keys(provider)]
+
+
+def _identity_provider(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    yield _key(IDENTITY_PROVIDER, obj)
+    if told:
+        yield _key(BUNDLE, obj)
+        yield _key(PROPAGATION, obj)
+        yield from _signing_keys(obj)
+        for policy in _policies(obj["metadata"]["namespace"], obj["metadata"]["name"], known):
+            yield _key(TRUST_POLICY, policy)
+
+
+def _policies(namespace: str, provider: str, known: Known) -> Iterator[Object]:
+    return (policy for policy in known.select(kinds.TRUST_POLICY) if provider_of(policy) == (namespace, provider))
+
+
+def _programmed(policy: Object) -> bool:
+    """Whether its status says that all replicas serve it as it is now."""
+    conditions = (policy.get("status") or {}).get("conditions") or ()
+    return any(
+        condition.get("type") == "Programmed"
+        and condition.get("status") == "True"
+        and condition.get("observedGeneration") == policy["metadata"].get("generation")
+        for condition in conditions
+    )
+
+
+def _trust_policy(obj: Object, _known: Known, *, told: bool) -> Iterator[Key]:
+    yield _key(TRUST_POLICY, obj)
+    provider = provider_of(obj)
+    if told and provider is not None:
+        yield Key(BUNDLE, *provider)
+
+
+def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    """What we own wakes its owners, by label: drift is theirs to repair, new content theirs to propagate."""
+    del told
+    metadata = obj["metadata"]
+    namespace, labels = metadata["namespace"], metadata.get("labels", {})
+    provider, signing_key = labels.get(meta.PROVIDER_LABEL), labels.get(meta.SIGNING_KEY_LABEL)
+    if provider:
+        yield Key(IDENTITY_PROVIDER, namespace, provider)
+        if obj["kind"] in ("ConfigMap", "Secret"):
+            yield Key(BUNDLE, namespace, provider)
+            yield Key(PROPAGATION, namespace, provider)
+        if metadata["name"] == meta.issuer_secret(provider):
+            yield from _signing_keys(known.get(Ref(kinds.IDENTITY_PROVIDER, namespace, provider)))
+    if signing_key:
+        yield Key(SIGNING_KEY, namespace, signing_key)
+        yield from _listing(namespace, signing_key, known)
+
+
+def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    """Ours, or one that a user has opened to the providers of its namespace."""
+    yield from _owned(obj, known, told=told)
+    if obj["metadata"].get("labels", {}).get(meta.ALLOW_LABEL) == "true":
+        for provider in known.select(kinds.IDENTITY_PROVIDER, obj["metadata"]["namespace"]):
+            yield _key(IDENTITY_PROVIDER, provider)
+            yield _key(BUNDLE, provider)
+
+
+def _pod(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    del known, told
+    metadata = obj["metadata"]
+    provider = metadata.get("labels", {}).get(meta.PROVIDER_LABEL)
+    if provider:
+        yield Key(IDENTITY_PROVIDER, metadata["namespace"], provider)
+        yield Key(PROPAGATION, metadata["namespace"], provider)
+
+
+_ROUTES = {
+    kinds.SIGNING_KEY: _signing_key,
+    kinds.IDENTITY_PROVIDER: _identity_provider,
+    kinds.TRUST_POLICY: _trust_policy,
+    **dict.fromkeys(kinds.OWNED, _owned),
+    kinds.SECRET: _secret,
+    kinds.POD: _pod,
+}

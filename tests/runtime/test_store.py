@@ -1,0 +1,97 @@
+"""The store: newer replaces older, the dead stay dead, every change is told once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object, Ref
+from tailseal.runtime.store import Store
+
+
+def config_map(version: int, name: str = "one", namespace: str = "a", **metadata: Any) -> Object:  # noqa: ANN401
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "resourceVersion": str(version), **metadata},
+    }
+
+
+REF = Ref(kinds.CONFIG_MAP, "a", "one")
+
+
+def make() -> tuple[Store, list[tuple[Any, Any]]]:
+    told: list[tuple[Any, Any]] = []
+
+    def changed(before: Object | None, after: Object | None) -> None:
+        told.append(tuple(obj and int(obj["metadata"]["resourceVersion"]) for obj in (before, after)))  # type: ignore[arg-type]
+
+    return Store(changed), told
+
+
+def test_older_versions_never_replace_newer_ones_and_equal_ones_are_no_news() -> None:
+    store, told = make()
+    for version in (5, 5, 4, 9, 10):
+        store.put(config_map(version))
+    assert told == [(None, 5), (5, 9), (9, 10)]
+
+
+def test_the_answer_to_a_write_made_before_a_deletion_does_not_bring_the_object_back() -> None:
+    store, told = make()
+    store.put(config_map(5))
+    store.remove(REF, 8)
+    store.put(config_map(7))
+    assert store.get(REF) is None
+    store.put(config_map(9))
+    assert store.get(REF) is not None
+    assert told == [(None, 5), (5, None), (None, 9)]
+
+
+def test_the_news_of_an_older_deletion_does_not_remove_its_successor() -> None:
+    store, told = make()
+    store.put(config_map(9))
+    store.remove(REF, 8)
+    assert store.get(REF) is not None
+    store.remove(Ref(kinds.CONFIG_MAP, "a", "never seen"), 8)
+    assert told == [(None, 9)]
+
+
+def test_objects_are_selected_by_namespace_and_labels_in_order() -> None:
+    store, _ = make()
+    for namespace, name, labels in (("b", "z", {}), ("a", "y", {"k": "v"}), ("a-b", "w", {}), ("a", "x", {"k": "v"})):
+        store.put(config_map(1, name, namespace, labels=labels))
+    store.put(config_map(1, "no-labels", "c"))
+
+    def names(*args: Any) -> list[str]:  # noqa: ANN401
+        return [obj["metadata"]["name"] for obj in store.select(kinds.CONFIG_MAP, *args)]
+
+    assert names() == ["x", "y", "w", "z", "no-labels"]
+    assert names("a") == ["x", "y"]
+    assert names("", {"k": "v"}) == ["x", "y"]
+    assert names("b", {"k": "v"}) == []
+    store.remove(Ref(kinds.CONFIG_MAP, "a", "x"))
+    assert names("a") == ["y"]
+
+
+def test_a_store_that_changes_while_it_is_looked_through_does_not_fail() -> None:
+    store, _ = make()
+    for name in "abc":
+        store.put(config_map(1, name))
+    seen = []
+    for obj in store.select(kinds.CONFIG_MAP):
+        seen.append(obj["metadata"]["name"])
+        store.remove(Ref(kinds.CONFIG_MAP, "a", "b"))
+        store.put(config_map(2, "d"))
+    assert seen == ["a", "c"]
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    store, _ = make()
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "x"}
+    given = config_map(1, managedFields=[{}], annotations=annotations)
+    store.put(given)
+    kept = store.get(REF)
+    assert kept is not None
+    assert kept["metadata"]["annotations"] == {"mine": "x"}
+    assert "managedFields" not in kept["metadata"]
+    assert "managedFields" in given["metadata"]

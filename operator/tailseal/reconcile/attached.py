@@ -17,7 +17,6 @@ from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
 
-
 Version = tuple[str, int]
 """uid and generation."""
 

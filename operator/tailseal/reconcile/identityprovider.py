@@ -1,0 +1,200 @@
+"""IdentityProvider: from its spec, keys and references to everything it owns, and back to what its replicas serve.
+
+Order of writes: the issuer's ledger, the signing Secret that follows from it, the copies of what the spec refers to,
+the workloads, status last. Each is idempotent and planned from what is there, so any prefix of them is a fine state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tailseal.api import meta
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.reasons import Reason
+from tailseal.cluster import kinds
+from tailseal.cluster.errors import Forbidden, Invalid
+from tailseal.cluster.port import Kind, Object, Ref
+from tailseal.domain import canonical
+from tailseal.domain.bundle import build, model
+from tailseal.domain.render import bundle as render
+from tailseal.domain.render.common import COMPONENTS, Component, Provider
+from tailseal.domain.render.deployment import Workload, deployment
+from tailseal.domain.render.networkpolicy import network_policy
+from tailseal.domain.render.pdb import pod_disruption_budget
+from tailseal.domain.render.service import service
+from tailseal.domain.render.serviceaccount import service_account
+from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
+from tailseal.reconcile import attached
+from tailseal.reconcile.conditions import Fact, summarise, write_status
+from tailseal.reconcile.context import Context, Done, Key
+from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
+from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
+from tailseal.reconcile.provider_spec import intent_of
+from tailseal.reconcile.provider_status import MANAGER, Seen, report
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Run:
+    """One reconcile: what it works on, and what stood in its way."""
+
+    ctx: Context
+    obj: Object
+    provider: Provider
+    spec: IdentityProviderSpec
+    stuck: list[Fact] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    async def attempt(self, step: Awaitable[T]) -> T | None:
+        """The step's result; where a person must act, it is noted and the other steps go on."""
+        try:
+            return await step
+        except NameTaken as error:
+            self._note(Reason.NAME_TAKEN, str(error))
+        except LedgerError as error:
+            self._note(Reason.LEDGER_UNREADABLE, f"Secret {meta.issuer_secret(self.provider.name)}: {error}")
+        except (Forbidden, Invalid) as error:
+            self._note(Reason.FORBIDDEN, str(error))
+        return None
+
+    async def ensure(self, wanted: Object) -> None:
+        """Bring one owned object to what it should be."""
+        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER))
+
+    def _note(self, reason: Reason, message: str) -> None:
+        self.stuck.append(Fact("Programmed", status=False, reason=reason, message=message, stalled=True))
+
+
+async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
+    """One step of one IdentityProvider towards its spec, and its status as measured."""
+    key = Key("IdentityProvider", namespace, name)
+    obj = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
+    if obj is None or "deletionTimestamp" in obj["metadata"]:
+        ctx.memory.pop(key, None)
+        return Done()
+    intent = intent_of(ctx.objects, obj)
+    if intent.spec is None:
+        await write_status(ctx, obj, summarise([intent.verdict]), {}, manager=MANAGER)
+        return Done()
+    run = _Run(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), intent.spec)
+    if intent.accepted:
+        await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
+    gathered = await attached.gather(ctx, obj, intent.spec)
+    plan = await run.attempt(_sign(run, gathered.longest_ttl))
+    await _copy_references(run)
+    for component in COMPONENTS:
+        await _run_workers(run, component)
+    ctx.enqueue(Key("Bundle", namespace, name))
+    ctx.enqueue(Key("Propagation", namespace, name))
+    seen = Seen(intent, plan, run.problems, run.stuck, gathered.attached)
+    look_again = await report(ctx, obj, intent.spec, seen)
+    wake = plan.wake_at - ctx.clock.now() if plan and plan.wake_at is not None else look_again
+    return Done(after=max(0.0, min(wake, look_again)))
+
+
+async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
+    """Plan the issuer's keys, write the ledger, then the signing Secret that follows from exactly that ledger."""
+    ctx, provider, spec = run.ctx, run.provider, run.spec
+    state = await load_or_create(ctx, provider.namespace, provider.name)
+    offered = signing_keys(ctx.objects, provider.namespace, spec, state.ledger.sources())
+    run.problems += offered.problems
+    former = files_of(ctx.objects, provider.namespace, meta.signing_secret(provider.name))
+    pems = dict(_held(former))
+    plan = plan_issuer(
+        IssuerSpec(
+            order=tuple(reference.name for reference in spec.signing_keys),
+            longest_ttl=max(spec.tokens.access_token_ttl, spec.tokens.id_token_ttl, longest_ttl),
+            clock_skew=spec.tokens.clock_skew,
+        ),
+        state.ledger,
+        remembered(state.ledger, offered.keys, pems.keys()),
+        ctx.replicas.of(provider.namespace, provider.name),
+        ctx.clock.now(),
+    )
+    state = await save(ctx, state, plan.ledger)
+    # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
+    if plan.published or former:
+        files = build.signing_of(spec.issuer, plan, {**pems, **offered.pems}, state.poll_key)
+        await run.ensure(render.signing(provider, files))
+    for event in plan.events:
+        await ctx.recorder.event(run.obj, warning=event.warning, reason=event.reason, message=event.message)
+    return plan
+
+
+def _held(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Key id and PEM of every key in the signing Secret as it is there."""
+    try:
+        held = json.loads(files.get(model.SIGNING_FILE, b"{}")).get("held", ())
+        yield from ((key["kid"], files[key["file"]]) for key in held if key["file"] in files)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+async def _copy_references(run: _Run) -> None:
+    ctx, provider = run.ctx, run.provider
+    copied = credentials(ctx.objects, provider.namespace, provider.name, run.spec)
+    run.problems += copied.problems
+    await run.ensure(render.credentials(provider, copied.files))
+    served = certificate(ctx.objects, provider.namespace, provider.name, run.spec)
+    if served is None:
+        await run.attempt(_remove(run, kinds.SECRET, meta.tls_secret(provider.name)))
+        return
+    run.problems += served.problems
+    if served.files:
+        await run.ensure(render.tls(provider, served.files))
+
+
+async def _run_workers(run: _Run, component: Component) -> None:
+    """The objects of one component, or none of them where it is switched off."""
+    name = meta.workload(run.provider.name, component)
+    wanted = dict(_rendered(run, component))
+    for kind in (
+        kinds.SERVICE_ACCOUNT,
+        kinds.NETWORK_POLICY,
+        kinds.SERVICE,
+        kinds.POD_DISRUPTION_BUDGET,
+        kinds.DEPLOYMENT,
+    ):
+        rendered = wanted.get(kind)
+        if rendered is None:
+            await run.attempt(_remove(run, kind, name))
+        else:
+            await run.ensure(rendered)
+
+
+def _rendered(run: _Run, component: Component) -> Iterator[tuple[Kind, Object | None]]:
+    provider, spec = run.provider, run.spec
+    service_spec = spec.sts if component == "sts" else spec.idp
+    if not service_spec.enabled:
+        return
+    tls, pods = spec.serving.tls is not None, spec.workload
+    yield kinds.SERVICE_ACCOUNT, service_account(provider, component)
+    yield kinds.NETWORK_POLICY, network_policy(provider, component)
+    yield kinds.SERVICE, service(provider, component, tls=tls)
+    yield kinds.POD_DISRUPTION_BUDGET, pod_disruption_budget(provider, component, service_spec.replicas)
+    yield (
+        kinds.DEPLOYMENT,
+        deployment(
+            provider,
+            Workload(
+                component=component,
+                image=run.ctx.settings.worker_image,
+                replicas=service_spec.replicas,
+                tls=tls,
+                labels=pods.labels,
+                node_selector=pods.node_selector,
+                tolerations=[toleration.document() for toleration in pods.tolerations],
+                resources=pods.resources.document(),
+                log_level=pods.log_level.lower(),
+            ),
+        ),
+    )
+
+
+async def _remove(run: _Run, kind: Kind, name: str) -> bool:
+    return await remove(run.ctx, Ref(kind, run.provider.namespace, name), provider=run.provider.name)

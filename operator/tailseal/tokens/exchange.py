@@ -192,7 +192,8 @@ class Exchange:
         except TokenError as error:
             return error
         verify.check_claims(token.payload, now=now, skew=self._settings.clock_skew)
-        return decide(self._index, Subject(source, token.alg, token.payload), asked, self._settings, now)
+        subject = Subject(source, token.alg, verify.audiences(token.payload), token.payload)
+        return decide(self._index, subject, asked, self._settings, now)
 
     def _conclude(
         self, decision: Granted | Refused, asked: GrantRequest, call: Call, audit: Audit, now: float

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -16,8 +15,7 @@ AT_JWT: Final = "at+jwt"
 PLAIN_JWT: Final = "JWT"
 
 
-@dataclass(frozen=True, slots=True)
-class Minted:
+class Minted(NamedTuple):
     """What goes into a token; times are Unix seconds.
 
     Args:

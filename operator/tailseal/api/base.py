@@ -39,6 +39,12 @@ def to_cel(attribute: str) -> str:
     return f"__{alias}__" if alias in _CEL_RESERVED else alias
 
 
+_CO_OWNED: Final = (
+    "; a member that your manifest does not have is held by another field manager: "
+    "one kubectl patch --type=merge that sets it to null and yours to its value ends that"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One law that an object can show to be broken by itself.
@@ -47,37 +53,40 @@ class Rule:
         cel: the law for the API server; `self` is the object of the model it stands in.
         message: what would be right, naming the members.
         holds: the same law for Python; None for a transition rule, which needs the former object.
-        union: whether it is about which members are there: then no schema default may stand in or around it.
+        union: attribute names of the members, if the law is about which of them are there. Then no schema default may
+            stand in or around it, and the message names those that were found: a manifest that switches from one to
+            another is refused as long as somebody else holds the old one.
     """
 
     cel: str
     message: str
     holds: Callable[[Any], bool] | None = None
-    union: bool = False
+    union: tuple[str, ...] = ()
 
+    @property
+    def message_expression(self) -> str | None:
+        """The message as CEL, where it depends on the object."""
+        if not self.union:
+            return None
+        found = " + ".join(f"(has(self.{to_cel(member)}) ? ' {to_alias(member)}' : '')" for member in self.union)
+        return f"'{self.message}, found:' + {found} + '{_CO_OWNED}'"
 
-def _count(members: tuple[str, ...]) -> Callable[[Any], int]:
-    return lambda model: sum(getattr(model, member) is not None for member in members)
-
-
-def _cel_count(members: tuple[str, ...]) -> str:
-    return f"[{', '.join(f'has(self.{to_cel(member)})' for member in members)}].filter(x, x).size()"
-
-
-_CO_OWNED: Final = (
-    "; if it is refused after a switch, another field manager still holds the old one: "
-    "kubectl patch it to null (--type=merge)"
-)
+    def explain(self, model: BaseModel) -> str:
+        """The message about one object that breaks the law."""
+        if not self.union:
+            return self.message
+        there = (member for member in self.union if member in model.model_fields_set)
+        return " ".join([f"{self.message}, found:", *(to_alias(m) for m in there if getattr(model, m) is not None)])
 
 
 def exactly_one(*members: str) -> Rule:
     """Union: one of the members (attribute names), no more, no less."""
-    count = _count(members)
+    there = ", ".join(f"has(self.{to_cel(member)})" for member in members)
     return Rule(
-        cel=f"{_cel_count(members)} == 1",
-        message=f"exactly one of {', '.join(map(to_alias, members))}{_CO_OWNED}",
-        holds=lambda model: count(model) == 1,
-        union=True,
+        cel=f"[{there}].filter(x, x).size() == 1",
+        message=f"exactly one of {', '.join(map(to_alias, members))} must be given",
+        holds=lambda model: sum(getattr(model, member) is not None for member in members) == 1,
+        union=members,
     )
 
 
@@ -100,7 +109,7 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _obey_rules(self) -> ApiModel:
-        broken = [rule.message for rule in self.rules if rule.holds is not None and not rule.holds(self)]
+        broken = [rule.explain(self) for rule in self.rules if rule.holds is not None and not rule.holds(self)]
         if broken:
             raise PydanticCustomError("rule", "{text}", {"text": "; ".join(broken)})
         return self

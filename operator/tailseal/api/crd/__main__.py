@@ -15,8 +15,16 @@ from tailseal.api.meta import GROUP
 _HEADER = "# Made from the models by `make crds`: change those instead.\n"
 
 
+class _Plain(yaml.SafeDumper):
+    """Says every value where it stands: a reader of a CRD expects no anchors."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        """Never an alias."""
+        return True
+
+
 def _yaml(document: dict[str, Any]) -> str:
-    return _HEADER + yaml.safe_dump(document, width=118, allow_unicode=True)
+    return _HEADER + yaml.dump(document, Dumper=_Plain, width=118, allow_unicode=True)
 
 
 def files() -> dict[str, str]:

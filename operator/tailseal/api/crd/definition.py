@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tailseal.api.crd.schema import Schema, structural, validation
+from tailseal.api.crd.schema import Schema, default_members, structural, validation
 from tailseal.api.kinds import KindInfo
 from tailseal.api.meta import GROUP, VERSION
 
@@ -74,7 +74,7 @@ def _root(info: KindInfo) -> Schema:
     if spec.get("required"):
         root["required"] = ["spec"]
     else:
-        spec["default"] = {}
+        spec["default"] = default_members(spec)
     if info.rules:
         root["x-kubernetes-validations"] = [validation(rule) for rule in info.rules]
     return root

@@ -42,7 +42,10 @@ class _Generator(GenerateJsonSchema):
 
 def validation(rule: Rule) -> Schema:
     """A rule as the API server takes it."""
-    return {"rule": rule.cel, "message": rule.message}
+    result = {"rule": rule.cel, "message": rule.message}
+    if rule.message_expression is not None:
+        result["messageExpression"] = rule.message_expression
+    return result
 
 
 def structural(model: type[ApiModel]) -> Schema:
@@ -102,8 +105,16 @@ def _finish(node: Schema, *, in_union: bool = False) -> Schema:
 def _default(node: Schema, result: Schema) -> Schema:
     value = node.get("default")
     if isinstance(value, dict):
-        needed = any("default" in member for member in result["properties"].values())
-        return {"default": {}} if needed else {}
-    if node.get("pattern") == DURATION and value is not None:
-        return {"default": format_duration(value)}
-    return {} if value in (None, []) else {"default": value}
+        defaults = default_members(result)
+        return {"default": defaults} if defaults else {}
+    if value in (None, []):
+        return {}
+    if node.get("pattern") == DURATION:
+        value = format_duration(value)
+    said = str(value).lower() if isinstance(value, bool) else value
+    return {"default": value, "description": f"{result['description']} Default: {said}."}
+
+
+def default_members(schema: Schema) -> Schema:
+    """The default of an object: all its members' defaults, because rules see it before those are filled in."""
+    return {name: member["default"] for name, member in schema["properties"].items() if "default" in member}

@@ -10,7 +10,7 @@ from tailseal.api.base import ApiModel, Items, Rule
 from tailseal.api.durations import Duration, between
 from tailseal.api.fields import DnsLabel, LabelKey, LabelValue, ObjectName
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=160, pattern=r"^[!-~]+$")]
 """A value, or a glob: `*` stays within a part between `/ : @`, `**` does not; a lone `*` is everything."""
 Patterns = Annotated[tuple[Pattern, ...], Items(16, "set")]
 
@@ -55,7 +55,7 @@ class BoundNamespaces(ApiModel):
                 (self.from_ == "Selector") == (self.selector is not None)
                 and (self.from_ == "Names") == bool(self.names)
             ),
-            union=True,
+            union=("selector", "names"),
         ),
     )
 

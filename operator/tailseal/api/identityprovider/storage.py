@@ -37,13 +37,11 @@ class Storage(ApiModel):
     rules: ClassVar = (
         Rule(
             cel="self.type == 'SQLite' ? !has(self.postgres) : (has(self.postgres) && !has(self.sqlite))",
-            message="type SQLite goes with sqlite (or nothing), type Postgres with postgres, and not both; if it is "
-            "refused after a switch, another field manager still holds the old one: "
-            "kubectl patch it to null (--type=merge)",
+            message="type SQLite goes with sqlite (or nothing), type Postgres with postgres, and not both",
             holds=lambda self: (
                 self.postgres is None if self.type == "SQLite" else self.postgres is not None and self.sqlite is None
             ),
-            union=True,
+            union=("sqlite", "postgres"),
         ),
     )
 

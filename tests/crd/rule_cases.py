@@ -1,0 +1,274 @@
+"""Every rule of the CRDs, with an object that keeps it and one that breaks it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+Spec = dict[str, Any]
+
+MINIMAL: dict[str, Spec] = {
+    "SigningKey": {},
+    "IdentityProvider": {"issuer": "https://idp.corp.example", "signingKeys": [{"name": "corp"}]},
+    "TrustPolicy": {
+        "identityProviderRef": {"name": "corp"},
+        "from": {"oidc": {"issuer": "https://ci.example"}},
+        "grants": [{"name": "billing", "jwt": {"audiences": ["https://billing.corp.example"]}}],
+    },
+}
+"""The smallest spec of each kind that is accepted."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Changes to the minimal spec; `was` is what the object said before, for rules about changes."""
+
+    kind: str
+    message: str
+    keeps: Spec
+    breaks: Spec
+    was: Spec | None = None
+    names: tuple[str, str] = field(default=("case", "case"))
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+def obj(kind: str, change: Spec, name: str = "case") -> dict[str, Any]:
+    """An object of the kind: the minimal spec, with the top-level members of `change` in place of its own."""
+    return {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": deepcopy(MINIMAL[kind]) | deepcopy(change),
+    }
+
+
+def _key(message: str, keeps: Spec, breaks: Spec) -> Case:
+    return Case("SigningKey", message, keeps, breaks)
+
+
+def _idp(message: str, keeps: Spec, breaks: Spec) -> Case:
+    return Case("IdentityProvider", message, keeps, breaks)
+
+
+def _oidc(message: str, keeps: Spec, breaks: Spec) -> Case:
+    issuer = {"issuer": "https://ci.example"}
+    return Case("TrustPolicy", message, {"from": {"oidc": issuer | keeps}}, {"from": {"oidc": issuer | breaks}})
+
+
+def _grant(message: str, keeps: Spec, breaks: Spec) -> Case:
+    return Case("TrustPolicy", message, {"grants": [{"name": "g"} | keeps]}, {"grants": [{"name": "g"} | breaks]})
+
+
+def _tailnet(message: str, keeps: Spec, breaks: Spec) -> Case:
+    serve = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "key"}}}
+    return _idp(message, {"tailnet": serve | keeps}, {"tailnet": serve | breaks})
+
+
+def _bound(message: str, keeps: Spec, breaks: Spec) -> Case:
+    everybody = {"name": "b", "namespaces": {"from": "All"}}
+    return _idp(message, {"bounds": [everybody | keeps]}, {"bounds": [everybody | breaks]})
+
+
+def _rotation(message: str, keeps: Spec, breaks: Spec) -> Case:
+    return _key(message, {"rotation": keeps}, {"rotation": breaks})
+
+
+_LONG_KEY = "k" * 318
+_SELECT_ONE = {"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}}
+_SELECT_NONE = {"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}
+_OAUTH = {"oauthClientSecretRef": {"name": "s"}}
+_FEDERATED = {"workloadIdentity": {"clientID": "c"}}
+_STORE = {"name": "p", "publicURL": "https://cdn.example", "objectStore": {"bucket": "jwks"}}
+_TOO_LONG = "metadata.name must have at most 45 characters: names of other objects are made from it"
+_NOT_A_SERVICE = "metadata.name must begin with a letter and hold only a-z, 0-9 and -: a Service is named after it"
+
+CASES: tuple[Case, ...] = (
+    Case("SigningKey", _TOO_LONG, {}, {}, names=("k" * 45, "k" * 46)),
+    _key("clockSkew must be from 0s to 10m", {"clockSkew": "10m"}, {"clockSkew": "601s"}),
+    _key(
+        "rsaBits is for the algorithms RS256 and PS256 only",
+        {"algorithm": "PS256", "rsaBits": 4096},
+        {"algorithm": "ES256", "rsaBits": 4096},
+    ),
+    _key(
+        "rotation.publishLead must be at least clockSkew plus the longer of jwks.maxAge and 30s",
+        {"clockSkew": "1s", "jwks": {"maxAge": "5s"}, "rotation": {"interval": "60s", "publishLead": "31s"}},
+        {"clockSkew": "2s", "jwks": {"maxAge": "5s"}, "rotation": {"interval": "60s", "publishLead": "31s"}},
+    ),
+    _key("maxAge must be from 0s to 24h", {"jwks": {"maxAge": "0s"}}, {"jwks": {"maxAge": "25h"}}),
+    _rotation("interval must be from 31s to 99999h", {"interval": "1441m"}, {"interval": "30s", "publishLead": "30s"}),
+    _rotation(
+        "publishLead must be from 30s to 99999h", {"publishLead": "719h"}, {"interval": "1h", "publishLead": "29s"}
+    ),
+    _rotation("stallAfter must be from 1s to 720h", {"stallAfter": "1s"}, {"stallAfter": "0s"}),
+    _rotation(
+        "publishLead must be shorter than interval",
+        {"interval": "25h", "publishLead": "24h"},
+        {"interval": "24h", "publishLead": "24h"},
+    ),
+    _key(
+        "exactly one of generate, import, pkcs11 must be given",
+        {"source": {"import": {"secretRef": {"name": "mine"}}}},
+        {"source": {"generate": {}, "import": {"secretRef": {"name": "mine"}}}},
+    ),
+    Case("IdentityProvider", _TOO_LONG, {}, {}, names=("k" * 45, "k" * 46)),
+    Case("IdentityProvider", _NOT_A_SERVICE, {}, {}, names=("a-9", "9a")),
+    Case(
+        "IdentityProvider",
+        "issuer is immutable: create another object",
+        {"issuer": "https://idp.corp.example", "idp": {"replicas": 2}},
+        {"issuer": "https://other.corp.example"},
+        was={},
+    ),
+    _idp(
+        "at least one of sts.enabled and idp.enabled must be true",
+        {"idp": {"enabled": False}},
+        {"sts": {"enabled": False}, "idp": {"enabled": False}},
+    ),
+    _idp(
+        "sts.tailsts.upstream must be the name of one of upstreams",
+        {"sts": {"tailsts": {"upstream": "prod"}}, "upstreams": [{"name": "prod", "tailscale": _OAUTH}]},
+        {"sts": {"tailsts": {"upstream": "prod"}}, "upstreams": [{"name": "test", "tailscale": _OAUTH}]},
+    ),
+    _bound("maxTTL must be from 5s to 24h", {"maxTTL": "5s"}, {"maxTTL": "4s"}),
+    _bound(
+        "selector goes with from: Selector, names with from: Names, and nothing with the others",
+        {"namespaces": {"from": "Names", "names": ["team-a"]}},
+        {"namespaces": {"from": "All", "names": ["team-a"]}},
+    ),
+    _bound(
+        "values go with the operators In and NotIn, and are needed there",
+        {"namespaces": _SELECT_ONE},
+        {"namespaces": _SELECT_NONE},
+    ),
+    _idp(
+        "keys must have 1 to 317 characters",
+        {"workload": {"labels": {_LONG_KEY[1:]: "v"}}},
+        {"workload": {"labels": {_LONG_KEY: "v"}}},
+    ),
+    _idp(
+        "keys must be of cpu, memory, ephemeral-storage",
+        {"workload": {"resources": {"limits": {"cpu": 2, "memory": "128Mi"}}}},
+        {"workload": {"resources": {"limits": {"gpu": 2}}}},
+    ),
+    _idp(
+        "exactly one of objectStore must be given",
+        {"publish": [_STORE]},
+        {"publish": [{"name": "p", "publicURL": "https://cdn.example"}]},
+    ),
+    _idp(
+        "cacheTTL must be from 0s to 24h",
+        {"publish": [_STORE | {"cacheTTL": "24h"}]},
+        {"publish": [_STORE | {"cacheTTL": "25h"}]},
+    ),
+    _idp("behind must be from 5s to 24h", {"staleness": {"behind": "5s"}}, {"staleness": {"behind": "4s"}}),
+    _idp("unheard must be from 1m to 720h", {"staleness": {"unheard": "720h"}}, {"staleness": {"unheard": "721h"}}),
+    _idp(
+        "behind must not be longer than unheard",
+        {"staleness": {"behind": "1h", "unheard": "1h"}},
+        {"staleness": {"behind": "2h", "unheard": "1h"}},
+    ),
+    _idp(
+        "type SQLite goes with sqlite (or nothing), type Postgres with postgres, and not both",
+        {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}},
+        {"storage": {"type": "Postgres", "sqlite": {}}},
+    ),
+    _tailnet(
+        "tags do not go with auth.authKeySecretRef: an auth key brings its own",
+        {"tags": ["tag:idp"], "auth": _OAUTH},
+        {"tags": ["tag:idp"]},
+    ),
+    _tailnet("port goes with mode Direct, and is needed there", {"mode": "Direct", "port": 8443}, {"mode": "Direct"}),
+    _tailnet(
+        "funnel goes with mode Serve only",
+        {"funnel": {"enabled": True}},
+        {"mode": "Direct", "port": 8443, "funnel": {"enabled": True}},
+    ),
+    _tailnet(
+        "exactly one of authKeySecretRef, oauthClientSecretRef, workloadIdentity must be given",
+        {"auth": _FEDERATED},
+        {"auth": {}},
+    ),
+    _idp("idTokenTTL must be from 5s to 24h", {"tokens": {"idTokenTTL": "5s"}}, {"tokens": {"idTokenTTL": "4s"}}),
+    _idp(
+        "accessTokenTTL must be from 5s to 24h",
+        {"tokens": {"accessTokenTTL": "24h"}},
+        {"tokens": {"accessTokenTTL": "25h"}},
+    ),
+    _idp(
+        "refreshTokenTTL must be from 1m to 8784h",
+        {"tokens": {"refreshTokenTTL": "1m"}},
+        {"tokens": {"refreshTokenTTL": "59s"}},
+    ),
+    _idp("clockSkew must be from 0s to 10m", {"tokens": {"clockSkew": "0s"}}, {"tokens": {"clockSkew": "11m"}}),
+    _idp(
+        "exactly one of tailscale must be given",
+        {"upstreams": [{"name": "prod", "tailscale": _OAUTH}]},
+        {"upstreams": [{"name": "prod"}]},
+    ),
+    _idp(
+        "exactly one of oauthClientSecretRef, workloadIdentity must be given",
+        {"upstreams": [{"name": "prod", "tailscale": _FEDERATED}]},
+        {"upstreams": [{"name": "prod", "tailscale": _FEDERATED | _OAUTH}]},
+    ),
+    Case(
+        "TrustPolicy",
+        "identityProviderRef is immutable: create another object",
+        {"enforcement": "Audit"},
+        {"identityProviderRef": {"name": "other"}},
+        was={},
+    ),
+    Case(
+        "TrustPolicy",
+        "exactly one of oidc, github, gitlab, buildkite, circleci, terraform, kubernetes, tailnet, session "
+        "must be given",
+        {"from": {"github": {"ownerID": "65"}}, "actors": [{"session": {}}]},
+        {"from": {"github": {"ownerID": "65"}, "gitlab": {}}},
+    ),
+    _oidc(
+        "exactly one of discovery, jwksURI, jwks must be given",
+        {"keys": {"discovery": {}}},
+        {"keys": {"discovery": {}, "jwksURI": "https://ci.example/keys"}},
+    ),
+    _oidc("maxAge must be from 1s to 168h", {"maxAge": "1s"}, {"maxAge": "0s"}),
+    _oidc(
+        "exactly one of claim, path must be given",
+        {"claims": [{"path": ["a", "b"], "exact": "x"}]},
+        {"claims": [{"claim": "a", "path": ["a", "b"], "exact": "x"}]},
+    ),
+    _oidc(
+        "exactly one of exact, exactInteger, exactBoolean, exactDecimal, oneOf, glob, regex, present must be given",
+        {"claims": [{"claim": "a", "exactInteger": 0}, {"claim": "b", "exactBoolean": False}]},
+        {"claims": [{"claim": "a", "exactInteger": 0, "exactBoolean": False}]},
+    ),
+    _oidc(
+        "match does not go with present",
+        {"claims": [{"claim": "a", "glob": "x*", "match": "Any"}]},
+        {"claims": [{"claim": "a", "present": True, "match": "Any"}]},
+    ),
+    _oidc("exactly one of exact, glob, regex must be given", {"subject": {"exact": ""}}, {"subject": {}}),
+    Case(
+        "TrustPolicy",
+        "at least one of users, groups, tags, nodes, capability must be given",
+        {"from": {"tailnet": {"tags": ["tag:ci"]}}},
+        {"from": {"tailnet": {"tags": []}}},
+    ),
+    _grant(
+        "exactly one of jwt, tailscale, tailscaleAuthKey must be given",
+        {"tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
+        {"jwt": {"audiences": ["a"]}, "tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
+    ),
+    _grant(
+        "ttl must be from 5s to 24h",
+        {"jwt": {"audiences": ["a"], "ttl": "24h"}},
+        {"jwt": {"audiences": ["a"], "ttl": "4s"}},
+    ),
+    _grant(
+        "expiry must be from 1m to 24h",
+        {"tailscaleAuthKey": {"upstream": "prod", "tags": ["tag:ci"], "expiry": "1m"}},
+        {"tailscaleAuthKey": {"upstream": "prod", "tags": ["tag:ci"], "expiry": "59s"}},
+    ),
+)

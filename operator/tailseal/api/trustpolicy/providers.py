@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import StringConstraints
 
 from tailseal.api.base import ApiModel, Items, Rule
-from tailseal.api.fields import Audience, DnsLabel, ForeignIssuer, Visible
+from tailseal.api.fields import Audience, Certificates, DnsLabel, ForeignIssuer, Visible
 from tailseal.api.trustpolicy.oidc import Keys
 
 NumericID = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+$")]
@@ -138,6 +138,8 @@ class KubernetesSource(ApiModel):
     """The cluster's service account issuer."""
     keys: Keys | None = None
     """Where its public keys come from: exactly one member; left out, discovery."""
+    ca_bundle: Certificates | None = None
+    """CA certificates (PEM) that the issuer's https is checked with, in place of the system's."""
     audiences: Audiences = ()
     """Accepted `aud`; left out, our issuer and the URL of our token service."""
     namespaces: Annotated[tuple[DnsLabel, ...], Items(16, "set", minimum=1)]

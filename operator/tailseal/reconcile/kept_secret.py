@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tailseal.api.meta import MANAGED_BY
-from tailseal.cluster.errors import Transient
+from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.kinds import SECRET
 from tailseal.cluster.port import Object, Ref
 from tailseal.reconcile.context import Context
@@ -66,7 +66,6 @@ async def write(
         manager: field manager.
 
     Raises:
-        NameTaken: somebody else's content turned up under the name.
         Conflict: somebody else wrote first; plan again.
     """
     encoded = {name: base64.b64encode(content).decode() for name, content in sorted(data.items())}
@@ -109,7 +108,7 @@ async def _shell(ctx: Context, ref: Ref, labels: Mapping[str, str], manager: str
     shell = await ctx.cluster.apply(_secret(ref, ours(labels), {}), manager=manager)
     if shell.get("data"):  # made by somebody since we looked: if by one of us, it keeps its labels
         await ctx.cluster.apply(_secret(ref, {}, {}), manager=manager)
-        raise _taken(ref)
+        raise Conflict(f"{ref.kind.kind} {ref.name} was made by somebody else meanwhile")
     ctx.objects.put(shell)
     return shell
 

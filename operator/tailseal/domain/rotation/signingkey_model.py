@@ -104,7 +104,7 @@ class SigningKeyPlan:
         make: keys to make first; give them to `with_key` and plan again. Nothing is written before.
         material: ids of the keys whose PEM stays in the Secret.
         jwks: public keys for the ConfigMap.
-        states: for status, newest first.
+        states: for status, in the order in which the keys were made: list-maps keep the order of arrival.
         signer: the key that should sign.
         active: the key that does.
         next_rotation: Unix seconds; None while a rotation is under way.

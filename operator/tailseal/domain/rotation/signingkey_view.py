@@ -84,7 +84,7 @@ def _wakes(ledger: SigningKeyLedger, issuers: Sequence[Issuer], next_rotation: f
 
 
 def _states(ledger: SigningKeyLedger, issuers: Sequence[Issuer], active: KeyRecord | None) -> Iterable[KeyState]:
-    for key in sorted(ledger.keys, key=lambda key: (key.gone, -key.created_at, key.kid)):
+    for key in ledger.keys:
         served = _served_at(key, issuers)
         yield KeyState(
             record=key,

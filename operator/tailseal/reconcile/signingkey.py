@@ -1,0 +1,170 @@
+"""SigningKey: looks at key Secret, issuers' ledgers and spec, plans, and moves one step.
+
+Writes in this order: the Secret (material and ledger, one write, on top of the version that was planned from), the
+ConfigMap with the public keys, status. Killed between any two of them, the next run continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tailseal.api.conditions import ConditionType
+from tailseal.api.meta import SIGNING_KEY_LABEL, jwks_config_map, key_secret
+from tailseal.api.reasons import Reason
+from tailseal.cluster.kinds import CONFIG_MAP, IDENTITY_PROVIDER, SECRET, SIGNING_KEY
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain import jwks, keys
+from tailseal.domain.rotation import LedgerError
+from tailseal.domain.rotation.ledger import FILE
+from tailseal.domain.rotation.offering import SUFFIX, Content, content
+from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
+from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.reconcile import kept_secret, signingkey_status
+from tailseal.reconcile.conditions import Fact, summarise, write_status
+from tailseal.reconcile.context import Context, Done, Key
+from tailseal.reconcile.kept_secret import NameTaken
+from tailseal.reconcile.signingkey_inputs import Asked, asked, issuers_of, lists
+
+MANAGER = "tailseal-signingkey"
+JWKS_FILE = "jwks.json"
+MAX_NEW_KEYS = 3
+"""A signer and a spare are made at most in one run; one more planning finds nothing missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A plan with the material that it was made for."""
+
+    plan: SigningKeyPlan
+    pems: Mapping[str, bytes]
+
+
+async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
+    """One step for one SigningKey; a deleted one keeps its Secret, so that nothing signed becomes invalid."""
+    obj = ctx.objects.get(Ref(SIGNING_KEY, namespace, name))
+    if obj is None or "deletionTimestamp" in obj["metadata"]:
+        return Done()
+    ref, labels = Ref(SECRET, namespace, key_secret(name)), {SIGNING_KEY_LABEL: name}
+    try:
+        secret = await kept_secret.read(ctx, ref, labels)
+        held = content(secret) if secret is not None else Content(None, {})
+        wish = asked(obj, held.ledger)
+    except NameTaken as error:
+        return await _stuck(ctx, obj, Reason.NAME_TAKEN, str(error))
+    except LedgerError as error:
+        message = f"Secret {ref.name}: {error}; nothing is changed, restore it from a backup"
+        return await _stuck(ctx, obj, Reason.LEDGER_UNREADABLE, message)
+    if wish.wish is None:
+        return await _refused(ctx, obj, wish)
+    ledger = held.ledger or await _new_ledger(ctx, obj, wish.wish)
+    issuers = issuers_of(ctx, namespace, name, ledger)
+    step = await _plan(ctx, obj, wish.wish, ledger, held.pems, issuers)
+    await _write_secret(ctx, obj, secret, step)
+    taken = await _write_config_map(ctx, obj, step.plan)
+    for event in step.plan.events:
+        await ctx.recorder.event(obj, warning=event.warning, reason=event.reason, message=event.message)
+    view = signingkey_status.View(obj, step.plan, tuple(issuers), wish.refused, taken)
+    after = await signingkey_status.write(ctx, view, manager=MANAGER)
+    wakes = [time for time in (step.plan.wake_at, after) if time is not None]
+    return Done(after=max(0.0, min(wakes) - ctx.clock.now()) if wakes else None)
+
+
+async def _plan(
+    ctx: Context,
+    obj: Object,
+    wish: Wish,
+    ledger: SigningKeyLedger,
+    pems: Mapping[str, bytes],
+    issuers: list[Issuer],
+) -> _Step:
+    """Plan, making the keys that the plan needs; nothing is written yet."""
+    now, pems = ctx.clock.now(), dict(pems)
+    for _ in range(MAX_NEW_KEYS):
+        step = plan(wish, ledger, frozenset(pems), issuers, now)
+        if not step.make:
+            break
+        for new in step.make:
+            pem = await ctx.entropy.private_key(new.algorithm, new.rsa_bits or 0)
+            jwk = keys.public_jwk(pem, new.algorithm)
+            pems[jwk["kid"]] = pem
+            ledger = with_key(ledger, new, jwk, now)
+            message = f"key {jwk['kid']} ({new.algorithm}) is made"
+            await ctx.recorder.event(obj, warning=False, reason=Reason.KEY_CREATED, message=message)
+    return _Step(step, {kid: pem for kid, pem in pems.items() if kid in step.material})
+
+
+async def _new_ledger(ctx: Context, obj: Object, wish: Wish) -> SigningKeyLedger:
+    """The first ledger; where status remembers keys, the former one is lost and law 1 holds for what follows."""
+    remembered = obj.get("status", {}).get("keys", [])
+    revoked = {key["keyID"]: ctx.clock.now() for key in remembered if key["state"] == "Revoked"}
+    if remembered:
+        message = f"Secret {key_secret(obj['metadata']['name'])} is gone: a new key follows when verifiers can know it"
+        await ctx.recorder.event(obj, warning=True, reason=Reason.KEY_MATERIAL_LOST, message=message)
+    return SigningKeyLedger(schedule=wish.schedule, revoked=revoked, succeeds_lost=bool(remembered))
+
+
+async def _write_secret(ctx: Context, obj: Object, present: Object | None, step: _Step) -> None:
+    namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+    data = {FILE: step.plan.ledger.to_json()} | {kid + SUFFIX: pem for kid, pem in step.pems.items()}
+    ref = Ref(SECRET, namespace, key_secret(name))
+    written = await kept_secret.write(ctx, present, ref, {SIGNING_KEY_LABEL: name}, data, manager=MANAGER)
+    if written is present:
+        return
+    for provider in ctx.objects.select(IDENTITY_PROVIDER, namespace):
+        if lists(provider, name):
+            ctx.enqueue(Key("IdentityProvider", namespace, provider["metadata"]["name"]))
+
+
+async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> str:
+    """Publish the public keys; what stands in the way, if something does."""
+    meta = obj["metadata"]
+    ref, labels = Ref(CONFIG_MAP, meta["namespace"], jwks_config_map(meta["name"])), {SIGNING_KEY_LABEL: meta["name"]}
+    try:
+        present = await kept_secret.read(ctx, ref, labels)
+    except NameTaken as error:
+        return str(error)
+    data = {JWKS_FILE: jwks.document(step.jwks).decode()}
+    owner = {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+    }
+    if present is not None and _says(present, data, owner):
+        return ""
+    wanted = {
+        "apiVersion": CONFIG_MAP.api_version,
+        "kind": CONFIG_MAP.kind,
+        "metadata": {
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "labels": kept_secret.ours(labels),
+            "ownerReferences": [owner],
+        },
+        "data": data,
+    }
+    ctx.objects.put(await ctx.cluster.apply(wanted, manager=MANAGER))
+    return ""
+
+
+def _says(present: Object, data: Mapping[str, str], owner: Mapping[str, object]) -> bool:
+    """What others add beside our file harms nobody."""
+    said: Mapping[str, str] = present.get("data") or {}
+    return data.items() <= said.items() and owner in present["metadata"].get("ownerReferences", [])
+
+
+async def _stuck(ctx: Context, obj: Object, reason: Reason, message: str) -> Done:
+    """A person has to look; what is served and signed with goes on as it was last written."""
+    accepted = Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED)
+    fact = Fact(ConditionType.PUBLISHED, status=None, reason=reason, message=message, stalled=True)
+    facts = summarise((accepted, fact))
+    await write_status(ctx, obj, facts, signingkey_status.remembered(obj), manager=MANAGER)
+    return Done()
+
+
+async def _refused(ctx: Context, obj: Object, wish: Asked) -> Done:
+    facts = summarise((signingkey_status.accepted(wish.refused),))
+    await write_status(ctx, obj, facts, signingkey_status.remembered(obj), manager=MANAGER)
+    return Done()

@@ -1,0 +1,189 @@
+"""A SigningKey's status: a mirror of its ledger, and why the next step waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tailseal.api.conditions import ConditionType
+from tailseal.api.findings import Finding, SpecError
+from tailseal.api.parse import parse
+from tailseal.api.reasons import Reason
+from tailseal.api.signingkey import Rotation
+from tailseal.api.times import format_time
+from tailseal.cluster.port import Object
+from tailseal.domain.rotation.issuer_evidence import lagging
+from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
+from tailseal.reconcile.conditions import Fact, summarise, write_status
+from tailseal.reconcile.context import Context
+
+MAX_KEYS: Final = 64
+"""As the CRD allows; the ledger forgets what is gone long before there are more."""
+
+_ACTIVE: Final = "Active"
+"""Part of `Ready`, not a condition of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What status is made from.
+
+    Args:
+        obj: the SigningKey.
+        plan: what was just written.
+        issuers: who uses its keys.
+        refused: what of the spec was refused.
+        taken: why the public keys could not be written; empty if they were.
+    """
+
+    obj: Object
+    plan: SigningKeyPlan
+    issuers: tuple[Issuer, ...]
+    refused: tuple[Finding, ...]
+    taken: str
+
+
+async def write(ctx: Context, view: View, *, manager: str) -> float | None:
+    """Write status if it says something new; when to look again because a wait will have become too long."""
+    facts = [accepted(view.refused), _published(view), _active(view)]
+    summary = [fact for fact in summarise(facts) if fact.type != _ACTIVE]
+    stall_at = _stall_at(view)
+    if stall_at is not None:
+        summary = _waiting(ctx, view, summary, stalled=ctx.clock.now() >= stall_at)
+    if broken := _overlap_broken(view):
+        summary.append(broken)
+    await write_status(ctx, view.obj, summary, _fields(view.plan), manager=manager)
+    return stall_at if stall_at is not None and stall_at > ctx.clock.now() else None
+
+
+def accepted(refused: Sequence[Finding]) -> Fact:
+    """Whether the spec is what we go by."""
+    if not refused:
+        return Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message="the spec is valid")
+    message = "; ".join(map(str, refused)) + "; what was accepted last goes on"
+    return Fact(ConditionType.ACCEPTED, status=False, reason=refused[0].reason, message=message, stalled=True)
+
+
+def remembered(obj: Object) -> Mapping[str, Any]:
+    """The members of status that stay as they are while nothing can be said of the keys."""
+    status: Mapping[str, Any] = obj.get("status", {})
+    return {name: status.get(name) for name in ("activeKeyID", "nextRotationTime", "keys")}
+
+
+def _published(view: View) -> Fact:
+    if view.taken:
+        return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.NAME_TAKEN, message=view.taken, stalled=True)
+    record = view.plan.active or view.plan.signer
+    state = next((state for state in view.plan.states if record and state.record.kid == record.kid), None)
+    if state is None:
+        return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.PENDING, message="there is no key")
+    if state.publish_time is None:
+        missing = ", ".join(_not_serving(view, state))
+        message = f"key {state.record.kid} is not yet seen on every replica of IdentityProvider {missing}"
+        return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.WAITING_FOR_REPLICAS, message=message)
+    message = f"key {state.record.kid} is served by every replica of every IdentityProvider that lists this key"
+    if not any(issuer.listed for issuer in view.issuers):
+        message = "no IdentityProvider lists this key; the ConfigMap has its public keys"
+    return Fact(ConditionType.PUBLISHED, status=True, reason=Reason.PUBLISHED, message=message)
+
+
+def _not_serving(view: View, state: KeyState) -> list[str]:
+    return [issuer.name for issuer in view.issuers if issuer.listed and not _serves(issuer, state.record.kid)]
+
+
+def _serves(issuer: Issuer, kid: str) -> bool:
+    usage = issuer.usage.get(kid)
+    return usage is not None and usage.served_at is not None
+
+
+def _active(view: View) -> Fact:
+    if view.plan.active is not None:
+        return Fact(_ACTIVE, status=True, reason=Reason.READY)
+    ledger, signer = view.plan.ledger, view.plan.signer
+    if ledger.succeeds_lost and all(key.activated_at is None for key in ledger.keys):
+        message = "former key material is lost: the new key signs when no verifier can hold a set without it"
+        return Fact(_ACTIVE, status=False, reason=Reason.KEY_MATERIAL_LOST, message=message)
+    if ledger.revoked and signer is not None and not ledger.schedule.sign_now:
+        message = f"the signer was revoked; key {signer.kid} signs when no verifier can hold a set without it"
+        return Fact(_ACTIVE, status=False, reason=Reason.SIGNING_STOPPED, message=message)
+    message = "no IdentityProvider signs with a key of this one yet"
+    return Fact(_ACTIVE, status=False, reason=Reason.WAITING_FOR_PROVIDER, message=message)
+
+
+def _stall_at(view: View) -> float | None:
+    """When a rotation that is under way will have waited too long for replicas; None if none waits for them."""
+    signer = view.plan.signer
+    if signer is None or signer.activated_at is not None or signer.wanted_at is None:
+        return None
+    if not any(issuer.listed for issuer in view.issuers):
+        return None
+    return signer.wanted_at + stall_after(view.obj)
+
+
+def stall_after(obj: Object) -> int:
+    """`spec.rotation.stallAfter` in seconds; the default while the spec is refused."""
+    try:
+        spec = parse("SigningKey", obj)
+    except SpecError:
+        return Rotation().stall_after
+    return spec.rotation.stall_after
+
+
+def _waiting(ctx: Context, view: View, facts: list[Fact], *, stalled: bool) -> list[Fact]:
+    """Say that a key follows another or, if that takes too long, which pods hold it up."""
+    signer = view.plan.signer
+    if signer is None or any(fact.type == ConditionType.STALLED for fact in facts):
+        return facts
+    others = [fact for fact in facts if fact.type != ConditionType.RECONCILING]
+    pods = _pods_behind(ctx, view, signer.kid)
+    if stalled and pods:
+        message = f"key {signer.kid} may not sign before it is served and held by " + ", ".join(pods)
+        return [*others, Fact(ConditionType.STALLED, status=True, reason=Reason.STALLED, message=message)]
+    message = f"key {signer.kid} is to sign next"
+    return [*others, Fact(ConditionType.RECONCILING, status=True, reason=Reason.ROTATING, message=message)]
+
+
+def _pods_behind(ctx: Context, view: View, kid: str) -> list[str]:
+    namespace = view.obj["metadata"]["namespace"]
+    behind: list[str] = []
+    for issuer in view.issuers:
+        if issuer.listed:
+            counted = [pod for pod in ctx.replicas.of(namespace, issuer.name) if pod.ever_ready]
+            behind += lagging(counted, kid)
+    return sorted(behind)
+
+
+def _overlap_broken(view: View) -> Fact | None:
+    broken = [issuer.name for issuer in view.issuers if any(use.overlap_broken for use in issuer.usage.values())]
+    if not broken:
+        return None
+    message = (
+        "a revocation made a new key sign at once: verifiers that cached the key set of IdentityProvider "
+        + ", ".join(broken)
+        + " may refuse new tokens until they fetch it again; a kube-apiserver keeps a revoked key until then"
+    )
+    return Fact(ConditionType.OVERLAP_BROKEN, status=True, reason=Reason.OVERLAP_BROKEN, message=message)
+
+
+def _fields(plan: SigningKeyPlan) -> dict[str, Any]:
+    return {
+        "activeKeyID": plan.active.kid if plan.active is not None else None,
+        "nextRotationTime": _time(plan.next_rotation),
+        "keys": [_key(state) for state in plan.states[-MAX_KEYS:]],
+    }
+
+
+def _key(state: KeyState) -> dict[str, Any]:
+    times = {
+        "creationTime": state.record.created_at,
+        "publishTime": state.publish_time,
+        "activationTime": state.activation_time,
+        "removalTime": state.removal_time,
+    }
+    said = {name: _time(value) for name, value in times.items() if value is not None}
+    return {"keyID": state.record.kid, "algorithm": state.record.algorithm, "state": str(state.state), **said}
+
+
+def _time(value: float | None) -> str | None:
+    return None if value is None else format_time(value)

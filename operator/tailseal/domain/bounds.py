@@ -116,7 +116,7 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
         yield Finding(
             "spec.identityProviderRef",
             f"the IdentityProvider admits no policies of namespace {policy.namespace}: its bounds must name it",
-            Reason.REF_NOT_PERMITTED,
+            Reason.EXCEEDS_BOUNDS,
         )
         return
     trusts = [(rule, tuple(_trust(policy, rule, settings))) for rule in rules]

@@ -48,11 +48,12 @@ async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: i
 
 
 def headers(scope: Scope, names: Iterable[bytes]) -> dict[bytes, str]:
-    """The first value of each of these headers (lower case) that the request has."""
+    """The values of these headers (lower case) that the request has; several lines of one joined by commas."""
     found: dict[bytes, str] = {}
     for name, value in scope["headers"]:
-        if name in names and name not in found:
-            found[name] = value.decode("latin-1")
+        if name in names:
+            text = value.decode("latin-1")
+            found[name] = f"{found[name]}, {text}" if name in found else text
     return found
 
 

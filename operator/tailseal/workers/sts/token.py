@@ -30,12 +30,13 @@ from tailseal.workers.common.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.snapshot import Snapshot
 from tailseal.workers.common.wire import Receive, Scope, Send
+from tailseal.workers.sts.peer import Network, caller, networks
 
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
 
 _ENDPOINT: Final = "token"
-_WANTED: Final = frozenset({b"content-type", b"accept", b"authorization"})
+_WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for"})
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class TokenEndpoint:
         self._active = 0
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
+        self._proxies: tuple[Network, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,7 +76,7 @@ class TokenEndpoint:
         try:
             answered = self._withheld(call, crowded=crowded) or await self._decide(call)
         except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
-            _log.error("exchange failed", decision=call.decision, kind=type(error).__name__)
+            _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = refuse(call, {"decision": call.decision}, _INTERNAL)
         answered = self._audited(call, answered)
         self._runtime.metrics.exchange(_ENDPOINT, answered.result, answered.reason, perf_counter() - started)
@@ -82,15 +84,20 @@ class TokenEndpoint:
 
     def _call(self, scope: Scope, body: bytes) -> Call:
         asked = wire.headers(scope, _WANTED)
-        client = scope.get("client")
         return Call(
             body,
             self._runtime.decision_id(),
             asked.get(b"content-type", ""),
             asked.get(b"accept", ""),
             b"authorization" in asked,
-            client[0] if client else "",
+            self._caller(scope, asked.get(b"x-forwarded-for", "")),
         )
+
+    def _caller(self, scope: Scope, forwarded: str) -> str:
+        self._current()
+        client = scope.get("client")
+        peer = client[0] if client else ""
+        return caller(peer, forwarded, self._proxies) if self._proxies else peer
 
     def _withheld(self, call: Call, *, crowded: bool) -> Answered | None:
         reason = Outage.OVERLOADED if crowded else self._runtime.withheld()
@@ -134,6 +141,7 @@ class TokenEndpoint:
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             self._exchange = None if snapshot is None else _exchange(snapshot)
+            self._proxies = () if snapshot is None else networks(snapshot.settings.trusted_proxies)
         return snapshot, self._exchange
 
     def _audited(self, call: Call, answered: Answered) -> Answered:

@@ -1,0 +1,243 @@
+"""The token endpoint over ASGI: it waits where the core asks, writes before it answers, and hides its own faults."""
+
+# ruff: noqa: ANN401 - ASGI messages are dictionaries of anything
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from fakes.exchange import FORM, NOW, SETTINGS, SPEC, claims, form, token
+from fakes.sts import House, post, snapshot
+from tailseal.domain.bundle.model import TailscaleUpstream, Upstream
+from tailseal.domain.policy.source import KeySource
+from tailseal.tokens.keyset import KeySet
+from tailseal.upstream.errors import UpstreamError, UpstreamReason
+from tailseal.workers.common.keycache import KeysUnavailable
+from tailseal.workers.sts.peer import caller, networks
+from tailseal.workers.sts.token import TokenEndpoint
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+async def test_a_token_is_exchanged_after_its_keys_were_fetched_once(house: House) -> None:
+    async with house.client() as client:
+        answers = await asyncio.gather(*(post(client) for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert len(house.fetched) == 1
+    assert len({answer.json()["access_token"] for answer in answers}) == 5
+    assert [line["result"] for line in house.audit.lines] == ["granted"] * 5
+    assert house.audit.lines[0]["peer"] == "192.0.2.7"
+
+
+async def test_an_unknown_issuer_fetches_nothing(house: House) -> None:
+    async with house.client() as client:
+        answer = await post(client, form(token(claims(iss="https://attacker.example"))))
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (400, "UnknownIssuer")
+    assert house.fetched == []
+
+
+async def test_keys_that_cannot_be_had_are_an_outage(house: House) -> None:
+    async def fail(_: KeySource) -> KeySet:
+        raise KeysUnavailable("KeysUnreachable", "no route")
+
+    house.fetch = fail
+    async with house.client() as client:
+        answer = await post(client)
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert answer.headers["retry-after"]
+
+
+async def test_no_decision_counts_that_could_not_be_written_down(house: House) -> None:
+    house.audit.broken = True
+    async with house.client() as client:
+        answer = await post(client)
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "AuditUnavailable")
+    assert "access_token" not in answer.text
+
+
+async def test_what_is_withheld_is_withheld_from_everybody(house: House) -> None:
+    house.withheld = "Behind"
+    async with house.client() as client:
+        answer = await post(client)
+        assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "Behind")
+        assert (await client.get("/.well-known/jwks.json")).status_code == 200
+    assert house.audit.lines[0]["reason"] == "Behind"
+
+
+async def test_without_a_bundle_there_is_no_exchange(house: House) -> None:
+    house.current = None
+    async with house.client() as client:
+        answer = await post(client)
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "NoBundle")
+
+
+async def test_a_lease_that_ended_signs_nothing(house: House) -> None:
+    house.now = NOW + 200
+    async with house.client() as client:
+        assert (await post(client)).status_code == 200
+        assert house.current is not None
+        house.now = NOW + 1000
+        late = form(token(claims(iat=int(house.now), exp=int(house.now) + 300)))
+        answer = await post(client, late)
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "NoActiveKey")
+
+
+async def test_a_swapped_bundle_decides_at_once(house: House) -> None:
+    async with house.client() as client:
+        assert (await post(client)).status_code == 200
+        house.current = snapshot(spec=SPEC | {"enforcement": "Audit"}, serial=2)
+        answer = await post(client)
+    assert answer.json()["tailseal_reason"] == "AuditOnly"
+
+
+TAILSCALE = SPEC | {"grants": [{"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["a", "b"]}}]}
+
+
+def with_upstream(house: House) -> None:
+    upstream = Upstream(name="prod", tailscale=TailscaleUpstream(api_url="https://ts.example", credential="c"))
+    house.current = snapshot(SETTINGS.model_copy(update={"upstreams": (upstream,)}), TAILSCALE)
+
+
+async def test_concurrent_callers_never_see_each_others_scopes(house: House) -> None:
+    with_upstream(house)
+    async with house.client() as client:
+        asked = ["a", "b", "a", "b"] * 5
+        answers = await asyncio.gather(*(post(client, form(scope=scope)) for scope in asked))
+    assert [answer.json()["access_token"] for answer in answers] == [f"tskey-for-{scope}" for scope in asked]
+    assert "tskey" not in str(house.audit.lines)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "error"),
+    [
+        (UpstreamReason.UNAVAILABLE, 503, "temporarily_unavailable"),
+        (UpstreamReason.SCOPE_REFUSED, 400, "invalid_scope"),
+    ],
+)
+async def test_an_upstream_that_refuses_is_told_apart_from_one_that_is_down(
+    house: House, reason: UpstreamReason, status: int, error: str
+) -> None:
+    with_upstream(house)
+    house.upstreams.error = UpstreamError(reason, "secret detail")
+    async with house.client() as client:
+        answer = await post(client)
+    assert (answer.status_code, answer.json()["error"], answer.json()["tailseal_reason"]) == (status, error, reason)
+    assert "secret" not in answer.text + str(house.audit.lines)
+
+
+async def test_a_body_is_read_only_up_to_its_cap(house: House) -> None:
+    async with house.client() as client:
+        answer = await post(client, b"a=" + b"x" * 100_000)
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (413, "RequestTooLarge")
+
+
+async def test_a_body_in_pieces_is_one_body(house: House) -> None:
+    body = form()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100):
+            yield body[start : start + 100]
+
+    async with house.client() as client:
+        answer = await client.post("/token", content=pieces(), headers={"content-type": FORM})
+    assert answer.status_code == 200
+
+
+async def test_who_hangs_up_leaves_nothing_behind(house: House) -> None:
+    endpoint = TokenEndpoint(house.runtime())
+    messages: Iterator[dict[str, Any]] = iter(
+        [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(_: object) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    await endpoint({"type": "http", "headers": []}, receive, send)
+    assert house.audit.lines == []
+
+
+async def test_more_than_fits_is_turned_away_at_once(house: House) -> None:
+    endpoint = TokenEndpoint(house.runtime(), limit=1)
+    never = asyncio.Event()
+    sent: list[Any] = []
+
+    async def stuck() -> dict[str, Any]:
+        await never.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    first = asyncio.create_task(endpoint({"type": "http", "headers": []}, stuck, send))
+    await asyncio.sleep(0)
+    await endpoint({"type": "http", "headers": []}, stuck, send)
+    assert sent[0]["status"] == 503
+    assert b"Overloaded" in sent[1]["body"]
+    assert b"retry-after" in dict(sent[0]["headers"])
+    never.set()
+    await first
+
+
+async def test_a_fault_of_ours_shows_neither_token_nor_detail(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError(f"broken by {token()}")
+
+    monkeypatch.setattr("tailseal.tokens.exchange.decide", broken)
+    with structlog.testing.capture_logs() as logs:
+        async with house.client() as client:
+            answer = await post(client)
+    assert (answer.status_code, answer.json()["error"]) == (500, "server_error")
+    assert "broken" in logs[0]["where"]
+    for text in (answer.text, str(logs), str(house.audit.lines)):
+        assert "broken by" not in text
+        assert token().split(".")[1] not in text
+
+
+async def test_refusals_are_counted_by_their_reason(house: House) -> None:
+    async with house.client() as client:
+        await post(client, form("x"))
+        await post(client)
+    text = house.metrics.render().decode()
+    assert 'reason="TokenMalformed",result="refused"} 1.0' in text
+    assert 'reason="",result="granted"} 1.0' in text
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_only_post_exchanges(house: House, method: str) -> None:
+    async with house.client() as client:
+        answer = await client.request(method, "/token")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_no_path_redirects(house: House) -> None:
+    async with house.client() as client:
+        assert (await client.post("/token/", headers={"host": "evil.example"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "expected"),
+    [
+        ((), "203.0.113.9", "10.0.0.1"),
+        (("10.0.0.0/8",), "203.0.113.9", "203.0.113.9"),
+        (("10.0.0.0/8",), "198.51.100.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        (("10.0.0.0/8",), "203.0.113.9, junk", "10.0.0.1"),
+        (("10.0.0.0/8",), "", "10.0.0.1"),
+        (("192.0.2.0/24",), "203.0.113.9", "10.0.0.1"),
+        (("junk", "10.0.0.1"), "203.0.113.9", "203.0.113.9"),
+    ],
+)
+def test_the_caller_is_the_last_hop_that_trusted_proxies_vouch_for(
+    trusted: tuple[str, ...], forwarded: str, expected: str
+) -> None:
+    assert caller("10.0.0.1", forwarded, networks(trusted)) == expected

@@ -53,9 +53,12 @@ def reported(namespace: str, provider: str, known: Known) -> set[Key]:
 
 
 def everything(known: Known) -> set[Key]:
-    """Every key that the known objects give rise to: what runs after a start."""
+    """Every key that the known objects give rise to: what runs after a start.
+
+    What we own counts, too: its owner may have been deleted while nobody looked.
+    """
     found: set[Key] = set()
-    for kind in kinds.CUSTOM:
+    for kind in (*kinds.CUSTOM, *kinds.OWNED):
         for obj in known.select(kind):
             found.update(wakes(None, obj, known))
     return found

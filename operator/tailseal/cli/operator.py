@@ -1,0 +1,89 @@
+"""`tailseal operator`: looks after SigningKeys, IdentityProviders and TrustPolicies of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
+from tailseal.cli.options import AddressType, log_level
+from tailseal.workers.common import logs
+from tailseal.workers.common.address import Address
+
+_SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@click.command("operator")
+@click.option("--namespace", "-n", "namespaces", multiple=True, help="Look after this namespace only; repeatable.")
+@click.option("--all-namespaces", "-A", is_flag=True, help="Look after all namespaces (the default).")
+@click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster credentials, else ~/.kube/config.")
+@click.option("--context", default="", help="Context of the kubeconfig; default: its current one.")
+@click.option(
+    "--worker-image", default="tailseal:dev", envvar="TAILSEAL_WORKER_IMAGE", show_default=True, show_envvar=True
+)
+@click.option("--pod-proxy", is_flag=True, help="Reach worker pods through the API server (pods/proxy).")
+@click.option("--leader-elect", is_flag=True, help="Wait for a Lease before acting: for more than one replica.")
+@click.option("--lease-namespace", default="", help="Namespace of the Lease; default: the operator's own.")
+@click.option("--open-host", "open_hosts", multiple=True, help="Host or CIDR that workers may fetch from; repeatable.")
+@click.option("--extra-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="PEM file for egress.")
+@click.option("--health", type=AddressType(), default="127.0.0.1:8081", show_default=True, help="Health and metrics.")
+@log_level
+def command(**options: Any) -> None:  # noqa: ANN401 - click's options
+    """Look after a cluster's SigningKeys, IdentityProviders and TrustPolicies."""
+    logs.configure(options["log_level"])
+    # Kopf repeats whole objects, Secrets among them, at lower levels.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    if options["namespaces"] and options["all_namespaces"]:
+        raise click.UsageError("--namespace and --all-namespaces exclude each other.")
+    from tailseal import wiring  # noqa: PLC0415 - help must not wait for kopf and kubernetes
+    from tailseal.cluster.errors import ClusterError  # noqa: PLC0415
+
+    settings, policy = _settings(options)
+    try:
+        asyncio.run(wiring.run(settings, policy, lost=_lost))
+    except wiring.StartError as error:
+        raise Failure(str(error), exit_code=UNREACHABLE) from error
+    except ClusterError as error:
+        raise Failure(f"the API server does not give what is needed: {error}", exit_code=UNREACHABLE) from error
+
+
+def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
+    from tailseal.reconcile.context import OperatorSettings  # noqa: PLC0415
+    from tailseal.runtime.settings import Settings  # noqa: PLC0415
+
+    health: Address = options["health"]
+    settings = Settings(
+        namespaces=tuple(dict.fromkeys(options["namespaces"])),
+        kubeconfig=options["kubeconfig"],
+        context=options["context"],
+        pod_proxy=options["pod_proxy"],
+        health_host=health.host,
+        health_port=health.port,
+        leader_elect=options["leader_elect"],
+        lease_namespace=options["lease_namespace"] or _own_namespace(),
+        identity=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+    )
+    extra_ca = options["extra_ca"].read_text(encoding="ascii") if options["extra_ca"] else ""
+    policy = OperatorSettings(
+        worker_image=options["worker_image"], open_hosts=tuple(options["open_hosts"]), extra_ca=extra_ca
+    )
+    return settings, policy
+
+
+def _own_namespace() -> str:
+    if _SERVICE_ACCOUNT_NAMESPACE.is_file():
+        return _SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="ascii").strip()
+    return "default"
+
+
+def _lost() -> None:
+    """Called from the election's thread: nothing may be written any more, so nothing is tidied up either."""
+    print("error: the lead was lost", file=sys.stderr, flush=True)
+    os._exit(FAILED)

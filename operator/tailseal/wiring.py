@@ -1,0 +1,233 @@
+"""Puts the operator together, and is the only place that knows kopf, which here is an event source and nothing else.
+
+Kopf writes nothing: no annotations, no finalizers, no events of its own. Its storages are null objects, because with
+the usual ones whoever may edit an object can make its later events vanish by spoiling one annotation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+import kopf
+import structlog
+
+from tailseal.api import meta
+from tailseal.cluster import kinds
+from tailseal.cluster.kube import KubeCluster
+from tailseal.cluster.port import Kind, Ref
+from tailseal.machine import Operator, Reconcile, load_controllers
+from tailseal.reconcile.context import OperatorSettings
+from tailseal.runtime import health
+from tailseal.runtime.election import ElectionThread, Elector, Heartbeat
+from tailseal.runtime.resync import Feed, Source
+from tailseal.runtime.settings import Settings
+
+log = structlog.get_logger("tailseal.operator")
+
+
+class StartError(Exception):
+    """The operator cannot start; the text is one line that says what is missing and what would be right."""
+
+
+async def run(
+    settings: Settings,
+    policy: OperatorSettings,
+    *,
+    stop: asyncio.Event | None = None,
+    started: Callable[[Operator, int], None] = lambda _operator, _port: None,
+    lost: Callable[[], None] = lambda: None,
+    controllers: Mapping[str, Reconcile] | None = None,
+) -> None:
+    """Run the operator until it is told to stop, by a signal or by `stop`.
+
+    Args:
+        settings: of the process.
+        policy: what reconcilers see of it.
+        stop: set it to end the operator in good order.
+        started: called with the operator and its health port, before anything is listed.
+        lost: called from another thread when the lead is lost: it must end the process.
+        controllers: others than the real ones.
+
+    Raises:
+        StartError: the CRDs are missing.
+        ClusterError: the API server cannot be reached at the start, or refuses what we need.
+        Exception: whatever ended a part that must not end; the process had better start anew.
+    """
+    stop = stop or asyncio.Event()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(_connect(settings))
+        await check_kinds(cluster)
+        operator = Operator(cluster, settings, policy, controllers or load_controllers())
+        port = await stack.enter_async_context(
+            health.serve(settings.health_host, settings.health_port, operator.checks())
+        )
+        started(operator, port)
+        if settings.leader_elect:
+            beating = asyncio.create_task(operator.heartbeat.run())
+            await stack.enter_async_context(_election(settings, operator.heartbeat, lost).leading())
+            beating.cancel()
+            operator.standby = False
+        await operator.prime()
+        log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
+        working = await stack.enter_async_context(operator.working())
+        await _follow(operator, cluster, working, stop)
+
+
+async def check_kinds(cluster: KubeCluster) -> None:
+    """See that our kinds are installed.
+
+    Raises:
+        StartError: some are not.
+    """
+    missing = [f"{kind.plural}.{kind.group}" for kind in kinds.CUSTOM if not await cluster.serves(kind)]
+    if missing:
+        raise StartError(
+            f"the API server does not know {', '.join(missing)}: install the CRDs first (kubectl apply -f crds/)"
+        )
+
+
+def _connect(settings: Settings) -> AbstractAsyncContextManager[KubeCluster]:
+    return KubeCluster(kubeconfig=settings.kubeconfig, context=settings.context)
+
+
+def _election(settings: Settings, heartbeat: Heartbeat, lost: Callable[[], None]) -> ElectionThread:
+    lease = Ref(kinds.LEASE, settings.lease_namespace, "tailseal-operator")
+    frozen_after = 30.0
+    return ElectionThread(
+        lambda: _connect(settings),
+        lambda cluster: Elector(cluster, lease, settings.identity, frozen=lambda: heartbeat.age > frozen_after),
+        lost,
+    )
+
+
+async def _follow(operator: Operator, cluster: KubeCluster, working: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Feed events in until told to stop; a part that ends by itself ends everything."""
+    await asyncio.sleep(0.05)  # the tasks of `working` must exist before kopf starts: at its end it cancels later ones
+    sources = [asyncio.create_task(_source(operator.feed, cluster, group, stop)) for group in operator.streams]
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopped, *sources}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        stopped.cancel()
+        ends = await asyncio.gather(*sources, return_exceptions=True)
+    if working.done():
+        await working
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def _source(feed: Feed, cluster: KubeCluster, group: Sequence[Source], stop: asyncio.Event) -> None:
+    namespaces = sorted({source.namespace for source in group} - {""})
+    await kopf.operator(
+        registry=_registry(feed, cluster, group),
+        settings=_kopf_settings(group),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def _registry(feed: Feed, cluster: KubeCluster, group: Iterable[Source]) -> kopf.OperatorRegistry:
+    """An explicit registry: a login, and one event handler for each kind."""
+    registry = kopf.OperatorRegistry()
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:  # noqa: ANN401 - kopf's arguments
+        found = await cluster.credentials()
+        return kopf.ConnectionInfo(
+            server=found.server,
+            ca_path=found.ca_path,
+            insecure=found.insecure,
+            token=found.token,
+            certificate_path=found.certificate_path,
+            private_key_path=found.private_key_path,
+            proxy_url=found.proxy,
+        )
+
+    kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(login)
+    for kind in {source.kind for source in group}:
+        kopf.on.event(group=kind.group, version=kind.version, plural=kind.plural, registry=registry)(
+            _handler(feed, kind)
+        )
+    return registry
+
+
+def _handler(feed: Feed, kind: Kind) -> Callable[..., Awaitable[None]]:
+    async def on_event(event: Mapping[str, Any], **_: Any) -> None:  # noqa: ANN401 - kopf's arguments
+        feed.see(event["type"], {"apiVersion": kind.api_version, "kind": kind.kind} | dict(event["object"]))
+
+    return on_event
+
+
+def _kopf_settings(group: Iterable[Source]) -> kopf.OperatorSettings:
+    """All of kopf's settings, in one place; each line has its reason."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # events are the recorder's
+    settings.scanning.disabled = True  # no rights on CRDs and namespaces needed
+    settings.peering.standalone = True  # two peers pause each other; we have a Lease
+    settings.watching.chunk_size = 500  # a list of 100k objects at once takes a gigabyte
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.inactivity_timeout = 70.0  # bookmarks come every minute
+    settings.queueing.idle_timeout = 0.1  # memory: each object's worker lives this long
+    settings.queueing.worker_limit = None
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 10.0
+    settings.networking.error_backoffs = _Backoffs()
+    settings.persistence.finalizer = f"{meta.GROUP}/unused"  # ours, should kopf ever set one
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.execution.max_workers = 1  # there are no synchronous handlers
+    settings.process.ultimate_exiting_timeout = 20.0  # below the pod's grace period
+    for source in group:
+        if source.selector:
+            key = (source.kind.group, source.kind.version, source.kind.plural)
+            settings.watching.label_selectors[key] = source.selector
+    return settings
+
+
+class _Backoffs:
+    """Jittered pauses that outlast an API server's outage of an hour: a watcher that gives up ends the process."""
+
+    def __iter__(self) -> Iterator[float]:
+        for attempt in range(400):
+            yield min(10.0, 0.5 * 2.0 ** min(attempt, 5)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps no copy of objects in their annotations, and reads none that others put there."""
+
+    def build(self, **_: Any) -> Any:  # noqa: ANN401 - kopf's own types
+        """Nothing is compared."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:  # noqa: ANN401
+        """Nothing was kept."""
+
+    def store(self, **_: Any) -> None:  # noqa: ANN401
+        """Nothing is kept."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers in annotations or status."""
+
+    def fetch(self, **_: Any) -> None:  # noqa: ANN401
+        """Nothing was kept."""
+
+    def store(self, **_: Any) -> None:  # noqa: ANN401
+        """Nothing is kept."""
+
+    def purge(self, **_: Any) -> None:  # noqa: ANN401
+        """There is nothing."""
+
+    def touch(self, **_: Any) -> None:  # noqa: ANN401
+        """Nothing is written."""
+
+    def clear(self, *, essence: Any) -> Any:  # noqa: ANN401
+        """Nothing of ours is in it."""
+        return essence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -50,6 +51,7 @@ class Loader:
         self._index: tuple[tuple[object, ...], PolicyIndex] | None = None
         self._digests: dict[str, str] = {}
         self._problems: dict[str, tuple[Problem, ...]] = {}
+        self._turn = threading.Lock()
         self.snapshot: Snapshot | None = None
 
     @property
@@ -65,7 +67,11 @@ class Loader:
         return any(self._source.mark(volume) != self._marks.get(volume, ...) for volume in VOLUMES)
 
     def refresh(self) -> bool:
-        """Load what changed; whether the snapshot was replaced."""
+        """Load what changed; whether the snapshot was replaced. Threads take turns."""
+        with self._turn:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         changed = [volume for volume in VOLUMES if self._changed(volume)]
         for volume in changed:
             self._load(volume)

@@ -112,13 +112,12 @@ class PoliciesReader:
         return manifest, []
 
     def _take_settings(self, files: Files, manifest: Manifest) -> list[Problem]:
-        if self._settings is not None and manifest.settings == self._settings_digest:
-            return []
         try:
-            self._settings = _settings(files, manifest)
+            content = _settings_file(files, manifest)
+            if self._settings is None or manifest.settings != self._settings_digest:
+                self._settings, self._settings_digest = _settings(content), manifest.settings
         except BundleError as error:
             return [error.problem]
-        self._settings_digest = manifest.settings
         return []
 
     def _part(self, number: str, digest: str, files: Files, settings: Settings, now: float) -> _Part:
@@ -167,12 +166,16 @@ def _manifest(files: Files) -> Manifest:
     return manifest
 
 
-def _settings(files: Files, manifest: Manifest) -> Settings:
+def _settings_file(files: Files, manifest: Manifest) -> bytes:
     content = files.get(SETTINGS_FILE)
     if content is None:
         raise BundleError("SettingsMissing", f"{SETTINGS_FILE} is in {MANIFEST_FILE} but not there")
     if canonical.digest(content) != manifest.settings:
         raise BundleError("SettingsOffManifest", f"{SETTINGS_FILE} is not the one that {MANIFEST_FILE} names")
+    return content
+
+
+def _settings(content: bytes) -> Settings:
     try:
         return Settings.model_validate_json(content)
     except ValidationError as error:

@@ -103,13 +103,19 @@ class Worker:
         )
 
     async def run(
-        self, app: ASGIApp, place: Place, *, started: Callable[[Listener, Listener], None] = lambda _s, _m: None
+        self,
+        app: ASGIApp,
+        place: Place,
+        *,
+        stop: asyncio.Event | None = None,
+        started: Callable[[Listener, Listener], None] = lambda _s, _m: None,
     ) -> None:
-        """Serve until SIGTERM or SIGINT.
+        """Serve until told to stop.
 
         Args:
             app: the endpoints for callers.
             place: where to listen.
+            stop: ends it when set; without: SIGTERM or SIGINT do.
             started: told the serving and the management listener once both accept connections.
 
         Raises:
@@ -122,7 +128,7 @@ class Worker:
             sockets.callback(private.close)
             self.loader.refresh()
             async with asyncio.TaskGroup() as group:
-                await self._run(group, public, private, place, started)
+                await self._run(group, public, private, place, stop or stop_signal(), started)
         for egress in self._egress:
             await egress.aclose()
 
@@ -132,9 +138,9 @@ class Worker:
         public: Listener,
         private: Listener,
         place: Place,
+        stop: asyncio.Event,
         started: Callable[[Listener, Listener], None],
     ) -> None:
-        stop = _stop_signal()
         managing = group.create_task(private.run())
         background = [group.create_task(self.loader.run()), group.create_task(_warm_up())]
         certificates = await self._certificates(place.tls, stop)
@@ -241,7 +247,8 @@ async def _warm_up() -> None:
     await asyncio.to_thread(importlib.import_module, "tailseal.egress.client")
 
 
-def _stop_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

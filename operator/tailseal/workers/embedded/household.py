@@ -1,0 +1,280 @@
+"""What the folder means: which provider, which keys, which policies; and what of an earlier state still holds.
+
+A manifest that is bad now leaves keys and settings as they last were. A policy that is bad now grants nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailseal.api.findings import Finding, SpecError
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.meta import ALLOW_LABEL, ROTATE_ANNOTATION
+from tailseal.api.parse import parse
+from tailseal.api.signingkey import SigningKeySpec
+from tailseal.api.times import parse_time
+from tailseal.api.unsupported import unsupported
+from tailseal.domain.bundle import build
+from tailseal.domain.bundle.model import PolicyRecord, Settings
+from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.rotation import IssuerSpec
+from tailseal.domain.rotation.signingkey import Wish
+from tailseal.domain.rotation.signingkey_ledger import Schedule
+from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
+
+_OAUTH_CLIENT = ("client_id", "client_secret")
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The IdentityProvider that is served."""
+
+    namespace: str
+    name: str
+    spec: IdentityProviderSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """Everything that is needed to build a bundle.
+
+    Args:
+        provider: None while there never was a valid one.
+        wishes: what is asked of each SigningKey of its namespace, by name.
+        settings: the provider's.
+        records: policies that may grant.
+        credentials: files of that volume.
+        longest_ttl: longest lifetime in seconds of any token that we may sign.
+        problems: what is to be put right.
+    """
+
+    provider: Provider | None
+    wishes: Mapping[str, Wish] = field(default_factory=dict)
+    settings: Settings | None = None
+    records: tuple[PolicyRecord, ...] = ()
+    credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    longest_ttl: int = 0
+    problems: tuple[FileProblem, ...] = ()
+
+    def issuer_spec(self) -> IssuerSpec:
+        """What the provider asks of its keys."""
+        if self.provider is None:
+            raise ValueError("there is no provider")
+        spec = self.provider.spec
+        return IssuerSpec(
+            order=tuple(reference.name for reference in spec.signing_keys),
+            longest_ttl=max(spec.tokens.access_token_ttl, spec.tokens.id_token_ttl, self.longest_ttl),
+            clock_skew=spec.tokens.clock_skew,
+        )
+
+
+class Reader:
+    """Reads states of the folder one after the other, and keeps what must not be lost.
+
+    Args:
+        open_hosts: hosts or ranges beyond the public internet that may be fetched from.
+    """
+
+    def __init__(self, open_hosts: Sequence[str] = ()) -> None:
+        self._open_hosts = tuple(open_hosts)
+        self._good: dict[Key, tuple[str, Any]] = {}
+        self._generations: dict[Key, tuple[Any, int]] = {}
+
+    def read(self, folder: Folder) -> Household:
+        """What the folder means now."""
+        problems = list(folder.problems)
+        self._forget(folder)
+        for manifest in folder.manifests:
+            problems += self._learn(manifest)
+        provider = self._provider(problems)
+        if provider is None:
+            return Household(None, problems=tuple(problems))
+        settings = build.settings_of(
+            provider.spec, namespace=provider.namespace, name=provider.name, open_hosts=self._open_hosts
+        )
+        policies = [manifest for manifest in folder.manifests if manifest.kind == "TrustPolicy"]
+        mine = [manifest for manifest in policies if _names(manifest, provider)]
+        text = f"names another IdentityProvider than {provider.namespace}/{provider.name}, so it grants nothing here"
+        problems += [
+            FileProblem(entry.file, "spec.identityProviderRef", text) for entry in policies if entry not in mine
+        ]
+        compiled = list(self._compiled(mine, settings, problems))
+        return Household(
+            provider=provider,
+            wishes={key[2]: wish for key, (_, wish) in self._good.items() if key[:2] == _of(provider, "SigningKey")},
+            settings=settings,
+            records=tuple(record for record, _ in compiled),
+            credentials=self._credentials(provider, problems),
+            longest_ttl=max((policy.longest_ttl for _, policy in compiled), default=0),
+            problems=tuple(problems),
+        )
+
+    def _forget(self, folder: Folder) -> None:
+        """Drop what was taken out of the folder; what stands in a file that cannot be read now, stays."""
+        present = {manifest.key for manifest in folder.manifests}
+        self._good = {
+            key: (file, value)
+            for key, (file, value) in self._good.items()
+            if key in present or file in folder.unreadable
+        }
+
+    def _learn(self, manifest: Manifest) -> Iterator[FileProblem]:
+        """Take the manifest's meaning, or say what is wrong and keep the former one."""
+        if manifest.kind == "TrustPolicy":
+            return
+        try:
+            meaning = _MEANINGS[manifest.kind](manifest)
+        except SpecError as error:
+            yield from _problems(manifest, error.findings)
+            if manifest.key in self._good and manifest.kind == "SigningKey":
+                former: Wish = self._good[manifest.key][1]
+                revoked = former.revoked | _revoked(manifest.obj)  # counts even in a spec that is refused otherwise
+                self._good[manifest.key] = manifest.file, Wish(former.schedule, former.rotate_after, revoked)
+        else:
+            self._good[manifest.key] = manifest.file, meaning
+
+    def _provider(self, problems: list[FileProblem]) -> Provider | None:
+        found = [(key, file, spec) for key, (file, spec) in self._good.items() if key[0] == "IdentityProvider"]
+        if not found:
+            problems.append(FileProblem("", "", "there is no valid IdentityProvider in the folder: add one"))
+            return None
+        for _, file, _ in found[1:]:
+            text = f"one IdentityProvider is served, and that is {found[0][0][2]} of {found[0][1]}: use another folder"
+            problems.append(FileProblem(file, "metadata.name", text))
+        (_, namespace, name), file, spec = found[0]
+        for position, reference in enumerate(spec.signing_keys):
+            if ("SigningKey", namespace, reference.name) not in self._good:
+                text = f"there is no valid SigningKey {reference.name} in namespace {namespace}: add one"
+                problems.append(FileProblem(file, f"spec.signingKeys[{position}]", text))
+        return Provider(namespace, name, spec)
+
+    def _compiled(
+        self, manifests: Iterable[Manifest], settings: Settings, problems: list[FileProblem]
+    ) -> Iterator[tuple[PolicyRecord, CompiledPolicy]]:
+        for manifest in manifests:
+            spec = manifest.obj.get("spec") or {}
+            former, generation = self._generations.get(manifest.key, (None, 0))
+            if former != spec:
+                generation += 1
+                self._generations[manifest.key] = spec, generation
+            record = _record(manifest, spec, generation)
+            outcome = accepted(record, settings)
+            if isinstance(outcome, CompiledPolicy):
+                yield record, outcome
+            else:
+                problems += _problems(manifest, outcome)
+
+    def _credentials(self, provider: Provider, problems: list[FileProblem]) -> dict[str, bytes]:
+        files: dict[str, bytes] = {}
+        source = self._good["IdentityProvider", provider.namespace, provider.name][0]
+        for position, upstream in enumerate(provider.spec.upstreams):
+            if upstream.tailscale is None or upstream.tailscale.oauth_client_secret_ref is None:
+                continue
+            name = upstream.tailscale.oauth_client_secret_ref.name
+            data: Mapping[str, bytes] = self._good.get(("Secret", provider.namespace, name), ("", {}))[1]
+            if not all(data.get(file) for file in _OAUTH_CLIENT):
+                path = f"spec.upstreams[{position}].tailscale.oauthClientSecretRef"
+                text = (
+                    f'a Secret {name} in namespace {provider.namespace} with the label {ALLOW_LABEL}: "true" and '
+                    "with client_id and client_secret is needed"
+                )
+                problems.append(FileProblem(source, path, text))
+                continue
+            files |= {f"{upstream.name}.{file}": data[file].strip() for file in _OAUTH_CLIENT}
+        return files
+
+
+def _of(provider: Provider, kind: str) -> tuple[str, str]:
+    return kind, provider.namespace
+
+
+def _names(manifest: Manifest, provider: Provider) -> bool:
+    """Whether it is a policy for this provider; one too broken to say so is looked at, and refused for that."""
+    spec = manifest.obj.get("spec")
+    reference = spec.get("identityProviderRef") if isinstance(spec, dict) else None
+    if not isinstance(reference, dict):
+        return True
+    named = (reference.get("namespace") or manifest.namespace, reference.get("name"))
+    return named == (provider.namespace, provider.name)
+
+
+def _record(manifest: Manifest, spec: Any, generation: int) -> PolicyRecord:  # noqa: ANN401 - whatever YAML held
+    return PolicyRecord(
+        namespace=manifest.namespace,
+        name=manifest.name,
+        uid=f"{manifest.namespace}/{manifest.name}",
+        generation=generation,
+        spec=spec if isinstance(spec, dict) else {},
+    )
+
+
+def _wish(manifest: Manifest) -> Wish:
+    spec = parse("SigningKey", manifest.obj, loopback=True)
+    _supported(spec)
+    rotation = spec.rotation
+    schedule = Schedule(
+        algorithm=spec.algorithm,
+        rsa_bits=spec.rsa_bits,
+        interval=rotation.interval,
+        publish_lead=rotation.publish_lead,
+        max_age=spec.jwks.max_age,
+        clock_skew=spec.clock_skew,
+        spare=rotation.spare,
+        sign_now=rotation.on_revoke_without_spare == "SignNow",
+    )
+    return Wish(schedule, _rotate_after(manifest.obj), _revoked(manifest.obj))
+
+
+def _spec(manifest: Manifest) -> IdentityProviderSpec:
+    spec = parse("IdentityProvider", manifest.obj, loopback=True)
+    _supported(spec)
+    return spec
+
+
+def _secret(manifest: Manifest) -> dict[str, bytes]:
+    """A Secret's data; it needs the same label as in a cluster, so that a folder can move there unchanged."""
+    if (manifest.obj["metadata"].get("labels") or {}).get(ALLOW_LABEL) != "true":
+        return {}
+    try:
+        encoded = {
+            name: base64.b64decode(value, validate=True) for name, value in (manifest.obj.get("data") or {}).items()
+        }
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise SpecError([Finding("data", "must be texts in base64; or use stringData")]) from None
+    plain = manifest.obj.get("stringData") or {}
+    if not isinstance(plain, dict) or not all(isinstance(value, str) for value in plain.values()):
+        raise SpecError([Finding("stringData", "must be texts (in YAML: put them in quotes)")])
+    return {**encoded, **{name: value.encode() for name, value in plain.items()}}
+
+
+_MEANINGS = {"SigningKey": _wish, "IdentityProvider": _spec, "Secret": _secret}
+
+
+def _supported(spec: SigningKeySpec | IdentityProviderSpec) -> None:
+    if later := unsupported(spec):
+        raise SpecError(later)
+
+
+def _rotate_after(obj: Mapping[str, Any]) -> float | None:
+    text = (obj["metadata"].get("annotations") or {}).get(ROTATE_ANNOTATION)
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except (ValueError, TypeError):
+        path = f"metadata.annotations[{ROTATE_ANNOTATION}]"
+        raise SpecError([Finding(path, "must be an RFC 3339 time in quotes")]) from None
+
+
+def _revoked(obj: Mapping[str, Any]) -> frozenset[str]:
+    ids = (obj.get("spec") or {}).get("revokedKeyIDs") if isinstance(obj.get("spec"), dict) else None
+    return frozenset(kid for kid in ids if isinstance(kid, str)) if isinstance(ids, list) else frozenset()
+
+
+def _problems(manifest: Manifest, findings: Iterable[Finding]) -> list[FileProblem]:
+    return [FileProblem(manifest.file, finding.path, finding.message) for finding in findings]

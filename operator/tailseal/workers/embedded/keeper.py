@@ -1,0 +1,143 @@
+"""Keeps signing keys for one issuer with the planners of the operator; the only replica is this very process."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tailseal.api.meta import SIGNING_KEY_LABEL
+from tailseal.domain import keys
+from tailseal.domain.bundle import build
+from tailseal.domain.evidence import Replica
+from tailseal.domain.rotation import IssuerLedger, IssuerSpec, OfferedKey, Transition, offers, plan_issuer
+from tailseal.domain.rotation.issuer_ledger import IssuedKey
+from tailseal.domain.rotation.ledger import FILE
+from tailseal.domain.rotation.offering import SUFFIX, Content, content
+from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Usage, Wish, plan, with_key
+from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.workers.embedded.state import State
+
+POLL_KEY: Final = "poll.key"
+_POLL_KEY_BYTES: Final = 32
+_MOST_NEW_KEYS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The volume `signing`, and when to look again.
+
+    Args:
+        files: of the volume.
+        wake_at: Unix seconds; None: when something changes.
+        events: what this step changed.
+    """
+
+    files: Mapping[str, bytes] = field(repr=False)
+    wake_at: float | None
+    events: tuple[Transition, ...]
+
+
+class Keeper:
+    """One issuer's keys in a state folder.
+
+    Args:
+        state: where ledgers and material are kept.
+        new_key: makes a PKCS#8 PEM for an algorithm and a size in bits.
+        token: makes that many random bytes.
+    """
+
+    def __init__(self, state: State, *, new_key: Callable[[str, int], bytes], token: Callable[[int], bytes]) -> None:
+        self._state, self._new_key, self._token = state, new_key, token
+
+    def step(
+        self, wishes: Mapping[str, Wish], issuer: str, spec: IssuerSpec, replicas: Sequence[Replica], now: float
+    ) -> Kept:
+        """One step of all keys and of the issuer; what is decided is on disk before anybody can see it.
+
+        Args:
+            wishes: by name of the SigningKey.
+            issuer: the issuer's URL.
+            spec: what the provider asks for.
+            replicas: this process, once it serves.
+            now: Unix seconds.
+
+        Raises:
+            LedgerError: a ledger cannot be read.
+            StateError: the folder cannot be read or written.
+        """
+        ledger, poll_key = self._issuer()
+        plans = [self._keep(name, wish, spec, ledger, now) for name, wish in wishes.items()]
+        offered, pems = self._offers((*spec.order, *sorted(ledger.sources() - {*spec.order})))
+        decided = plan_issuer(spec, ledger, offered, replicas, now)
+        self._state.save("issuer", {FILE: decided.ledger.to_json(), POLL_KEY: poll_key})
+        wakes = [time for time in (decided.wake_at, *(entry.wake_at for entry in plans)) if time is not None]
+        return Kept(
+            files=build.signing_of(issuer, decided, pems, poll_key) if decided.published else {},
+            wake_at=min(wakes, default=None),
+            events=(*(event for entry in plans for event in entry.events), *decided.events),
+        )
+
+    def _issuer(self) -> tuple[IssuerLedger, bytes]:
+        data = self._state.load("issuer")
+        if not data:
+            return IssuerLedger(), self._token(_POLL_KEY_BYTES)
+        return IssuerLedger.from_json(data.get(FILE, b"")), data[POLL_KEY]
+
+    def _keep(self, name: str, wish: Wish, spec: IssuerSpec, issuer: IssuerLedger, now: float) -> SigningKeyPlan:
+        """Plan one SigningKey, make what the plan needs, and write it down."""
+        held = self._held(name)
+        ledger, pems = held.ledger or SigningKeyLedger(schedule=wish.schedule), dict(held.pems)
+        user = Issuer("serve", name in spec.order, _usage(issuer, name))
+        for _ in range(_MOST_NEW_KEYS):
+            decided = plan(wish, ledger, frozenset(pems), [user], now)
+            for new in decided.make:
+                pem = self._new_key(new.algorithm, new.rsa_bits or 0)
+                jwk = keys.public_jwk(pem, new.algorithm)
+                pems[jwk["kid"]] = pem
+                ledger = with_key(ledger, new, jwk, now)
+            if not decided.make:
+                break
+        kept = {kid + SUFFIX: pem for kid, pem in pems.items() if kid in decided.material}
+        self._state.save(_entry(name), {FILE: decided.ledger.to_json(), **kept})
+        return decided
+
+    def _offers(self, names: Sequence[str]) -> tuple[list[OfferedKey], dict[str, bytes]]:
+        offered: list[OfferedKey] = []
+        pems: dict[str, bytes] = {}
+        for name in names:
+            found = offers(self._secret(name))
+            offered += found.keys
+            pems |= found.pems
+        return offered, pems
+
+    def _held(self, name: str) -> Content:
+        return content(self._secret(name))
+
+    def _secret(self, name: str) -> Mapping[str, Any]:
+        """The entry in the shape that the operator keeps it in."""
+        data = self._state.load(_entry(name))
+        return {
+            "metadata": {"labels": {SIGNING_KEY_LABEL: name}},
+            "data": {file: base64.b64encode(value).decode() for file, value in data.items()},
+        }
+
+
+def _entry(name: str) -> str:
+    return f"signingkey-{name}"
+
+
+def _usage(ledger: IssuerLedger, name: str) -> Mapping[str, Usage]:
+    active = set(ledger.active.values())
+    return {key.kid: _used(key, active=key.kid in active) for key in ledger.keys if key.source == name}
+
+
+def _used(key: IssuedKey, *, active: bool) -> Usage:
+    return Usage(
+        served_at=key.last_without if key.behind == () else None,
+        active=active,
+        activated_at=key.activated_at,
+        remove_at=key.remove_at,
+        overlap_broken=active and key.overlap_broken,
+    )

@@ -1,0 +1,223 @@
+"""`tailseal serve` as a process: follows the folder, keeps the keys, and serves both workers' endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.applications import Starlette
+from watchfiles import awatch
+
+from tailseal.domain.bundle import build
+from tailseal.domain.evidence import Replica, Report
+from tailseal.domain.rotation import LedgerError
+from tailseal.workers.common.address import Address
+from tailseal.workers.common.problem import Problem
+from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.common.serving import Listener
+from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.source import MemorySource
+from tailseal.workers.common.worker import Place, Worker, stop_signal
+from tailseal.workers.embedded import manifests
+from tailseal.workers.embedded.household import Household, Reader
+from tailseal.workers.embedded.keeper import Keeper
+from tailseal.workers.embedded.manifests import FileProblem
+from tailseal.workers.embedded.state import State, StateError
+from tailseal.workers.idp import app as idp
+from tailseal.workers.sts import app as sts
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
+"""Hosts that the folder's policies may fetch keys from while only this machine can reach us."""
+
+DEFAULT: Final = Address("127.0.0.1", 8080)
+
+_LOOK_AGAIN: Final = 3600.0
+_TRY_AGAIN: Final = 5.0
+_MOST_STEPS: Final = 4
+_DEBOUNCE_MS: Final = 80
+_STEP_MS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    Args:
+        directory: the folder.
+        state: where keys are kept.
+        listen: None: where the provider's URL leads, if that is this machine.
+        management: for health and metrics.
+        open_hosts: hosts or ranges beyond the public internet that may be fetched from.
+    """
+
+    directory: Path
+    state: Path
+    listen: Address | None
+    management: Address
+    open_hosts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Embedded:
+    """The folder, its keys and the worker that serves them.
+
+    Args:
+        options: see there.
+        tell: told of all problems whenever they change, and of each thing that happened.
+        state: the state folder, opened.
+    """
+
+    options: Options
+    tell: Callable[[tuple[FileProblem, ...], tuple[str, ...]], None]
+    state: State
+    source: MemorySource = field(default_factory=MemorySource)
+    household: Household = field(default_factory=lambda: Household(None))
+    worker: Worker = field(init=False)
+    _reader: Reader = field(init=False)
+    _keeper: Keeper = field(init=False)
+    _told: tuple[FileProblem, ...] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        listen = self.options.listen
+        near = listen is None or listen.is_loopback
+        self._reader = Reader((*(LOOPBACK if near else ()), *self.options.open_hosts))
+        self._keeper = Keeper(self.state, new_key=_new_key, token=os.urandom)
+        self.worker = Worker("serve", self.source, clock=time.time, pod_uid="serve", polled=False, observe=_silent)
+
+    def turn(self) -> float:
+        """Bring what is served to what the folder says; seconds until time alone could change something."""
+        wake_at: float | None = None
+        happened: list[str] = []
+        self._read()
+        for _ in range(_MOST_STEPS):  # what is served is evidence, and evidence moves the keys on
+            before = self.worker.loader.snapshot
+            wake_at = self._keep(happened)
+            self.worker.loader.refresh()
+            if self.worker.loader.snapshot is before:
+                break
+        self._report(tuple(happened))
+        return _LOOK_AGAIN if wake_at is None else min(_LOOK_AGAIN, max(0.05, wake_at - time.time()))
+
+    async def run(self, started: Callable[[Listener, Listener], None]) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stop = stop_signal()
+        place = Place(self.options.listen or address_of(self.household), self.options.management)
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._follow())
+            await self.worker.run(application(self.worker.runtime), place, stop=stop, started=started)
+            following.cancel()
+
+    async def _follow(self) -> None:
+        changed = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_watch(self.options.directory, changed))
+            while True:
+                seconds = await asyncio.to_thread(self._try)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await changed.wait()
+                changed.clear()
+
+    def _try(self) -> float:
+        """A turn; where the disk fails, what is served stays as it is and we try again."""
+        try:
+            return self.turn()
+        except (LedgerError, StateError, OSError) as error:
+            self._told = None
+            self.tell((FileProblem("", "", str(error)),), ())
+            return _TRY_AGAIN
+
+    def _read(self) -> None:
+        folder = manifests.read(self.options.directory)
+        household = self._reader.read(folder)
+        if household.provider is None and self.household.provider is not None:
+            # The provider was taken away: its keys and settings stay as they are, and nothing is granted.
+            former = self.household
+            household = Household(former.provider, former.wishes, former.settings, problems=household.problems)
+        self.household = household
+        if household.settings is not None:
+            files = build.shards(household.records).files
+            self.source.put("policies", build.policies_volume(household.settings, files))
+            self.source.put("credentials", household.credentials)
+
+    def _keep(self, happened: list[str]) -> float | None:
+        household, now = self.household, time.time()
+        if household.provider is None:
+            return None
+        replicas = _replicas(self.worker.loader.snapshot, now)
+        kept = self._keeper.step(
+            household.wishes, household.provider.spec.issuer, household.issuer_spec(), replicas, now
+        )
+        self.source.put("signing", kept.files)
+        happened += [event.message for event in kept.events]
+        return kept.wake_at
+
+    def _report(self, happened: tuple[str, ...]) -> None:
+        bundle = tuple(FileProblem("", "", f"{entry.reason}: {entry.message}") for entry in self.worker.loader.problems)
+        problems = (*self.household.problems, *bundle)
+        if problems != self._told or happened:
+            self._told = problems
+            self.tell(problems, happened)
+
+
+def application(runtime: Runtime) -> Starlette:
+    """The endpoints of both workers, each path once."""
+    app = Starlette(routes=list({route.path: route for route in (*idp.routes(runtime), *sts.routes(runtime))}.values()))
+    app.router.redirect_slashes = False
+    return app
+
+
+def address_of(household: Household) -> Address:
+    """Where the provider's URL leads if that is plain http on this machine, else the default."""
+    if household.provider is None:
+        return DEFAULT
+    url = urlsplit(build.base_url(household.provider.spec))
+    if url.scheme != "http" or not url.hostname:
+        return DEFAULT
+    return Address("127.0.0.1" if url.hostname == "localhost" else url.hostname, url.port or 80)
+
+
+async def _watch(directory: Path, changed: asyncio.Event) -> None:
+    async for _ in awatch(directory, watch_filter=None, debounce=_DEBOUNCE_MS, step=_STEP_MS, recursive=False):
+        changed.set()
+
+
+def _replicas(snapshot: Snapshot | None, now: float) -> tuple[Replica, ...]:
+    """This process as evidence, once it serves something."""
+    if snapshot is None:
+        return ()
+    signing = snapshot.signing
+    report = Report(
+        sent_at=now,
+        heard_at=now,
+        clock=now,
+        digests=snapshot.digests,
+        served=frozenset(jwk["kid"] for jwk in signing.model.jwks["keys"]),
+        held=frozenset(signing.held),
+        signing=dict(signing.model.active),
+    )
+    return (Replica("serve", "serve", "serve", ever_ready=True, ready=True, terminating=False, report=report),)
+
+
+def _new_key(algorithm: str, rsa_bits: int) -> bytes:
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    if algorithm in ("RS256", "PS256"):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=rsa_bits)
+    elif algorithm == "EdDSA":
+        key = ed25519.Ed25519PrivateKey.generate()
+    else:
+        key = ec.generate_private_key(ec.SECP384R1() if algorithm == "ES384" else ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _silent(_volume: str, _problems: tuple[Problem, ...]) -> None:
+    """Problems of the bundle are told with those of the folder."""

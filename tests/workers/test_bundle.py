@@ -1,0 +1,387 @@
+"""The loader: what is good is taken at once, what is broken never takes anything else along."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from fakes import bundles, exchange
+from tailseal.domain import canonical
+from tailseal.domain.bundle.digest import policies_digest, volume_digest
+from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, SIGNING_FILE
+from tailseal.workers.common.bundle import Loader
+from tailseal.workers.common.policies import GRACE
+from tailseal.workers.common.source import DirectorySource, MemorySource
+
+Files = dict[str, bytes]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = exchange.NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A loader over files in memory."""
+
+    def __init__(self, source: MemorySource | None = None) -> None:
+        self.clock = Clock()
+        self.source = source or bundles.source()
+        self.loader = Loader(self.source, clock=self.clock)
+        self.loader.refresh()
+
+    def put(self, volume: str, files: Files) -> None:
+        self.source.put(volume, files)
+        if self.loader.due():
+            self.loader.refresh()
+
+    def after(self, seconds: float) -> None:
+        self.clock.now += seconds
+        if self.loader.due():
+            self.loader.refresh()
+
+    @property
+    def granting(self) -> set[str]:
+        assert self.loader.snapshot
+        return {policy.name for policy in self.loader._policies.policies} if self.loader._policies else set()
+
+    @property
+    def reasons(self) -> list[str]:
+        return [problem.reason for problem in self.loader.problems]
+
+    @property
+    def kid(self) -> str | None:
+        assert self.loader.snapshot
+        signer = self.loader.snapshot.signing.signer("", self.clock())
+        return signer.kid if signer else None
+
+
+def test_a_whole_bundle_is_loaded_and_every_digest_reported() -> None:
+    signing, policies, credentials = bundles.signing("k1", "k2"), bundles.policies(*bundles.apart(3)), {"a": b"b"}
+    bench = Bench(bundles.source(signing, policies, credentials))
+    snapshot = bench.loader.snapshot
+    assert snapshot
+    assert snapshot.digests == {
+        "signing": volume_digest(signing),
+        "policies": policies_digest(policies[MANIFEST_FILE]),
+        "credentials": volume_digest(credentials),
+    }
+    assert (snapshot.policies, snapshot.problems, set(snapshot.signing.signers)) == (3, (), {"k1", "k2"})
+
+
+def test_nothing_changed_is_nothing_to_do() -> None:
+    bench = Bench()
+    before = bench.loader.snapshot
+    assert not bench.loader.due()
+    assert not bench.loader.refresh()
+    assert bench.loader.snapshot is before
+
+
+def test_an_unrelated_reload_keeps_the_compiled_index() -> None:
+    bench = Bench()
+    before = bench.loader.snapshot
+    bench.put("signing", bundles.signing("k2", "k1"))
+    assert before
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.index is before.index
+    assert bench.loader.snapshot.serial == before.serial + 1
+
+
+def without(files: Files, *names: str) -> Files:
+    return {name: content for name, content in files.items() if name not in names}
+
+
+BAD_SIGNING: dict[str, tuple[Callable[[], Files], str]] = {
+    "all files gone": (dict, "SigningMissing"),
+    "no signing.json": (lambda: without(bundles.signing(), SIGNING_FILE), "SigningMissing"),
+    "not JSON": (lambda: bundles.signing() | {SIGNING_FILE: b"{"}, "SigningCorrupt"),
+    "an unknown member": (lambda: bundles.signing() | {SIGNING_FILE: b'{"x":1}'}, "SigningCorrupt"),
+    "a held key without file": (lambda: without(bundles.signing("k1", "k2"), "k2.pem"), "KeyFileMissing"),
+    "a file that is no key": (lambda: bundles.signing("k2") | {"k2.pem": b"nonsense"}, "KeyUnreadable"),
+    "another key's file": (lambda: bundles.signing("k2") | {"k2.pem": bundles.pem("k3")}, "KeyNotAsPublished"),
+    "active not held": (lambda: bundles.signing("k2", active="k9"), "ActiveKeyNotHeld"),
+    "active not published": (
+        lambda: bundles.signing("k2", jwks={"keys": [exchange.jwk(exchange.ec_key("k3"), "k3", "ES256")]}),
+        "ActiveKeyNotPublished",
+    ),
+    "an empty set": (lambda: bundles.signing("k2", jwks={"keys": []}), "ActiveKeyNotPublished"),
+    "published for another algorithm": (
+        lambda: bundles.signing("k2", jwks={"keys": [exchange.jwk(exchange.ec_key("k2"), "k2", "ES384")]}),
+        "SigningCorrupt",
+    ),
+    "no default": (lambda: bundles.signing("k2", default_algorithm="RS256"), "SigningCorrupt"),
+    "a short poll key": (lambda: bundles.signing("k2", status_key="aGk"), "SigningCorrupt"),
+    "another issuer": (lambda: bundles.signing("k2", issuer="https://other.example"), "IssuerMismatch"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), BAD_SIGNING.values(), ids=BAD_SIGNING.keys())
+def test_a_bad_signing_volume_is_refused_and_the_former_signer_signs_on_within_its_lease(
+    make: Callable[[], Files], reason: str
+) -> None:
+    bench = Bench()
+    before = bench.loader.snapshot
+    bench.put("signing", make())
+    assert bench.reasons == [reason]
+    assert before
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.signing is before.signing
+    assert bench.loader.snapshot.digests["signing"] == before.digests["signing"]
+    assert bench.loader.snapshot.problems == (reason,)
+    assert bench.kid == "k1"
+    bench.after(86_401)
+    assert bench.kid is None
+    bench.put("signing", bundles.signing("k2"))
+    assert bench.reasons == []
+
+
+@pytest.mark.parametrize(("make", "reason"), BAD_SIGNING.values(), ids=BAD_SIGNING.keys())
+def test_a_withdrawal_lands_beside_a_bad_signing_volume(make: Callable[[], Files], reason: str) -> None:
+    bench = Bench(bundles.source(None, bundles.policies(*bundles.apart(2))))
+    bench.put("signing", make())
+    bench.put("policies", bundles.policies(bundles.apart(2)[0]))
+    assert bench.granting == {bundles.apart(2)[0].name}
+    assert reason in bench.reasons
+
+
+def test_a_replica_that_never_had_a_signing_volume_has_no_snapshot() -> None:
+    bench = Bench(bundles.source({}))
+    assert bench.loader.snapshot is None
+    assert bench.reasons == ["SigningMissing"]
+    bench.put("signing", bundles.signing())
+    assert bench.kid == "k1"
+
+
+def test_no_active_key_is_a_valid_bundle_that_signs_nothing() -> None:
+    model = json.loads(bundles.signing()[SIGNING_FILE])
+    model |= {"active": {}, "held": [], "jwks": {"keys": []}, "defaultAlgorithm": ""}
+    bench = Bench(bundles.source({SIGNING_FILE: canonical.dumps(model)}))
+    assert bench.loader.snapshot
+    assert bench.kid is None
+
+
+def broken(files: Files, name: str, content: bytes) -> Files:
+    return files | {name: content}
+
+
+def off(files: Files, name: str, content: bytes) -> Files:
+    """Broken content that the manifest names nevertheless."""
+    manifest = json.loads(files[MANIFEST_FILE])
+    manifest["shards"][name[:2]] = canonical.digest(content)
+    return files | {name: content, MANIFEST_FILE: canonical.dumps(manifest)}
+
+
+BAD_SHARDS: dict[str, tuple[Callable[[Files, str], Files], str]] = {
+    "in the manifest, not on disk": (without, "ShardMissing"),
+    "off the manifest": (lambda files, name: broken(files, name, gzip.compress(b"{}")), "ShardOffManifest"),
+    "cut short": (lambda files, name: off(files, name, files[name][:-9]), "ShardUnreadable"),
+    "not gzip": (lambda files, name: off(files, name, b"plain"), "ShardUnreadable"),
+    "not JSON": (lambda files, name: off(files, name, gzip.compress(b"{")), "ShardUnreadable"),
+    "of a later version": (
+        lambda files, name: off(files, name, gzip.compress(b'{"version":2,"policies":[]}')),
+        "ShardUnreadable",
+    ),
+    "a bomb": (lambda files, name: off(files, name, gzip.compress(b" " * 9_000_000)), "ShardUnreadable"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD_SHARDS.values(), ids=BAD_SHARDS.keys())
+def test_a_broken_shard_is_used_as_it_was_for_a_while_and_then_grants_nothing(
+    spoil: Callable[[Files, str], Files], reason: str
+) -> None:
+    first, second, third = bundles.apart(3)
+    bench = Bench(bundles.source(None, bundles.policies(first, second, third)))
+    before = bench.loader.snapshot
+    bench.put("policies", spoil(bundles.policies(first, second, third), bundles.shard_name(first)))
+    assert bench.granting == {first.name, second.name, third.name}
+    assert bench.reasons == [reason]
+    bench.after(GRACE - 1)
+    bench.put("policies", spoil(bundles.policies(first, third), bundles.shard_name(first)))
+    assert bench.granting == {first.name, third.name}  # the withdrawal of the second landed
+    assert before
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.digests["policies"] == before.digests["policies"]  # not wholly loaded
+    bench.after(1)
+    assert bench.granting == {third.name}
+    assert bench.loader.snapshot.policies == 1
+    bench.put("policies", bundles.policies(first, third))
+    assert bench.granting == {first.name, third.name}
+    assert bench.reasons == []
+    assert bench.loader.snapshot.digests["policies"] == policies_digest(bundles.policies(first, third)[MANIFEST_FILE])
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD_SHARDS.values(), ids=BAD_SHARDS.keys())
+def test_a_shard_that_was_never_good_grants_nothing_and_the_others_do(
+    spoil: Callable[[Files, str], Files], reason: str
+) -> None:
+    first, second = bundles.apart(2)
+    bench = Bench(bundles.source(None, spoil(bundles.policies(first, second), bundles.shard_name(first))))
+    assert bench.granting == {second.name}
+    assert bench.reasons == [reason]
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.digests["policies"] == ""
+
+
+def test_a_policy_taken_out_of_a_broken_shards_manifest_stops_granting_at_once() -> None:
+    first, second = bundles.apart(2)
+    bench = Bench(bundles.source(None, bundles.policies(first, second)))
+    bench.put("policies", broken(bundles.policies(first, second), bundles.shard_name(first), b"x"))
+    bench.put("policies", bundles.policies(second))
+    assert bench.granting == {second.name}
+
+
+BAD_MANIFESTS: dict[str, tuple[Callable[[Files], Files], str]] = {
+    "all files gone": (lambda _: {}, "ManifestMissing"),
+    "no manifest": (lambda files: without(files, MANIFEST_FILE), "ManifestMissing"),
+    "not JSON": (lambda files: files | {MANIFEST_FILE: b"{"}, "ManifestCorrupt"),
+    "a later version": (
+        lambda files: (
+            files
+            | {
+                MANIFEST_FILE: canonical.dumps(
+                    {"version": 1, "minReader": 2, "settings": canonical.digest(files[SETTINGS_FILE]), "shards": {}}
+                )
+            }
+        ),
+        "ReaderTooOld",
+    ),
+    "a shard's number is a path": (
+        lambda files: (
+            files
+            | {
+                MANIFEST_FILE: canonical.dumps(
+                    {
+                        "version": 1,
+                        "minReader": 1,
+                        "settings": canonical.digest(files[SETTINGS_FILE]),
+                        "shards": {"../x": ""},
+                    }
+                )
+            }
+        ),
+        "ManifestCorrupt",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD_MANIFESTS.values(), ids=BAD_MANIFESTS.keys())
+def test_without_a_manifest_settings_stay_and_policies_run_out(spoil: Callable[[Files], Files], reason: str) -> None:
+    bench = Bench()
+    bench.put("policies", spoil(bundles.policies(exchange.record())))
+    assert bench.granting == {"ci"}
+    assert bench.reasons[0] == reason
+    bench.after(GRACE)
+    assert bench.granting == set()
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.settings == exchange.SETTINGS
+    assert bench.kid == "k1"
+
+
+def test_settings_off_the_manifest_are_not_used_and_policies_go_on() -> None:
+    first, second = bundles.apart(2)
+    bench = Bench(bundles.source(None, bundles.policies(first, second)))
+    files = bundles.policies(first) | {SETTINGS_FILE: b"{}"}
+    bench.put("policies", files)
+    assert bench.reasons == ["SettingsOffManifest"]
+    assert bench.granting == {first.name}
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.settings == exchange.SETTINGS
+
+
+def test_narrower_settings_count_at_once_even_for_a_shard_that_is_off() -> None:
+    first, second = bundles.apart(2)
+    bench = Bench(bundles.source(None, bundles.policies(first, second)))
+    narrow = exchange.SETTINGS.model_copy(update={"namespace": "elsewhere"})  # now foreign, and no bounds: nothing
+    bench.put("policies", broken(bundles.policies(first, second, settings=narrow), bundles.shard_name(first), b"x"))
+    assert bench.granting == set()
+
+
+def test_one_policy_that_does_not_compile_grants_nothing_and_the_rest_load() -> None:
+    bad = exchange.record(exchange.spec(subject={"regex": "("}), name="bad")
+    worse = exchange.record({"nonsense": True}, name="worse")
+    bench = Bench(bundles.source(None, bundles.policies(exchange.record(), bad, worse)))
+    assert bench.granting == {"ci"}
+    assert bench.reasons == ["PolicyRefused", "PolicyRefused"]
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.digests["policies"]  # the set was loaded as it is meant
+
+
+def test_a_policy_that_no_longer_compiles_stops_granting_at_once() -> None:
+    bench = Bench()
+    bench.put("policies", bundles.policies(exchange.record({"nonsense": True})))
+    assert bench.granting == set()
+
+
+def test_a_volume_that_cannot_be_read_is_tried_again_and_does_not_grant_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    read = bench.source.read
+
+    def fail(volume: str) -> Mapping[str, bytes]:
+        if volume == "policies":
+            raise OSError(5, "Input/output error")
+        return read(volume)
+
+    monkeypatch.setattr(bench.source, "read", fail)
+    bench.put("policies", bundles.policies())
+    assert bench.reasons == ["Unreadable"]
+    assert bench.granting == {"ci"}
+    bench.after(GRACE)
+    assert bench.granting == set()
+    monkeypatch.setattr(bench.source, "read", read)
+    bench.put("policies", bundles.policies(exchange.record()))
+    assert bench.granting == {"ci"}
+    assert bench.reasons == []
+
+
+def test_volumes_of_a_kubelet_are_read_as_of_one_instant(tmp_path: Path) -> None:
+    mounted = bundles.Mounted(tmp_path)
+    mounted.project("signing", bundles.signing())
+    mounted.project("policies", bundles.policies(exchange.record()))
+    loader = Loader(DirectorySource(tmp_path), clock=Clock())
+    loader.refresh()
+    assert loader.snapshot
+    assert loader.snapshot.policies == 1
+    assert not loader.due()
+    mounted.project("policies", bundles.policies())
+    assert loader.due()
+    loader.refresh()
+    assert loader.snapshot.policies == 0
+    assert loader.problems == ()
+
+
+def test_a_plain_folder_works_and_notices_every_change(tmp_path: Path) -> None:
+    for volume, files in {"signing": bundles.signing(), "policies": bundles.policies(exchange.record())}.items():
+        (tmp_path / volume).mkdir()
+        for name, content in files.items():
+            (tmp_path / volume / name).write_bytes(content)
+    loader = Loader(DirectorySource(tmp_path), clock=Clock())
+    loader.refresh()
+    assert loader.snapshot
+    assert not loader.due()
+    (tmp_path / "policies" / MANIFEST_FILE).unlink()
+    assert loader.due()
+    loader.refresh()
+    assert [problem.reason for problem in loader.problems] == ["ManifestMissing", "ShardOffManifest"]
+
+
+def test_no_problem_text_repeats_a_files_content() -> None:
+    canary = "canary-4711"
+    bad = {
+        "signing": bundles.signing() | {SIGNING_FILE: b'{"statusKey":"canary-4711","issuer":["canary-4711"]}'},
+        "policies": bundles.policies() | {MANIFEST_FILE: b'{"settings":["canary-4711"]}'},
+    }
+    bench = Bench()
+    for volume, files in bad.items():
+        bench.put(volume, files)
+    bench.put("signing", bundles.signing("k2") | {"k2.pem": b"-----BEGIN PRIVATE KEY-----\ncanary-4711\n"})
+    assert len(bench.loader.problems) >= 2
+    assert canary not in repr(bench.loader.problems)

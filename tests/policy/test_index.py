@@ -1,0 +1,157 @@
+"""The compiled index against a naive reader of the manifests, over random policies and tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes import trust
+from fakes.trust import NOW, SETTINGS, compiled, subject
+from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.decide import Granted, GrantRequest, decide
+from tailseal.domain.policy.index import PolicyIndex
+
+VALUES = st.sampled_from(["a", "b", "ab", "1"])
+NUMBERS = st.sampled_from([0, 1, 2])
+AUDIENCES = [trust.STS, "https://second.example", "https://third.example"]
+PATTERNS = {"glob": ["a", "a*", "*b", "**"], "regex": ["a|b", "a.?", "[0-9]"]}
+PLACES = st.sampled_from([{"claim": "x"}, {"claim": "y"}, {"path": ["o", "p"]}, {"path": ["o", "q"]}, {"path": ["x"]}])
+MATCHERS = st.one_of(
+    VALUES.map(lambda value: {"exact": value}),
+    NUMBERS.map(lambda value: {"exactInteger": value}),
+    st.booleans().map(lambda value: {"exactBoolean": value}),
+    st.lists(VALUES, min_size=1, max_size=3, unique=True).map(lambda values: {"oneOf": values}),
+    st.sampled_from(PATTERNS["glob"]).map(lambda value: {"glob": value}),
+    st.sampled_from(PATTERNS["regex"]).map(lambda value: {"regex": value}),
+)
+QUANTIFIERS = st.sampled_from([{}, {}, {"match": "Any"}, {"match": "All"}])
+RULES = st.one_of(
+    st.builds(lambda place, matcher, match: place | matcher | match, PLACES, MATCHERS, QUANTIFIERS),
+    st.builds(lambda place, wanted: place | {"present": wanted}, PLACES, st.booleans()),
+)
+TRUST = st.fixed_dictionaries(
+    {"issuer": st.sampled_from([trust.ISSUER, "https://other.example"]), "claims": st.lists(RULES, max_size=3)},
+    optional={
+        "audiences": st.lists(st.sampled_from(AUDIENCES), min_size=1, max_size=2, unique=True),
+        "subject": st.sampled_from([{"exact": "a"}, {"exact": "b"}, {"glob": "a*"}]),
+    },
+)
+SCALARS = st.one_of(VALUES, NUMBERS, st.booleans(), st.none(), st.just(1.0))
+CLAIM = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.sampled_from("pq"), SCALARS, max_size=2))
+TOKENS = st.fixed_dictionaries(
+    {
+        "iss": st.sampled_from([trust.ISSUER, "https://other.example", "https://unknown.example"]),
+        "sub": VALUES,
+        "aud": st.lists(st.sampled_from([*AUDIENCES, "https://nobody.example"]), min_size=1, max_size=3),
+    },
+    optional={"x": CLAIM, "y": CLAIM, "o": CLAIM},
+)
+GRANTS = [{"name": "g", "jwt": {"audiences": [trust.BILLING]}}]
+
+
+def naive(oidc: dict[str, Any], claims: dict[str, Any]) -> bool:
+    """Whether the manifest trusts the token, read rule by rule without any preparation."""
+    rules = list(oidc["claims"]) + ([{"claim": "sub"} | oidc["subject"]] if "subject" in oidc else [])
+    audiences = oidc.get("audiences", [trust.OURS, trust.STS])
+    return (
+        oidc["issuer"] == claims["iss"]
+        and bool(set(audiences) & set(claims["aud"]))
+        and all(_rule_holds(rule, claims) for rule in rules)
+    )
+
+
+def _rule_holds(rule: dict[str, Any], claims: Any) -> bool:  # noqa: ANN401
+    found = claims
+    for step in rule.get("path", [rule.get("claim")]):
+        if not isinstance(found, dict):
+            return False
+        found = found.get(step)
+        if found is None:
+            break
+    if "present" in rule:
+        return (found is not None) is rule["present"]
+    if "match" in rule:
+        holds = [_value_holds(rule, value) for value in found] if isinstance(found, list) else []
+        return (any if rule["match"] == "Any" else all)(holds) and bool(holds)
+    return _value_holds(rule, found)
+
+
+def _value_holds(rule: dict[str, Any], found: Any) -> bool:  # noqa: ANN401
+    if "exactInteger" in rule:
+        return isinstance(found, int) and not isinstance(found, bool) and found == rule["exactInteger"]
+    if "exactBoolean" in rule:
+        return isinstance(found, bool) and found == rule["exactBoolean"]
+    if not isinstance(found, str):
+        return False
+    if "glob" in rule:
+        expression = re.escape(rule["glob"]).replace(r"\*\*", ".*").replace(r"\*", "[^/:@]*")
+        return re.fullmatch(expression, found) is not None
+    if "regex" in rule:
+        return re.fullmatch(rule["regex"], found) is not None
+    return found in rule.get("oneOf", [rule.get("exact")])
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(TRUST, max_size=8), st.lists(TOKENS, min_size=1, max_size=4))
+def test_the_index_finds_exactly_the_policies_that_a_naive_reader_finds(
+    trusts: list[dict[str, Any]], tokens: list[dict[str, Any]]
+) -> None:
+    policies = [compiled(oidc, GRANTS, f"ns-{number % 3}/p{number}") for number, oidc in enumerate(trusts)]
+    index = PolicyIndex(reversed(policies))
+    for claims in tokens:
+        token = subject(claims)
+        expected = sorted(
+            (policy.namespace, policy.name)
+            for policy, oidc in zip(policies, trusts, strict=True)
+            if naive(oidc, claims)
+        )
+        candidates = index.candidates(token.source, token.audiences, claims)
+        matching = [policy for policy in candidates if policy.matches(claims).value == "match"]
+        assert [(policy.namespace, policy.name) for policy in matching] == expected
+        decision = decide(index, token, GrantRequest(), SETTINGS, NOW)
+        assert decision == decide(index, token, GrantRequest(), SETTINGS, NOW, trace=[])
+        assert isinstance(decision, Granted) == bool(expected)
+        if isinstance(decision, Granted):
+            assert (decision.policy.namespace, decision.policy.name) == expected[0]
+
+
+def _owners(count: int) -> list[CompiledPolicy]:
+    return [
+        compiled(
+            {"claims": [{"claim": "team", "exact": "x"}, {"claim": "owner", "exact": str(number)}]},
+            GRANTS,
+            f"n/p{number}",
+        )
+        for number in range(count)
+    ]
+
+
+def test_among_many_policies_of_one_issuer_and_audience_the_most_selective_claim_leaves_one() -> None:
+    index = PolicyIndex(_owners(300))
+    token = subject({"team": "x", "owner": "42"})
+    assert [policy.id for policy in index.candidates(token.source, token.audiences, token.claims)] == ["n/p42"]
+    assert len(index) == 300
+
+
+def test_values_of_other_types_find_nothing_and_break_nothing() -> None:
+    index = PolicyIndex(_owners(3))
+    for value in (1, True, 1.0, None, ["1"], {"a": 1}):
+        token = subject({"team": "x", "owner": value})
+        assert index.candidates(token.source, token.audiences, token.claims) == ()
+
+
+def test_a_policy_stands_once_among_the_candidates_however_many_audiences_lead_to_it() -> None:
+    index = PolicyIndex([compiled()])
+    token = subject({"aud": [trust.OURS, trust.STS, trust.STS]})
+    assert len(index.candidates(token.source, token.audiences, token.claims)) == 1
+
+
+def test_an_issuer_that_no_policy_names_has_no_key_source_and_so_causes_no_fetch() -> None:
+    index = PolicyIndex([compiled()])
+    assert len(index.issuers(trust.ISSUER)) == 1
+    for issuer in (trust.ISSUER + "/", trust.ISSUER.upper(), "", "https://unknown.example"):
+        assert index.issuers(issuer) == ()
+    assert PolicyIndex().issuers(trust.ISSUER) == ()

@@ -75,7 +75,7 @@ async def test_without_a_bundle_there_is_no_exchange(house: House) -> None:
     house.current = None
     async with house.client() as client:
         answer = await post(client)
-    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "NoBundle")
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "BundleMissing")
 
 
 async def test_a_lease_that_ended_signs_nothing(house: House) -> None:

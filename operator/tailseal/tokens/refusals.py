@@ -19,7 +19,7 @@ class Outage(StrEnum):
     """The issuer's keys cannot be had, and none that are young enough are left."""
     OVERLOADED = "Overloaded"
     """More requests are in progress than this replica takes on."""
-    NO_BUNDLE = "NoBundle"
+    NO_BUNDLE = "BundleMissing"
     """This replica has not got keys and settings yet."""
     AUDIT_UNAVAILABLE = "AuditUnavailable"
     """The decision could not be written down, so it does not count."""

@@ -15,7 +15,8 @@ LONGEST_LINE: Final = 4096
 PATIENCE: Final = 0.05
 """Seconds to wait for room in the pipe; a reader that slow must not stop the event loop."""
 
-_LONGEST_TEXT: Final = 256
+_CUTS: Final = ((256, 8), (48, 2))
+"""Characters of a text and members of a list that are kept; the second where the first makes too long a line."""
 
 
 class AuditError(Exception):
@@ -40,9 +41,7 @@ class Audit:
         Raises:
             AuditError: nobody reads, the line is too long, or the descriptor is closed.
         """
-        line = orjson.dumps({"log": "audit", **{name: _short(value) for name, value in fields.items()}}) + b"\n"
-        if len(line) > LONGEST_LINE:
-            raise AuditError("audit line too long")
+        line = _line(fields)
         if not self._writable():
             raise AuditError("nobody reads the audit log")
         try:
@@ -57,7 +56,22 @@ class Audit:
         return bool(events) and not events[0][1] & (select.POLLERR | select.POLLNVAL | select.POLLHUP)
 
 
-def _short(value: object) -> object:
-    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        return value[:_LONGEST_TEXT] + "…"
+def _line(fields: Mapping[str, object]) -> bytes:
+    """The line, with long texts and lists cut as far as it takes."""
+    for longest, most in _CUTS:
+        short = {name: _short(value, longest, most) for name, value in fields.items()}
+        try:
+            line = orjson.dumps({"log": "audit", **short}) + b"\n"
+        except orjson.JSONEncodeError as error:
+            raise AuditError("the audit line holds what JSON does not have") from error
+        if len(line) <= LONGEST_LINE:
+            return line
+    raise AuditError("audit line too long")
+
+
+def _short(value: object, longest: int, most: int) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= longest else value[:longest] + "…"
+    if isinstance(value, tuple | list):
+        return [_short(entry, longest, most) for entry in value[:most]] + (["…"] if len(value) > most else [])
     return value

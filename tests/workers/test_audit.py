@@ -1,0 +1,76 @@
+"""The audit log: written whole and before the answer, or the caller learns that it was not."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tailseal.workers.common.audit import LONGEST_LINE, Audit, AuditError
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def test_a_line_is_one_json_object(pipe: tuple[int, int]) -> None:
+    Audit(pipe[1]).write({"decision": "d1", "scope": "a b", "audience": ("x", "y")})
+    line = os.read(pipe[0], 10_000)
+    assert line.endswith(b"\n")
+    assert json.loads(line) == {"log": "audit", "decision": "d1", "scope": "a b", "audience": ["x", "y"]}
+
+
+def test_a_text_with_line_breaks_stays_one_line(pipe: tuple[int, int]) -> None:
+    Audit(pipe[1]).write({"subject": 'x\n{"log":"audit","result":"granted"}'})
+    assert os.read(pipe[0], 10_000).count(b"\n") == 1
+
+
+def test_long_texts_and_lists_are_cut(pipe: tuple[int, int]) -> None:
+    Audit(pipe[1]).write({"subject": "s" * 100_000, "audience": ("a" * 100_000,) * 300, "scope": "\0" * 1000})
+    line = os.read(pipe[0], 10_000)
+    assert len(line) <= LONGEST_LINE
+    assert json.loads(line)["subject"].startswith("sss")
+    Audit(pipe[1]).write({"audience": ("a", "b")})
+    assert json.loads(os.read(pipe[0], 10_000))["audience"] == ["a", "b"]
+
+
+def test_what_json_does_not_have_is_an_error(pipe: tuple[int, int]) -> None:
+    with pytest.raises(AuditError, match="JSON"):
+        Audit(pipe[1]).write({"subject": object()})
+
+
+def test_what_stays_too_long_is_an_error(pipe: tuple[int, int]) -> None:
+    with pytest.raises(AuditError, match="too long"):
+        Audit(pipe[1]).write({f"n{number}": "x" * 256 for number in range(100)})
+
+
+def test_a_log_that_nobody_reads_is_an_error_and_does_not_block(pipe: tuple[int, int]) -> None:
+    fcntl.fcntl(pipe[1], fcntl.F_SETFL, os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe[1], b"x" * 4096)
+    fcntl.fcntl(pipe[1], fcntl.F_SETFL, 0)  # as a container's standard output is
+    with pytest.raises(AuditError, match="nobody reads"):
+        Audit(pipe[1]).write({"decision": "d1"})
+
+
+def test_a_reader_that_is_gone_is_an_error(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    with pytest.raises(AuditError):
+        Audit(pipe[1]).write({"decision": "d1"})
+
+
+def test_a_closed_descriptor_is_an_error(pipe: tuple[int, int]) -> None:
+    audit = Audit(pipe[1])
+    os.close(pipe[1])
+    with pytest.raises(AuditError):
+        audit.write({"decision": "d1"})

@@ -119,7 +119,7 @@ def decide(
     """
     granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
     audited: list[str] = []
-    nearest: Refused | None = None
+    nearest = _unmatched(index, subject)
     for policy in _considered(index, subject, request, trace):
         reason = _mistrust(policy, subject, settings, now)
         outcome = reason or choose(policy.grants, request)
@@ -131,11 +131,11 @@ def decide(
         if isinstance(outcome, CompiledGrant):
             audited.append(policy.id)
             outcome = Denial.AUDIT_ONLY
-        if nearest is None or outcome.rank > nearest.reason.rank:
-            nearest = Refused(outcome, policy.id if outcome.rank > Denial.NO_POLICY_MATCHES.rank else "")
+        if outcome.rank > nearest.reason.rank:
+            nearest = Refused(outcome, policy.id)
     if granting and not _is_ambiguous(granting, request):
         return _granted(*granting[0], request, tuple(audited))
-    refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject, request)
+    refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest
     return refused._replace(audited=tuple(audited)) if audited else refused
 
 
@@ -195,10 +195,10 @@ def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest
     )
 
 
-def _unmatched(index: PolicyIndex, subject: Subject, request: GrantRequest) -> Refused:
-    if request.policy is None and not index.trusts(subject.source, subject.audiences):
-        return Refused(Denial.AUDIENCE_NOT_TRUSTED)
-    return Refused(Denial.NO_POLICY_MATCHES)
+def _unmatched(index: PolicyIndex, subject: Subject) -> Refused:
+    """The answer where no policy's rules hold: the same whichever policies there are, and whichever was asked for."""
+    trusted = index.trusts(subject.source, subject.audiences)
+    return Refused(Denial.NO_POLICY_MATCHES if trusted else Denial.AUDIENCE_NOT_TRUSTED)
 
 
 def _steps(

@@ -173,7 +173,7 @@ class Exchange:
             raise _Refusing(refusals.denied(Denial.UNKNOWN_ISSUER))
         misses: list[Refused | NeedKeys | TokenError] = []
         for source in sources:
-            if source not in keys.unavailable:
+            if not keys.unavailable or source not in keys.unavailable:
                 decision = self._judge(token, source, asked, keys.sets, now)
                 if isinstance(decision, Granted):
                     return decision

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from tailseal.domain.policy.grants import GrantRequest
@@ -18,12 +19,16 @@ MAX_BODY_BYTES: Final = 65_536
 _FORM: Final = "application/x-www-form-urlencoded"
 _REPEATABLE: Final = frozenset({"audience", "resource"})
 _CREDENTIALS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+_ASKED: Final = ("audience", "resource", "scope", "requested_token_type", "policy", "grant", "tags")
 _MAX_ENTRIES: Final = 32
 _MAX_TEXT: Final = 512
 
 _SCOPES: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
 _ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[\x21\x22\x24-\x7E]+")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.\-]*[a-z0-9])?")
+
+
+Fields = Mapping[str, Sequence[str]]
 
 
 class RequestFault(StrEnum):
@@ -100,7 +105,7 @@ def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest
     return _request(fields)
 
 
-def _request(fields: Mapping[str, list[str]]) -> TokenRequest:
+def _request(fields: Fields) -> TokenRequest:
     if _required(fields, "grant_type") != GRANT_TYPE:
         raise RequestError(
             "unsupported_grant_type", RequestFault.GRANT_TYPE, f"parameter `grant_type` must be {GRANT_TYPE}"
@@ -110,7 +115,16 @@ def _request(fields: Mapping[str, list[str]]) -> TokenRequest:
     token_type = _required(fields, "subject_token_type")
     if token_type not in verify.SUBJECT_TOKEN_TYPES:
         raise _refuse(RequestFault.TOKEN_TYPE, "parameter `subject_token_type` must be jwt, id_token or access_token")
-    asked = GrantRequest(
+    values = tuple(tuple(fields.get(name, ())) for name in _ASKED)
+    return TokenRequest(_required(fields, "subject_token"), token_type, _asked(values))
+
+
+# Callers of one pipeline ask for the same thing each time; what is refused is never kept.
+@lru_cache(maxsize=128)
+def _asked(values: tuple[tuple[str, ...], ...]) -> GrantRequest:
+    """What is asked for, by the values of the parameters that `_ASKED` names."""
+    fields = dict(zip(_ASKED, values, strict=True))
+    return GrantRequest(
         audiences=_list(fields, "audience", bool, "invalid_target"),
         resources=_list(fields, "resource", _ABSOLUTE_URI.fullmatch, "invalid_target"),
         scopes=_words(fields, "scope", "invalid_scope"),
@@ -119,38 +133,37 @@ def _request(fields: Mapping[str, list[str]]) -> TokenRequest:
         grant=_text(fields, "grant", _NAME.fullmatch),
         tags=_words(fields, "tags", "invalid_request"),
     )
-    return TokenRequest(_required(fields, "subject_token"), token_type, asked)
 
 
-def _required(fields: Mapping[str, list[str]], name: str) -> str:
+def _required(fields: Fields, name: str) -> str:
     values = fields.get(name)
-    if values is None:
+    if not values:
         raise _refuse(RequestFault.PARAMETER_MISSING, f"parameter `{name}` is missing")
     return values[0]
 
 
-def _text(fields: Mapping[str, list[str]], name: str, accept: Callable[[str], object]) -> str | None:
+def _text(fields: Fields, name: str, accept: Callable[[str], object]) -> str | None:
     values = fields.get(name)
-    if values is None:
+    if not values:
         return None
     if len(values[0]) > _MAX_TEXT or not accept(values[0]):
         raise _refuse(RequestFault.PARAMETER_MALFORMED, f"parameter `{name}` is malformed")
     return values[0]
 
 
-def _list(fields: Mapping[str, list[str]], name: str, accept: Callable[[str], object], error: str) -> tuple[str, ...]:
+def _list(fields: Fields, name: str, accept: Callable[[str], object], error: str) -> tuple[str, ...]:
     values = fields.get(name)
-    if values is None:
+    if not values:
         return ()
     if len(values) > _MAX_ENTRIES or any(len(value) > _MAX_TEXT or not accept(value) for value in values):
         raise RequestError(error, RequestFault.PARAMETER_MALFORMED, f"parameter `{name}` is malformed")
     return tuple(dict.fromkeys(values))
 
 
-def _words(fields: Mapping[str, list[str]], name: str, error: str) -> tuple[str, ...]:
+def _words(fields: Fields, name: str, error: str) -> tuple[str, ...]:
     """Space-delimited words, each once (RFC 6749 section 3.3)."""
     values = fields.get(name)
-    if values is None:
+    if not values:
         return ()
     words = tuple(dict.fromkeys(values[0].split(" ")))
     if len(words) > _MAX_ENTRIES or len(values[0]) > _MAX_TEXT * 4 or not _SCOPES.fullmatch(values[0]):

@@ -1,0 +1,70 @@
+"""`python -m tailseal_dev.bench`: measure, print the table, fail where a gate is missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tailseal_dev.bench import clock, core, policies, report, server
+from tailseal_dev.bench.raw import Raw
+from tailseal_dev.bench.report import Row
+from tailseal_dev.bench.workload import Workload
+
+Extra = Callable[[int], Iterator[Row]]
+
+EXTRA: list[Extra] = []
+"""Measurements of other rooms: each takes the number of rounds and gives rows."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 if every gate is kept."""
+    options = _parser().parse_args(arguments)
+    rows: list[Row] = []
+    for row in _rows(options.rounds, quick=options.quick):
+        rows.append(row)
+        print(f"  {row.name}: {row.measured}" + ("" if row.ratio is None else f", {row.ratio:.3g}"), file=sys.stderr)
+    text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; medians of {options.rounds} rounds.\n"
+    print(text)
+    if options.write:
+        _write(options.write, text)
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def _rows(rounds: int, *, quick: bool) -> Iterator[Row]:
+    workload = Workload(500 if quick else 4000)
+    raw = Raw(workload)
+    yield Row("raw RSA-2048 verify + P-256 sign (the yardstick)", f"{raw.verify_and_sign() * 1e6:.0f} µs CPU")
+    yield core.exchange(workload, raw, rounds)
+    yield core.reading(workload, raw, rounds)
+    yield from policies.rows(raw, rounds, most=0 if quick else 100_000)
+    with tempfile.TemporaryDirectory(prefix="tailseal-bench-") as folder:
+        yield from server.rows(workload, raw, Path(folder), rounds)
+        if not quick:
+            yield server.rs256(workload, raw, Path(folder), rounds)
+    for extra in EXTRA:
+        yield from extra(rounds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tailseal_dev.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, of which the median counts")
+    parser.add_argument("--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers in this file")
+    return parser
+
+
+_BEGIN, _END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
+
+
+def _write(path: Path, text: str) -> None:
+    page = path.read_text(encoding="utf-8")
+    head, _, rest = page.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    path.write_text(f"{head}{_BEGIN}{text}{_END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m tailseal_dev.chart`: write the chart's copies of the CRDs, and the plain bundle that is rendered from it."""
+"""`python -m tailseal_dev.chart`: write the chart's copies of the CRDs, and the plain bundle rendered from it."""
 
 from __future__ import annotations
 

@@ -95,10 +95,10 @@ async def _commit(
 
 
 def _present_shards(objects: Objects, provider: Provider) -> Iterator[tuple[int, bytes]]:
-    for number in range(meta.SHARDS):
-        name = meta.shard_config_map(provider.name, number)
-        found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, name))
-        if found is not None:
+    names = {meta.shard_config_map(provider.name, number): number for number in range(meta.SHARDS)}
+    for found in objects.select(kinds.CONFIG_MAP, provider.namespace, {meta.PROVIDER_LABEL: provider.name}):
+        number = names.get(found["metadata"]["name"])
+        if number is not None:
             yield number, decoded(found.get("binaryData")).get(model.shard_file(number), b"")
 
 

@@ -34,7 +34,7 @@ from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
 from tailseal.reconcile.owned import ensure, remove
 from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.provider_status import MANAGER, Seen, report
+from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     intent = intent_of(ctx.objects, obj)
     if intent.spec is None:
         await write_status(ctx, obj, summarise([intent.verdict]), {}, manager=MANAGER)
-        return Done()
+        return Done(after=LOOK_AGAIN)
     run = _Run(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), intent.spec)
     if intent.accepted:
         await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
@@ -92,9 +92,10 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     ctx.enqueue(Key("Bundle", namespace, name))
     ctx.enqueue(Key("Propagation", namespace, name))
     seen = Seen(intent, plan, run.problems, run.stuck, gathered.attached)
-    look_again = await report(ctx, obj, intent.spec, seen)
-    wake = plan.wake_at - ctx.clock.now() if plan and plan.wake_at is not None else look_again
-    return Done(after=max(0.0, min(wake, look_again)))
+    due = [await report(ctx, obj, intent.spec, seen)]
+    if plan is not None and plan.wake_at is not None:
+        due.append(max(0.0, plan.wake_at - ctx.clock.now()))
+    return Done(after=min((after for after in due if after is not None), default=None))
 
 
 async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:

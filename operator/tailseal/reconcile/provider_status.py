@@ -25,7 +25,7 @@ QUIET: Final = 5.0
 """Seconds for which counts and digests are gathered before status is written for their sake alone."""
 
 LOOK_AGAIN: Final = 30.0
-"""Seconds after which the silence of a replica is noticed, and a refused write is tried again."""
+"""Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
 
 _QUIET_FIELDS: Final = frozenset({"bundleDigest", "replicas", "servingReplicas", "attachedPolicies"})
 
@@ -49,11 +49,12 @@ class Seen:
     policies: int
 
 
-async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Seen) -> float:
-    """Write the provider's status if it is due; seconds after which to look again."""
+async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Seen) -> float | None:
+    """Write the provider's status if it is due; seconds after which to look again, if nothing happens before."""
     provider = Provider(obj["metadata"]["namespace"], obj["metadata"]["name"], obj["metadata"]["uid"])
     replicas = measured.measure(ctx, provider.namespace, provider.name)
-    programmed = _stuck(ctx, provider, seen) or _programmed(obj, spec, seen.plan, replicas)
+    stuck = _stuck(ctx, provider, seen)
+    programmed = stuck or _programmed(obj, spec, seen.plan, replicas)
     facts = summarise([seen.intent.verdict, resolved(seen.problems), programmed])
     if slow := _slow(ctx, provider):
         facts = (*facts, slow)
@@ -67,7 +68,9 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if left := _held_back(ctx, obj, next_status(obj, facts, fields, ctx.clock.now())):
         return left
     await write_status(ctx, obj, facts, fields, manager=MANAGER)
-    return LOOK_AGAIN if replicas.everywhere else QUIET
+    if stuck or not seen.intent.accepted:
+        return LOOK_AGAIN
+    return None if replicas.everywhere else QUIET
 
 
 def _held_back(ctx: Context, obj: Object, status: dict[str, Any]) -> float:

@@ -1,0 +1,131 @@
+"""A provider, its key and policies on the fake cluster: what the tests of its reconcilers start from."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+from fakes.world import World
+from tailseal.api import meta
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object
+from tailseal.reconcile import bundle, identityprovider, propagation, signingkey
+from tailseal.reconcile.context import OperatorSettings
+
+NS = "identity"
+ISSUER = "https://idp.corp.example"
+FOREIGN = "https://ci.example"
+
+CONTROLLERS = {
+    "SigningKey": signingkey.reconcile,
+    "IdentityProvider": identityprovider.reconcile,
+    "Bundle": bundle.reconcile,
+    "Propagation": propagation.reconcile,
+}
+
+
+def signing_key(name: str = "corp", **spec: Any) -> Object:  # noqa: ANN401 - whatever the spec holds
+    return {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "SigningKey",
+        "metadata": {"name": name, "namespace": NS},
+        "spec": {"algorithm": "ES256", **spec},
+    }
+
+
+def provider(name: str = "corp", **spec: Any) -> Object:  # noqa: ANN401
+    return {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "IdentityProvider",
+        "metadata": {"name": name, "namespace": NS},
+        "spec": {
+            "issuer": ISSUER,
+            "signingKeys": [{"name": "corp"}],
+            "sts": {"replicas": 2},
+            "idp": {"replicas": 1},
+            **spec,
+        },
+    }
+
+
+def policy(name: str = "deploy", namespace: str = NS, *, subject: str = "repo:a", ttl: str | None = None) -> Object:
+    grant: dict[str, Any] = {"audiences": ["https://billing.corp.example"]} | ({"ttl": ttl} if ttl else {})
+    return {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "TrustPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "identityProviderRef": {"name": "corp", "namespace": NS},
+            "from": {"oidc": {"issuer": FOREIGN, "subject": {"exact": subject}}},
+            "grants": [{"name": "billing", "jwt": grant}],
+        },
+    }
+
+
+def secret(name: str, *, allowed: bool = True, **data: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": NS,
+            "labels": {meta.ALLOW_LABEL: "true"} if allowed else {"team": "x"},
+        },
+        "data": {file: base64.b64encode(content.encode()).decode() for file, content in data.items()},
+    }
+
+
+def world(*objects: Object, order: int | None = None, settings: OperatorSettings | None = None) -> World:
+    """A world with the objects applied, not converged yet."""
+    made = World(CONTROLLERS, order=order, settings=settings)
+    for obj in objects:
+        made.cluster.user_apply(obj)
+    return made
+
+
+def standard(order: int | None = None) -> World:
+    return world(signing_key(), provider(), policy(), order=order)
+
+
+def status(seen: World, name: str = "corp") -> dict[str, Any]:
+    found: dict[str, Any] = seen.cluster.peek(kinds.IDENTITY_PROVIDER, NS, name).get("status", {})
+    return found
+
+
+def conditions(seen: World, name: str = "corp") -> dict[str, tuple[str, str]]:
+    """Status and reason by type."""
+    return {entry["type"]: (entry["status"], entry["reason"]) for entry in status(seen, name).get("conditions", ())}
+
+
+def message(seen: World, type_: str) -> str:
+    return next(entry["message"] for entry in status(seen)["conditions"] if entry["type"] == type_)
+
+
+def files(seen: World, name: str) -> dict[str, bytes]:
+    """The files of a Secret."""
+    data = seen.cluster.peek(kinds.SECRET, NS, name).get("data", {})
+    return {file: base64.b64decode(content) for file, content in data.items()}
+
+
+def signing(seen: World) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files(seen, "corp-signing")["signing.json"])
+    return found
+
+
+def manifest(seen: World) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-policies")["data"]["manifest.json"]
+    )
+    return found
+
+
+def held_policies(seen: World) -> list[str]:
+    """Ids of the policies in all shards that the manifest names."""
+    found = []
+    for number in manifest(seen).get("shards", {}):
+        data = seen.cluster.peek(kinds.CONFIG_MAP, NS, f"corp-policies-{number}")["binaryData"][f"{number}.json.gz"]
+        shard = json.loads(gzip.decompress(base64.b64decode(data)))
+        found += [f"{record['namespace']}/{record['name']}" for record in shard["policies"]]
+    return sorted(found)

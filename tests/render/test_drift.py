@@ -1,0 +1,116 @@
+"""Drift: what counts as a difference, what must go, and what the API server adds by itself."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from tailseal.domain.render import bundle, drift
+from tailseal.domain.render.common import Provider
+from tailseal.domain.render.deployment import Workload, deployment
+from tailseal.domain.render.service import service
+
+PROVIDER = Provider("identity", "corp", "uid-1")
+WANTED = deployment(PROVIDER, Workload("sts", "x", replicas=2, resources={"requests": {"cpu": "1000m"}}))
+
+
+def defaulted() -> dict[str, Any]:
+    """As an API server gives it back."""
+    present = copy.deepcopy(WANTED)
+    present["metadata"] |= {"uid": "u", "resourceVersion": "1", "generation": 1}
+    present["status"] = {"replicas": 2}
+    present["spec"]["progressDeadlineSeconds"] = 600
+    pod = present["spec"]["template"]["spec"]
+    pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
+    pod["serviceAccount"] = pod["serviceAccountName"]
+    pod["containers"][0] |= {
+        "terminationMessagePath": "/dev/termination-log",
+        "resources": {"requests": {"cpu": "1"}},
+    }
+    pod["containers"][0]["readinessProbe"]["successThreshold"] = 1
+    return present
+
+
+def test_what_the_api_server_adds_is_no_difference() -> None:
+    assert not drift.differs(WANTED, defaulted())
+    assert drift.foreign(WANTED, defaulted()) is None
+    assert not drift.must_be_replaced(WANTED, defaulted())
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("1000m", "1", True),
+        ("0.5", "500m", True),
+        ("1Gi", "1024Mi", True),
+        ("1e3", "1k", True),
+        ("128Mi", "128M", False),
+        ("1", "2", False),
+        ("x", "1", False),
+        ("x", "y", False),
+        ("1", None, False),
+    ],
+)
+def test_amounts_are_compared_as_numbers(left: str, right: str | None, same: bool) -> None:  # noqa: FBT001
+    present = {} if right is None else {"cpu": right}
+    assert drift.differs({"resources": {"limits": {"cpu": left}}}, {"resources": {"limits": present}}) is not same
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "differs"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, {"a": 2}, True),
+        ({"a": {"b": 1}}, {"a": None}, True),
+        ({"a": {}}, {}, False),
+        ({"a": []}, {}, False),
+        ({"a": [1]}, {}, True),
+        ({"a": [1, 2]}, {"a": [1, 2]}, False),
+        ({"a": [1]}, {"a": [1, 2]}, True),
+        ({"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "B"}, {"name": "A", "value": "1"}]}, False),
+        ({"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "A", "value": "2"}]}, True),
+        ({"env": [{"name": "A"}]}, {"env": []}, True),
+        ({"a": True}, {"a": 1}, False),
+    ],
+)
+def test_only_what_is_wanted_is_compared(wanted: Any, present: Any, differs: bool) -> None:  # noqa: ANN401, FBT001
+    assert drift.differs(wanted, present) is differs
+
+
+def test_the_patch_removes_what_is_foreign_and_keeps_what_is_ours() -> None:
+    present = defaulted()
+    pod = present["spec"]["template"]["spec"]
+    pod["hostNetwork"] = True
+    pod["containers"].append({"name": "spy", "image": "evil"})
+    patch = drift.foreign(WANTED, present)
+    assert patch is not None
+    changed = patch["spec"]["template"]["spec"]
+    assert changed["hostNetwork"] is None
+    assert changed["containers"] == WANTED["spec"]["template"]["spec"]["containers"]
+
+
+def test_foreign_files_are_removed_by_name() -> None:
+    wanted = bundle.signing(PROVIDER, {"a": b"1"})
+    present = copy.deepcopy(wanted)
+    present["data"] |= {"z": "eA==", "y": "eA=="}
+    assert drift.foreign(wanted, present) == {"data": {"y": None, "z": None}}
+
+
+def test_a_file_without_data_is_a_difference_and_nothing_foreign() -> None:
+    wanted = bundle.shard(PROVIDER, 3, b"x")
+    present = {name: value for name, value in wanted.items() if name != "binaryData"}
+    assert drift.differs(wanted, present)
+    assert drift.foreign(wanted, present) is None
+
+
+def test_what_cannot_be_changed_is_replaced() -> None:
+    stiff = bundle.shard(PROVIDER, 3, b"x") | {"immutable": True}
+    assert drift.must_be_replaced(bundle.shard(PROVIDER, 3, b"y"), stiff)
+    other = bundle.tls(PROVIDER, {}) | {"type": "kubernetes.io/tls"}
+    assert drift.must_be_replaced(bundle.tls(PROVIDER, {}), other)
+    selecting = defaulted()
+    selecting["spec"]["selector"] = {"matchLabels": {"app": "x"}}
+    assert drift.must_be_replaced(WANTED, selecting)
+    assert not drift.must_be_replaced(service(PROVIDER, "sts", tls=False), service(PROVIDER, "sts", tls=True))

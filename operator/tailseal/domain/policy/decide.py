@@ -119,7 +119,7 @@ def decide(
     """
     granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
     audited: list[str] = []
-    nearest = _unmatched(index, subject)
+    nearest: Refused | None = None
     for policy in _considered(index, subject, request, trace):
         reason = _mistrust(policy, subject, settings, now)
         outcome = reason or choose(policy.grants, request)
@@ -131,11 +131,11 @@ def decide(
         if isinstance(outcome, CompiledGrant):
             audited.append(policy.id)
             outcome = Denial.AUDIT_ONLY
-        if outcome.rank > nearest.reason.rank:
+        if outcome.rank > (nearest.reason if nearest else Denial.NO_POLICY_MATCHES).rank:
             nearest = Refused(outcome, policy.id)
     if granting and not _is_ambiguous(granting, request):
         return _granted(*granting[0], request, tuple(audited))
-    refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest
+    refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject)
     return refused._replace(audited=tuple(audited)) if audited else refused
 
 
@@ -180,7 +180,9 @@ def _age(claims: Claims, now: float) -> float:
 
 
 def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], request: GrantRequest) -> bool:
-    return not request.targets and len({(grant.kind, grant.targets) for _, grant in granting}) > 1
+    if len(granting) == 1 or request.audiences or request.resources:
+        return False
+    return len({(grant.kind, grant.targets) for _, grant in granting}) > 1
 
 
 def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest, audited: tuple[str, ...]) -> Granted:

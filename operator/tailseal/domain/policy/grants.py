@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tailseal.domain import scopes
@@ -19,6 +19,7 @@ _KINDS: Final = {
     JWT: frozenset({GrantKind.JWT}),
     AUTH_KEY: frozenset({GrantKind.TAILSCALE_AUTH_KEY}),
 }
+_NONE: Final[frozenset[GrantKind]] = frozenset()
 
 
 class GrantRequest(NamedTuple):
@@ -48,29 +49,29 @@ class GrantRequest(NamedTuple):
         return (*self.audiences, *self.resources)
 
 
-_CHECKS: Final[tuple[tuple[Denial, Callable[[CompiledGrant, GrantRequest], bool]], ...]] = (
-    (
-        Denial.TOKEN_TYPE_NOT_GRANTED,
-        lambda grant, request: grant.kind in _KINDS.get(request.requested_token_type, frozenset()),
-    ),
-    (Denial.GRANT_NOT_FOUND, lambda grant, request: request.grant in {None, grant.name}),
-    (Denial.TARGET_NOT_GRANTED, lambda grant, request: grant.targets.issuperset(request.targets)),
-    (Denial.TAG_NOT_GRANTED, lambda grant, request: scopes.covers(grant.tags, request.tags)),
-    (Denial.SCOPE_NOT_GRANTED, lambda grant, request: scopes.covers(grant.scopes, request.scopes)),
-)
-
-
 def refusal(grant: CompiledGrant, request: GrantRequest) -> Denial | None:
-    """The first reason why the grant does not cover the request, or None if it does."""
-    return next((reason for reason, holds in _CHECKS if not holds(grant, request)), None)
+    """The first reason why the grant does not cover the request, or None if it does; the order is that of `Denial`."""
+    if grant.kind not in _KINDS.get(request.requested_token_type, _NONE):
+        return Denial.TOKEN_TYPE_NOT_GRANTED
+    if request.grant is not None and request.grant != grant.name:
+        return Denial.GRANT_NOT_FOUND
+    if not (grant.targets.issuperset(request.audiences) and grant.targets.issuperset(request.resources)):
+        return Denial.TARGET_NOT_GRANTED
+    if not scopes.covers(grant.tags, request.tags):
+        return Denial.TAG_NOT_GRANTED
+    return None if scopes.covers(grant.scopes, request.scopes) else Denial.SCOPE_NOT_GRANTED
 
 
 def choose(grants: Sequence[CompiledGrant], request: GrantRequest) -> CompiledGrant | Denial:
     """The one grant that covers the request; else why there is none (of the nearest miss), or not just one."""
-    refusals = [refusal(grant, request) for grant in grants]
-    left = [grant for grant, reason in zip(grants, refusals, strict=True) if reason is None]
-    if len(left) == 1:
-        return left[0]
-    if left:
-        return Denial.AMBIGUOUS_GRANT
-    return max((reason for reason in refusals if reason), key=lambda reason: reason.rank)
+    chosen: CompiledGrant | None = None
+    nearest = Denial.TOKEN_TYPE_NOT_GRANTED
+    for grant in grants:
+        reason = refusal(grant, request)
+        if reason is not None:
+            nearest = max(nearest, reason, key=lambda found: found.rank)
+        elif chosen is None:
+            chosen = grant
+        else:
+            return Denial.AMBIGUOUS_GRANT
+    return chosen or nearest

@@ -5,6 +5,7 @@ Both run this same code on the same spec and settings. What does not compile, do
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -22,7 +23,7 @@ from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.policy import matchers, patterns
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
 from tailseal.domain.policy.matchers import Rule
-from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.source import KeySource, SourceKind, well_known
 
 __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
 
@@ -91,8 +92,8 @@ def _compile(
         origin=_FROM,
         enforce=spec.enforcement == "Enforce",
         source=source,
-        algorithms=frozenset(oidc.algorithms or DEFAULT_ALGORITHMS),
-        audiences=frozenset(oidc.audiences or settings.subject_audiences),
+        algorithms=_set(oidc.algorithms or DEFAULT_ALGORITHMS),
+        audiences=_set(oidc.audiences or settings.subject_audiences),
         rules=_rules(oidc, findings),
         max_age=oidc.max_age,
         keys_expire_at=source.expires_at,
@@ -110,12 +111,23 @@ def _source(oidc: Oidc, findings: list[Finding]) -> KeySource:
         content = canonical.dumps(keys.jwks.jwks())
         expires_at = _expiry(keys.jwks.expiry_time, f"{_FROM}.keys.jwks.expiryTime", findings)
         return KeySource(oidc.issuer, "jwks", canonical.digest(content), jwks=content.decode(), expires_at=expires_at)
-    ca_digest = canonical.digest(bundle.encode()) if bundle else ""
     if keys is not None and keys.jwks_uri is not None:
-        return KeySource(oidc.issuer, "jwksURI", keys.jwks_uri, ca_digest, ca_bundle=bundle)
+        return _fetched(oidc.issuer, "jwksURI", keys.jwks_uri, bundle)
     discovery = keys.discovery if keys is not None else None
     url = (discovery.discovery_url if discovery is not None else None) or well_known(oidc.issuer)
-    return KeySource(oidc.issuer, "discovery", url, ca_digest, ca_bundle=bundle)
+    return _fetched(oidc.issuer, "discovery", url, bundle)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fetched(issuer: str, kind: SourceKind, url: str, ca_bundle: str) -> KeySource:
+    ca_digest = canonical.digest(ca_bundle.encode()) if ca_bundle else ""
+    return KeySource(issuer, kind, url, ca_digest, ca_bundle=ca_bundle)
+
+
+@functools.lru_cache(maxsize=1024)
+def _set(values: tuple[str, ...]) -> frozenset[str]:
+    """One object for equal values: thousands of policies name the same audiences."""
+    return frozenset(values)
 
 
 def _expiry(text: str | None, path: str, findings: list[Finding]) -> float | None:
@@ -180,7 +192,7 @@ def _grant(grant: Grant, path: str, namespace: str, settings: Settings, findings
         return CompiledGrant(
             name=grant.name,
             kind=GrantKind.JWT,
-            targets=frozenset(grant.jwt.audiences),
+            targets=_set(grant.jwt.audiences),
             audiences=grant.jwt.audiences,
             scopes=grant.jwt.scopes,
             ttl=grant.jwt.ttl or bounds.default_ttl(namespace, settings),
@@ -192,7 +204,7 @@ def _grant(grant: Grant, path: str, namespace: str, settings: Settings, findings
     return CompiledGrant(
         name=grant.name,
         kind=GrantKind.TAILSCALE,
-        targets=frozenset({target}),
+        targets=_set((target,)),
         scopes=grant.tailscale.scopes,
         tags=grant.tailscale.tags,
         upstream=grant.tailscale.upstream,

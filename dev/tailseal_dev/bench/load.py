@@ -70,9 +70,16 @@ async def send(port: int, requests: Iterator[bytes], expected: bytes = b"200") -
     """
     loop = asyncio.get_running_loop()
     waiting = [loop.create_future() for _ in range(CONNECTIONS)]
-    for done in waiting:
-        await loop.create_connection(partial(_Connection, requests, done, expected), "127.0.0.1", port)
-    await asyncio.gather(*waiting)
+    transports: list[asyncio.BaseTransport] = []
+    try:
+        for done in waiting:
+            connection = partial(_Connection, requests, done, expected)
+            transports.append((await loop.create_connection(connection, "127.0.0.1", port))[0])
+        await asyncio.gather(*waiting)
+    finally:
+        for transport in transports:
+            transport.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def post(path: str, body: bytes) -> bytes:

@@ -1,0 +1,105 @@
+"""The benchmark itself: gates decide, tables stay readable, and a failed exchange is never measured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tailseal_dev.bench import __main__ as bench
+from tailseal_dev.bench import clock, load, report
+from tailseal_dev.bench.core import Core
+from tailseal_dev.bench.policies import decision
+from tailseal_dev.bench.report import Row
+from tailseal_dev.bench.workload import Workload
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gate", "aim", "verdict"),
+    [
+        (0.2, ">= 0.12", ">= 0.165", "aim"),
+        (0.13, ">= 0.12", ">= 0.165", "ok"),
+        (0.11, ">= 0.12", ">= 0.165", "FAILED"),
+        (9.0, "<= 8", "<= 5", "FAILED"),
+        (0.5, "", "", ""),
+        (None, "", "", ""),
+    ],
+)
+def test_a_gate_decides_and_an_aim_is_only_said(ratio: float | None, gate: str, aim: str, verdict: str) -> None:
+    row = Row("x", "1 µs", ratio, gate, aim)
+    assert row.cells()[-1] == verdict
+    assert row.passed is (verdict != "FAILED")
+
+
+def test_the_table_is_markdown_with_straight_columns() -> None:
+    lines = report.table([Row("a", "1 µs", 0.5, ">= 0.1"), Row("longer", "")]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert set(lines[1]) == {"|", "-", " "}
+
+
+def test_the_core_grants_every_request_of_the_workload() -> None:
+    Core(Workload(20)).run(40)
+
+
+def test_a_run_with_a_refusal_counts_for_nothing() -> None:
+    core = Core(Workload(5))
+    core._bodies = iter([b"grant_type=x"])
+    with pytest.raises(RuntimeError, match="not granted"):
+        core.run(1)
+
+
+def test_a_decision_is_measured_on_grants_only() -> None:
+    assert decision(500, 1) > 0
+
+
+def test_the_bundle_has_everything_that_a_worker_mounts(tmp_path: Path) -> None:
+    directory = Workload(1).write(tmp_path / "bundle")
+    assert sorted(path.name for path in directory.iterdir()) == ["credentials", "policies", "signing"]
+    assert (directory / "policies" / "manifest.json").exists()
+
+
+class _Answering(asyncio.Protocol):
+    """Answers whatever comes in two pieces, with one status."""
+
+    def __init__(self, status: str, seen: list[bytes]) -> None:
+        self._status, self._seen = status, seen
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._seen.append(data)
+        self._transport.write(f"HTTP/1.1 {self._status}\r\nContent-Le".encode())  # type: ignore[attr-defined]
+        asyncio.get_running_loop().call_soon(self._transport.write, b"ngth: 2\r\n\r\n{}")  # type: ignore[attr-defined]
+
+
+async def test_the_client_fails_on_any_other_status() -> None:
+    seen: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    good = await loop.create_server(lambda: _Answering("200 OK", seen), "127.0.0.1", 0)
+    bad = await loop.create_server(lambda: _Answering("400 Bad Request", []), "127.0.0.1", 0)
+    requests = [load.get("/x", accept="a")] * 100
+    await load.send(good.sockets[0].getsockname()[1], iter(requests))
+    assert len(seen) == 100
+    assert b"accept: a\r\n" in seen[0]
+    with pytest.raises(load.LoadError, match="400"):
+        await load.send(bad.sockets[0].getsockname()[1], iter(requests))
+    for server in (good, bad):
+        server.close()
+        await server.wait_closed()
+
+
+def test_cpu_of_a_process_only_grows() -> None:
+    before = clock.of_process(os.getpid())
+    sum(range(200_000))
+    assert clock.of_process(os.getpid()) >= before
+    assert clock.resident(os.getpid()) > 1_000_000
+
+
+def test_a_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
+    bench._write(page, "new\n")
+    assert page.read_text(encoding="utf-8") == "before\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nafter\n"

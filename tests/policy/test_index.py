@@ -173,3 +173,11 @@ def test_an_issuer_that_no_policy_names_has_no_key_source_and_so_causes_no_fetch
     for issuer in (trust.ISSUER + "/", trust.ISSUER.upper(), "", "https://unknown.example"):
         assert index.issuers(issuer) == ()
     assert PolicyIndex().issuers(trust.ISSUER) == ()
+
+
+def test_the_issuers_own_keys_are_asked_before_those_that_policies_bring_along() -> None:
+    elsewhere = compiled({"keys": {"jwksURI": "https://evil.example/jwks"}}, policy="a-evil/first")
+    own_ca = compiled({"caBundle": "-----BEGIN CERTIFICATE-----\nMIIB\n"}, policy="b/second")
+    plain = compiled(policy="c/third")
+    sources = PolicyIndex([elsewhere, own_ca, plain]).issuers(trust.ISSUER)
+    assert sources == (plain.source, elsewhere.source, own_ca.source)

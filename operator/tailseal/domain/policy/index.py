@@ -13,7 +13,7 @@ from typing import Any
 
 from tailseal.domain.policy.compiled import Claims, CompiledPolicy
 from tailseal.domain.policy.matchers import Path, Rule
-from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.source import KeySource, well_known
 
 _Ranked = tuple[int, CompiledPolicy]
 """A policy with its place in the order by namespace and name; places are unique, so policies are never compared."""
@@ -63,7 +63,10 @@ class PolicyIndex:
         return len(self._policies)
 
     def issuers(self, issuer: str) -> tuple[KeySource, ...]:
-        """The key sources that policies name for the issuer; none: nobody trusts it, so nothing is to be fetched."""
+        """The key sources that policies name for the issuer, its own first.
+
+        None at all: nobody trusts the issuer, so nothing is to be fetched.
+        """
         return self._sources.get(issuer, ())
 
     def get(self, policy: str) -> CompiledPolicy | None:
@@ -109,7 +112,12 @@ def _sources(policies: Iterable[CompiledPolicy]) -> dict[str, tuple[KeySource, .
     by_issuer: dict[str, list[KeySource]] = defaultdict(list)
     for source in sources.values():
         by_issuer[source.issuer].append(source)
-    return {issuer: tuple(members) for issuer, members in by_issuer.items()}
+    return {issuer: tuple(sorted(members, key=_is_special)) for issuer, members in by_issuer.items()}
+
+
+def _is_special(source: KeySource) -> bool:
+    """Whether the keys come from elsewhere than the issuer itself: asked after it, so that no tenant's slow others."""
+    return source.kind != "discovery" or source.location != well_known(source.issuer) or bool(source.ca_digest)
 
 
 def _bucket(members: Sequence[_Ranked]) -> _Bucket:

@@ -1,0 +1,175 @@
+"""On the real API server: what it defaults and rewrites is no drift to us, what others inject goes, nothing fights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.context import FakeClock, FakeReplicas, make_context
+from fakes.provider import CONTROLLERS, NS, policy, provider, secret, signing_key
+from tailseal.api import meta
+from tailseal.cluster import kinds
+from tailseal.cluster.kube import KubeCluster
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain.evidence import Replica
+from tailseal.reconcile.context import Context
+from tailseal.runtime.store import Store
+from tailseal_dev.controlplane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="module")
+def crds(kubectl: Callable[..., str]) -> Iterator[None]:
+    before = kubectl("get", "crd", f"signingkeys.{meta.GROUP}", "--ignore-not-found", "--output=name")
+    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    yield
+    if not before:
+        kubectl("delete", "-k", str(CRDS))
+
+
+class Counting(KubeCluster):
+    """Counts what is asked to be written, even if it changes nothing."""
+
+    asked = 0
+
+    async def apply(self, obj: Object, *, manager: str) -> Object:
+        self.asked += 1
+        return await super().apply(obj, manager=manager)
+
+    async def apply_status(self, obj: Object, *, manager: str) -> Object:
+        self.asked += 1
+        return await super().apply_status(obj, manager=manager)
+
+    async def merge(self, ref: Ref, patch: Mapping[str, Any]) -> Object:
+        self.asked += 1
+        return await super().merge(ref, patch)
+
+
+class Operator:
+    """The controllers on a real cluster, run by hand: a store that is listed anew before each pass, no workers."""
+
+    def __init__(self, cluster: Counting, namespace: str) -> None:
+        self.cluster, self.namespace = cluster, namespace
+        self.versions: list[dict[Ref, int]] = []
+        self.memory: dict[Any, Any] = {}
+
+    async def context(self) -> Context:
+        store = Store(lambda _before, _after: None)
+        for kind in (*kinds.CUSTOM, *kinds.OWNED):
+            async for obj in self.cluster.list(kind, self.namespace):
+                labels = obj["metadata"].get("labels", {})
+                if kind in kinds.CUSTOM or {meta.MANAGED_BY, meta.ALLOW_LABEL} & labels.keys():
+                    store.put(obj)
+        clock = FakeClock()
+        replicas = FakeReplicas(None, clock)  # type: ignore[arg-type]  # told below, so never looked up
+        stranger = Replica("u", "p", "sts", ever_ready=False, ready=False, terminating=False)
+        replicas.tell(self.namespace, "corp", [stranger])
+        self.versions.append({ref: version for kind in kinds.OWNED for ref, version in store.versions(kind).items()})
+        return make_context(self.cluster, clock, objects=store, replicas=replicas, memory=self.memory)  # type: ignore[arg-type]
+
+    async def run(self, passes: int = 4) -> None:
+        for _ in range(passes):
+            ctx = await self.context()
+            for reconcile in CONTROLLERS.values():
+                await reconcile(ctx, self.namespace, "corp")
+        await self.context()
+
+    async def get(self, kind: kinds.Kind, name: str) -> Object:
+        found = await self.cluster.get(Ref(kind, self.namespace, name))
+        assert found is not None
+        return found
+
+
+def placed(obj: Object, namespace: str) -> str:
+    return json.dumps(obj).replace(f'"{NS}"', f'"{namespace}"')
+
+
+@pytest.fixture
+async def operator(
+    crds: None, control_plane: ControlPlane, kubectl: Callable[..., str], namespace: str
+) -> AsyncIterator[Operator]:
+    rich = provider(
+        serving={"tls": {"secretRef": {"name": "cert"}}},
+        workload={
+            "labels": {"team": "x"},
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}],
+            "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "1.5Gi"}},
+        },
+        upstreams=[{"name": "prod", "tailscale": {"oauthClientSecretRef": {"name": "ts"}}}],
+    )
+    given = (
+        signing_key(),
+        rich,
+        policy(),
+        secret("cert", **{"tls.crt": "C", "tls.key": "K"}),
+        secret("ts", client_id="i", client_secret="s"),
+    )
+    for obj in given:
+        kubectl("apply", "--namespace", namespace, "-f", "-", stdin=placed(obj, namespace))
+    async with Counting(kubeconfig=str(control_plane.kubeconfig)) as cluster:
+        yield Operator(cluster, namespace)
+
+
+async def test_everything_is_accepted_and_the_next_runs_write_nothing(operator: Operator) -> None:
+    await operator.run()
+    asked = operator.cluster.asked
+    await operator.run()
+    assert operator.cluster.asked == asked
+    assert len(operator.versions[-1]) >= 18
+    deployments = {ref for ref in operator.versions[-1] if ref.kind == kinds.DEPLOYMENT}
+    settled = [{ref: seen[ref] for ref in seen if ref not in deployments} for seen in operator.versions[-2:]]
+    assert settled[0] == settled[1]
+    generations = [(await operator.get(kinds.DEPLOYMENT, ref.name))["metadata"]["generation"] for ref in deployments]
+    assert generations == [1, 1]
+    status = (await operator.get(kinds.IDENTITY_PROVIDER, "corp"))["status"]
+    conditions = {entry["type"]: (entry["status"], entry["reason"]) for entry in status["conditions"]}
+    assert conditions["Accepted"] == ("True", "Accepted")
+    assert conditions["ResolvedRefs"] == ("True", "Resolved")
+    assert conditions["Programmed"] == ("False", "NoReplicas")
+
+
+async def test_what_others_inject_goes_and_stays_away(operator: Operator, kubectl: Callable[..., str]) -> None:
+    await operator.run()
+    evil = {
+        "spec": {
+            "template": {
+                "spec": {
+                    "hostNetwork": True,
+                    "initContainers": [{"name": "first", "image": "evil"}],
+                    "containers": [
+                        {"name": "sts", "env": [{"name": "EVIL", "value": "1"}], "command": ["sh"]},
+                        {"name": "spy", "image": "evil"},
+                    ],
+                    "volumes": [{"name": "host", "hostPath": {"path": "/"}}],
+                }
+            }
+        }
+    }
+    before = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]
+    kubectl("patch", "deployment", "corp-sts", "--namespace", operator.namespace, "--patch", json.dumps(evil))
+    evil_file = json.dumps({"data": {"evil.pem": "eA=="}})
+    kubectl("patch", "secret", "corp-signing", "--namespace", operator.namespace, "--type=merge", "-p", evil_file)
+    await operator.run(2)
+    after = await operator.get(kinds.DEPLOYMENT, "corp-sts")
+    assert after["spec"] == before
+    assert "evil.pem" not in (await operator.get(kinds.SECRET, "corp-signing"))["data"]
+    await operator.run(1)
+    again = await operator.get(kinds.DEPLOYMENT, "corp-sts")
+    assert again["metadata"]["generation"] == after["metadata"]["generation"], "no fight"
+
+
+async def test_a_foreign_object_is_not_adopted(operator: Operator, kubectl: Callable[..., str]) -> None:
+    kubectl("create", "service", "clusterip", "corp-sts", "--tcp=80", "--namespace", operator.namespace)
+    await operator.run(2)
+    theirs = await operator.get(kinds.SERVICE, "corp-sts")
+    assert theirs["spec"]["selector"] == {"app": "corp-sts"}
+    assert meta.MANAGED_BY not in theirs["metadata"]["labels"]

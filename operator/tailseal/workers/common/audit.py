@@ -58,15 +58,18 @@ class Audit:
 
 def _line(fields: Mapping[str, object]) -> bytes:
     """The line, with long texts and lists cut as far as it takes."""
-    for longest, most in _CUTS:
-        short = {name: _short(value, longest, most) for name, value in fields.items()}
-        try:
+    try:
+        line = orjson.dumps({"log": "audit", **fields}) + b"\n"
+        for longest, most in _CUTS:
+            if len(line) <= LONGEST_LINE:
+                return line
+            short = {name: _short(value, longest, most) for name, value in fields.items()}
             line = orjson.dumps({"log": "audit", **short}) + b"\n"
-        except orjson.JSONEncodeError as error:
-            raise AuditError("the audit line holds what JSON does not have") from error
-        if len(line) <= LONGEST_LINE:
-            return line
-    raise AuditError("audit line too long")
+    except orjson.JSONEncodeError as error:
+        raise AuditError("the audit line holds what JSON does not have") from error
+    if len(line) > LONGEST_LINE:
+        raise AuditError("audit line too long")
+    return line
 
 
 def _short(value: object, longest: int, most: int) -> object:

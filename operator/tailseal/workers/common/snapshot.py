@@ -25,11 +25,11 @@ class LoadedSigning:
         status_key: the poll key.
     """
 
-    model: Signing
+    model: Signing = field(repr=False)
     signers: Mapping[str, Signer]
     held: Mapping[str, HeldKey]
-    jwks: bytes
-    status_key: bytes
+    jwks: bytes = field(repr=False)
+    status_key: bytes = field(repr=False)
 
     def signer(self, algorithm: str, now: float) -> Signer | None:
         """The active signer of the algorithm (`""`: the default algorithm), or None if there is none within its lease.

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import httpx
@@ -40,6 +33,7 @@ NEVER: Final[tuple[Network, ...]] = tuple(
 )
 """Not to be opened by anybody."""
 
+_LAST_PORT: Final = 65_535
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
@@ -98,7 +92,7 @@ def check_url(url: str, opened: Opened) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, TypeError):
         raise EgressError(EgressReason.URL_REFUSED, "not a URL") from None
-    if not parsed.host or parsed.userinfo or parsed.fragment:
+    if not parsed.host or parsed.userinfo or parsed.fragment or (parsed.port or 0) > _LAST_PORT:
         raise EgressError(EgressReason.URL_REFUSED, "a URL with a host, without user name and fragment, is needed")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and _opened_loopback(parsed.host, opened)):
         raise EgressError(EgressReason.URL_REFUSED, f"{parsed.scheme}://{parsed.host}: https is needed")

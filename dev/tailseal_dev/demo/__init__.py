@@ -1,0 +1,1 @@
+"""The whole story on a real control plane: refused, trusted, exchanged, rotated, withdrawn; measured and checked."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.domain import canonical
+from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.reconcile.conditions import Fact
@@ -89,14 +89,7 @@ async def gather(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> 
     """What the volume should hold; only shards that something changed in are built anew."""
     metadata = provider["metadata"]
     memory = memory_of(ctx, metadata["namespace"], metadata["name"])
-    settings = build.settings_of(
-        spec,
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        open_hosts=ctx.settings.open_hosts,
-        extra_ca=ctx.settings.extra_ca,
-    )
+    settings = settings_of(ctx, provider, spec)
     written = build.settings_file(settings)
     spread, over = _spread(ctx.objects, provider, settings)
     about = canonical.digest(written)
@@ -142,6 +135,31 @@ def provider_of(policy: Object) -> tuple[str, str]:
     return reference.get("namespace") or policy["metadata"]["namespace"], reference.get("name", "")
 
 
+def settings_of(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> model.Settings:
+    """What the provider's workers act on, and its policies are held against."""
+    metadata = provider["metadata"]
+    return build.settings_of(
+        spec,
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        open_hosts=ctx.settings.open_hosts,
+        extra_ca=ctx.settings.extra_ca,
+    )
+
+
+def record_of(policy: Object) -> model.PolicyRecord:
+    """The policy as a shard holds it."""
+    metadata = policy["metadata"]
+    return model.PolicyRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 1),
+        spec=policy["spec"],
+    )
+
+
 def memory_of(ctx: Context, namespace: str, name: str) -> BundleMemory:
     """What the controller `Bundle` remembers of the provider."""
     memory: BundleMemory = ctx.memory.setdefault(Key("Bundle", namespace, name), BundleMemory())
@@ -177,7 +195,7 @@ def _spread(
     for policy in attached:
         namespace, name = policy["metadata"]["namespace"], policy["metadata"]["name"]
         counted[namespace] += 1
-        most = _most(settings, namespace)
+        most = bounds.policy_quota(namespace, settings)
         if most is not None and counted[namespace] > most:
             over.add(_id(policy))
         else:
@@ -185,26 +203,11 @@ def _spread(
     return spread, frozenset(over)
 
 
-def _most(settings: model.Settings, namespace: str) -> int | None:
-    """How many policies a namespace may attach: the most that any of its bounds allows."""
-    limits = [bound.max_policies for bound in settings.bounds if {namespace, "*"} & set(bound.namespaces)]
-    if not limits or None in limits:
-        return None
-    return max(limit for limit in limits if limit is not None)
-
-
 def _shard(policies: Sequence[Object], settings: model.Settings, made_from: object) -> ShardContent:
     records = []
     ttls: dict[str, int] = {}
     for policy in policies:
-        metadata = policy["metadata"]
-        record = model.PolicyRecord(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 1),
-            spec=policy["spec"],
-        )
+        record = record_of(policy)
         # Why one is refused, its own reconciler tells its owner.
         compiled = accepted(record, settings)
         if isinstance(compiled, CompiledPolicy):

@@ -14,11 +14,10 @@ from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain.bundle import build
-from tailseal.domain.bundle.model import PolicyRecord, Settings
+from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.policy.programmed import spread
-from tailseal.reconcile.attached import Placement, placement, provider_of
+from tailseal.reconcile.attached import Placement, placement, provider_of, record_of, settings_of
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.measured import UNREACHABLE, wanted_digests
@@ -45,7 +44,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
 
 def _facts(ctx: Context, policy: Object) -> tuple[Fact, Fact, Fact]:
     """Accepted, ResolvedRefs, Programmed."""
-    settings = _settings_of(ctx, *provider_of(policy))
+    settings = _remembered_settings(ctx, *provider_of(policy))
     if isinstance(settings, Fact):
         accepted_ = Fact(ConditionType.ACCEPTED, None, settings.reason, settings.message)
         return accepted_, settings, Fact(ConditionType.PROGRAMMED, False, settings.reason, _NOT_SERVED)
@@ -58,7 +57,7 @@ def _facts(ctx: Context, policy: Object) -> tuple[Fact, Fact, Fact]:
 
 def _verdict(ctx: Context, policy: Object, settings: Settings) -> tuple[Fact, Fact]:
     """Accepted and ResolvedRefs, by the very function by which the bundle takes a policy or leaves it out."""
-    compiled = accepted(_record(policy), settings)
+    compiled = accepted(record_of(policy), settings)
     findings = () if isinstance(compiled, CompiledPolicy) else compiled
     refused = [finding for finding in findings if finding.reason not in _REFERENCES]
     broken = [finding for finding in findings if finding.reason in _REFERENCES]
@@ -117,7 +116,7 @@ class _Remembered:
     settings: Settings | Fact
 
 
-def _settings_of(ctx: Context, namespace: str, name: str) -> Settings | Fact:
+def _remembered_settings(ctx: Context, namespace: str, name: str) -> Settings | Fact:
     """What the provider's spec says to policies, or why ResolvedRefs is not true."""
     provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
     key = Key("TrustPolicySettings", namespace, name)
@@ -138,25 +137,7 @@ def _read_settings(ctx: Context, provider: Object) -> Settings | Fact:
     if spec is None:
         text = f"spec.identityProviderRef: IdentityProvider {metadata['namespace']}/{metadata['name']} is not accepted"
         return Fact(ConditionType.RESOLVED_REFS, False, Reason.REF_NOT_READY, text)
-    return build.settings_of(
-        spec,
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        open_hosts=ctx.settings.open_hosts,
-        extra_ca=ctx.settings.extra_ca,
-    )
-
-
-def _record(policy: Object) -> PolicyRecord:
-    metadata = policy["metadata"]
-    return PolicyRecord(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata.get("generation", 1),
-        spec=policy["spec"],
-    )
+    return settings_of(ctx, provider, spec)
 
 
 def _text(findings: Sequence[Finding]) -> str:

@@ -32,6 +32,7 @@ _DESCRIPTIONS: Final[Mapping[Denial, str]] = {
     Denial.ALGORITHM_NOT_ALLOWED: "the subject token is signed with an algorithm that the policy does not list",
     Denial.KEYS_EXPIRED: "the keys that stand in the policy have expired",
     Denial.TOKEN_TOO_OLD: "the subject token was issued too long ago",
+    Denial.EXCEEDS_BOUNDS: "the policy is beyond what its provider allows now",
     Denial.TOKEN_TYPE_NOT_GRANTED: "the policy grants no token of the requested type",
     Denial.GRANT_NOT_FOUND: "the policy has no such grant",
     Denial.TARGET_NOT_GRANTED: "the requested audience or resource is not granted",

@@ -61,8 +61,9 @@ def cli(*, debug: bool) -> None:
         sys.excepthook = _tell
 
 
-def _tell(kind: type[BaseException], error: BaseException, _trace: object) -> None:
-    click.echo(f"error: unexpected fault: {kind.__name__}: {error}", err=True)
+def _tell(kind: type[BaseException], _error: BaseException, _trace: object) -> None:
+    """Name the fault without its text, which may hold what no log may."""
+    click.echo(f"error: unexpected fault: {kind.__name__}", err=True)
     click.echo("\nhint: run again as `tailseal --debug …` for the traceback, and report it", err=True)
 
 

@@ -11,7 +11,7 @@ from tailseal.api.meta import SIGNING_KEY_LABEL
 from tailseal.domain import keys
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation import IssuerLedger, IssuerSpec, OfferedKey, Transition, offers, plan_issuer
+from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
 from tailseal.domain.rotation.issuer_ledger import IssuedKey
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import SUFFIX, Content, content
@@ -81,9 +81,12 @@ class Keeper:
 
     def _issuer(self) -> tuple[IssuerLedger, bytes]:
         data = self._state.load("issuer")
-        if not data:
+        if data is None:
             return IssuerLedger(), self._token(_POLL_KEY_BYTES)
-        return IssuerLedger.from_json(data.get(FILE, b"")), data[POLL_KEY]
+        poll_key = data.get(POLL_KEY, b"")
+        if len(poll_key) != _POLL_KEY_BYTES:
+            raise LedgerError(f"issuer: {POLL_KEY} is missing or damaged")
+        return IssuerLedger.from_json(data.get(FILE, b"")), poll_key
 
     def _keep(self, name: str, wish: Wish, spec: IssuerSpec, issuer: IssuerLedger, now: float) -> SigningKeyPlan:
         """Plan one SigningKey, make what the plan needs, and write it down."""
@@ -118,9 +121,11 @@ class Keeper:
     def _secret(self, name: str) -> Mapping[str, Any]:
         """The entry in the shape that the operator keeps it in."""
         data = self._state.load(_entry(name))
+        if data is not None and FILE not in data:
+            raise LedgerError(f"{_entry(name)}: {FILE} is missing")
         return {
             "metadata": {"labels": {SIGNING_KEY_LABEL: name}},
-            "data": {file: base64.b64encode(value).decode() for file, value in data.items()},
+            "data": {file: base64.b64encode(value).decode() for file, value in (data or {}).items()},
         }
 
 

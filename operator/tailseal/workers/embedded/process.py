@@ -111,10 +111,14 @@ class Embedded:
         """Serve until SIGTERM or SIGINT."""
         stop = stop_signal()
         place = Place(self.options.listen or address_of(self.household), self.options.management)
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(self._follow())
+        following = asyncio.create_task(self._follow())
+        following.add_done_callback(lambda _: stop.set())  # a folder that nobody follows must not go on granting
+        try:
             await self.worker.run(application(self.worker.runtime), place, stop=stop, started=started)
+        finally:
             following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
 
     async def _follow(self) -> None:
         changed = asyncio.Event()

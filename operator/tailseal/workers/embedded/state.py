@@ -49,8 +49,8 @@ class State:
         """Let another process use it."""
         os.close(self._lock)
 
-    def load(self, name: str) -> dict[str, bytes]:
-        """The entry's data; empty if there is none.
+    def load(self, name: str) -> dict[str, bytes] | None:
+        """The entry's data; None if there is none.
 
         Raises:
             StateError: it is there but not readable: it is never made anew.
@@ -60,7 +60,7 @@ class State:
             stored: dict[str, Any] = json.loads(path.read_bytes())
             return {file: base64.b64decode(content, validate=True) for file, content in stored.items()}
         except FileNotFoundError:
-            return {}
+            return None
         except OSError as error:
             raise StateError(f"{path}: {error.strerror or error}") from None
         except (ValueError, TypeError, AttributeError):

@@ -266,6 +266,15 @@ def test_a_source_that_cannot_be_had_does_not_stand_in_the_way_of_another() -> N
     assert outcome.reason == "NoPolicyMatches"
 
 
+def test_who_names_a_policy_does_not_wait_for_the_keys_of_others() -> None:
+    bench, _ = two_tenants()
+    sources = {source.kind: source for source in bench.index.issuers(FOREIGN)}
+    del bench.keys.sets[sources["jwks"]]
+    stranger = token(claims(sub="x"))
+    assert bench.reason(stranger, policy="identity/ci") == "NoPolicyMatches"
+    assert bench.step(call(form(stranger, policy="identity/nobody"))) == NeedKeys(sources["jwks"], "f1")
+
+
 @pytest.mark.parametrize(("grant_ttl", "cap", "expected"), [("5m", 3600, 300), ("5m", 120, 120), (None, 3600, 600)])
 def test_a_lifetime_is_the_least_of_grant_settings_and_overlap(grant_ttl: str | None, cap: int, expected: int) -> None:
     grant = {"audiences": [TARGET]} | ({"ttl": grant_ttl} if grant_ttl else {})

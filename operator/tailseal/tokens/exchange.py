@@ -172,13 +172,18 @@ class Exchange:
         if not sources:
             raise _Refusing(refusals.denied(Denial.UNKNOWN_ISSUER))
         misses: list[Refused | NeedKeys | TokenError] = []
-        for source in sources:
+        for source in self._named(asked.policy, sources):
             if not keys.unavailable or source not in keys.unavailable:
                 decision = self._judge(token, source, asked, keys.sets, now)
                 if isinstance(decision, Granted):
                     return decision
                 misses.append(decision)
         return _nearest(misses, keys.unavailable)
+
+    def _named(self, policy: str | None, sources: Sequence[KeySource]) -> Sequence[KeySource]:
+        """Who names a policy does not wait for the keys of others; a name that is not there changes nothing."""
+        named = self._index.get(policy) if policy is not None else None
+        return (named.source,) if named is not None and named.source in sources else sources
 
     def _judge(
         self, token: Compact, source: KeySource, asked: GrantRequest, sets: KeySets, now: float

@@ -23,7 +23,7 @@ from fakes.provider import (
 )
 from fakes.world import World, crash_everywhere
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Conflict
+from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build
@@ -300,6 +300,21 @@ async def test_a_conflict_is_not_swallowed() -> None:
     seen.cluster.refuse = lambda verb, ref: Conflict("no") if verb == "apply" and ref.name == "corp-policies" else None
     with pytest.raises(Conflict):
         await seen.reconcile("Bundle", NS, "corp")
+
+
+async def test_a_refused_write_shows_on_the_provider_until_it_succeeds() -> None:
+    seen = await settled()
+    seen.cluster.refuse = lambda verb, ref: (
+        Forbidden("configmaps: no") if verb == "apply" and ref.name.startswith("corp-policies-") else None
+    )
+    seen.cluster.user_apply(policy("a"))
+    await seen._pass()
+    await seen._pass()
+    assert conditions(seen)["Programmed"] == ("False", "Forbidden")
+    seen.cluster.refuse = lambda _verb, _ref: None
+    await seen.run_for(70)
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    assert held_policies(seen) == ["identity/a"]
 
 
 async def test_without_an_accepted_provider_nothing_is_written() -> None:

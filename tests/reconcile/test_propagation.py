@@ -177,6 +177,15 @@ async def test_replicas_that_keep_a_revoked_key_are_deleted_one_at_a_time() -> N
     assert len(seen.cluster.all(kinds.POD)) == 2, "the next waits until the first is gone"
 
 
+async def test_where_deleting_is_forbidden_stamping_goes_on() -> None:
+    seen = await running()
+    revoked(seen)
+    seen.clock.advance(11)
+    seen.cluster.refuse = lambda verb, ref: Forbidden("pods: no") if verb == "delete" else None
+    await seen.reconcile("Propagation", NS, "corp")
+    assert len(seen.cluster.all(kinds.POD)) == 3
+
+
 async def test_replicas_that_let_go_of_a_revoked_key_live() -> None:
     seen = await running()
     replicas = seen.replicas.of(NS, "corp")

@@ -57,11 +57,13 @@ class BundleMemory:
 
     Args:
         shards: the last built content of each shard.
+        latest: what was last gathered.
         places: as in `Gathered`, as of the last complete write.
         problem: why writing fails, if it does.
     """
 
     shards: dict[int, ShardContent] = field(default_factory=dict)
+    latest: Gathered | None = None
     places: Mapping[str, Version | Placement] = field(default_factory=dict)
     problem: Fact | None = None
 
@@ -106,13 +108,20 @@ async def gather(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> 
     places: dict[str, Version | Placement] = dict.fromkeys(over, Placement.NO_ROOM)
     for shard in built.values():
         places |= {**shard.held, **dict.fromkeys(shard.refused, Placement.NO_ROOM)}
-    return Gathered(
+    memory.latest = Gathered(
         settings=written,
         shards={number: shard for number, shard in built.items() if shard.content},
         places=places,
         attached=sum(len(shard.held) for shard in built.values()),
         longest_ttl=max((shard.longest_ttl for shard in built.values()), default=0),
     )
+    return memory.latest
+
+
+async def latest(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> Gathered:
+    """What the controller `Bundle` last gathered; gathered now if it never did."""
+    known = memory_of(ctx, provider["metadata"]["namespace"], provider["metadata"]["name"]).latest
+    return known or await gather(ctx, provider, spec)
 
 
 def placement(ctx: Context, namespace: str, name: str, policy: Object) -> Placement:

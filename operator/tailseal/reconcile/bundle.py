@@ -17,6 +17,7 @@ from typing import Any
 from tailseal.api import meta
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
+from tailseal.cluster.errors import Forbidden, Invalid
 from tailseal.cluster.port import Ref
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
@@ -30,10 +31,9 @@ from tailseal.reconcile.owned import ensure, remove
 from tailseal.reconcile.provider_spec import intent_of
 
 MANAGER = "tailseal-bundle"
-QUIET = 2.0
-"""Seconds for which changes of policies are gathered before the provider's status is looked at."""
 
-_RETRY_NAME = 60.0
+_RETRY = 60.0
+"""Seconds after which a write that a person must clear the way for is tried again."""
 
 
 async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
@@ -49,21 +49,19 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     gathered = await gather(ctx, provider, spec)
     memory = memory_of(ctx, namespace, name)
     try:
-        changed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
-    except NameTaken as error:
-        memory.problem = Fact("Programmed", status=False, reason=Reason.NAME_TAKEN, message=str(error), stalled=True)
+        await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
+    except (NameTaken, Forbidden, Invalid) as error:
+        reason = Reason.NAME_TAKEN if isinstance(error, NameTaken) else Reason.FORBIDDEN
+        memory.problem = Fact("Programmed", status=False, reason=reason, message=str(error), stalled=True)
         ctx.enqueue(Key("IdentityProvider", namespace, name))
-        return Done(after=_RETRY_NAME)
+        return Done(after=_RETRY)
     memory.problem = None
     _announce(ctx, memory, gathered)
-    ctx.enqueue(Key("Propagation", namespace, name))
-    if changed:
-        ctx.enqueue(Key("IdentityProvider", namespace, name), after=QUIET)
     return Done()
 
 
-async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> bool:
-    """Write what differs, in the order that the module's docstring explains; whether anything did."""
+async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> None:
+    """Write what differs, in the order that the module's docstring explains."""
     present = dict(_present_shards(ctx.objects, provider))
     settings, named = _present_manifest(ctx.objects, provider)
     wanted = {number: shard.content for number, shard in gathered.shards.items()}
@@ -83,7 +81,6 @@ async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> bool:
             Ref(kinds.CONFIG_MAP, provider.namespace, meta.shard_config_map(provider.name, number)),
             provider=provider.name,
         )
-    return bool(changed or gone or settings != gathered.settings)
 
 
 async def _commit(

@@ -84,13 +84,11 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     run = _Run(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), intent.spec)
     if intent.accepted:
         await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
-    gathered = await attached.gather(ctx, obj, intent.spec)
+    gathered = await attached.latest(ctx, obj, intent.spec)
     plan = await run.attempt(_sign(run, gathered.longest_ttl))
     await _copy_references(run)
     for component in COMPONENTS:
         await _run_workers(run, component)
-    ctx.enqueue(Key("Bundle", namespace, name))
-    ctx.enqueue(Key("Propagation", namespace, name))
     seen = Seen(intent, plan, run.problems, run.stuck, gathered.attached)
     due = [await report(ctx, obj, intent.spec, seen)]
     if plan is not None and plan.wake_at is not None:

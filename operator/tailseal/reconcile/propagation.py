@@ -12,7 +12,7 @@ from typing import Final
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Forbidden, NotFound
+from tailseal.cluster.errors import Conflict, Forbidden, NotFound
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle import digest
 from tailseal.domain.evidence import Replica
@@ -76,7 +76,12 @@ async def _delete_stuck(ctx: Context, namespace: str, name: str, replicas: Seque
     stuck = [replica for replica in replicas if replica.report is not None and replica.report.held & revoked]
     others = [replica for replica in replicas if replica not in stuck]
     if stuck and not any(replica.terminating for replica in replicas) and all(replica.ready for replica in others):
-        await ctx.cluster.delete(Ref(kinds.POD, namespace, stuck[0].name), uid=stuck[0].uid)
+        try:
+            await ctx.cluster.delete(Ref(kinds.POD, namespace, stuck[0].name), uid=stuck[0].uid)
+        except Conflict:
+            return  # another pod has that name by now
+        except Forbidden:
+            memory_of(ctx, namespace, name).forbidden = True
 
 
 def _long_revoked(ctx: Context, namespace: str, name: str) -> frozenset[str]:

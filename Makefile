@@ -46,6 +46,7 @@ lint: $(VENV)/dev.stamp ## style, types, module map
 
 crds: $(VENV)/dev.stamp ## write crds/ and the chart's copies anew from the models
 	@$(BIN)/python -m tailseal.api.crd crds
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.chart
 
 lock: $(BIN)/uv ## resolve the dependencies anew
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml -o requirements/runtime.txt

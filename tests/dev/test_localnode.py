@@ -186,6 +186,21 @@ def test_a_missing_source_keeps_a_pod_waiting_and_says_for_what(web: str, kubect
     kubectl("delete", "pod/waits", "secret/absent", "-n", web)
 
 
+def test_a_pod_whose_liveness_probe_fails_is_started_again(web: str, kubectl: Kubectl) -> None:
+    probe = {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}
+    template = _deployment()["spec"]["template"]["spec"]
+    container = {**template["containers"][0], "livenessProbe": probe, "startupProbe": {**probe, "failureThreshold": 30}}
+    spec = {**template, "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sick", "labels": {"app": "other"}}, "spec": spec}
+    kubectl("apply", "-n", web, "-f", "-", stdin=json.dumps(pod))
+    kubectl("wait", "pod/sick", "--for=condition=Ready", "-n", web, "--timeout=30s")
+    kubectl("patch", "secret", "content", "-n", web, "--type=merge", "-p", '{"stringData": {"fail": "1"}}')
+    kubectl("annotate", "pod/sick", "-n", web, "poke=1")
+    path = "jsonpath={.status.containerStatuses[0].restartCount}"
+    _eventually(lambda: int(kubectl("get", "pod/sick", "-n", web, "-o", path) or 0) > 0)
+    kubectl("delete", "pod/sick", "-n", web)
+
+
 def test_scaling_down_ends_processes_and_leaves_no_files(web: str, kubectl: Kubectl, node: Path) -> None:
     pods = _pods(kubectl)
     kubectl("scale", "deployment/web", "--replicas=0", "-n", web)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tailseal.api.meta import PROVIDER_LABEL, issuer_secret
+from tailseal.api.meta import PROVIDER_LABEL, issuer_secret, signing_secret
 from tailseal.cluster.kinds import SECRET
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.rotation import IssuerLedger, LedgerError
@@ -50,8 +50,10 @@ async def load_or_create(ctx: Context, namespace: str, provider: str) -> IssuerS
     present = await kept_secret.read(ctx, ref, labels)
     if present is not None and present.get("data"):
         return state_of(present)
+    # A signing Secret without a ledger: verifiers hold sets that we no longer know of, so law 1 holds from the start.
+    served = ctx.objects.get(Ref(SECRET, namespace, signing_secret(provider))) is not None
     new = {
-        FILE: IssuerLedger().to_json(),
+        FILE: IssuerLedger(served=served).to_json(),
         POLL_KEY: ctx.entropy.token(KEY_BYTES),
         SALT: ctx.entropy.token(KEY_BYTES),
     }

@@ -13,7 +13,7 @@ from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import Rotation
 from tailseal.api.times import format_time
 from tailseal.cluster.port import Object
-from tailseal.domain.rotation.issuer_evidence import lagging
+from tailseal.domain.rotation.issuer_evidence import without
 from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
@@ -150,7 +150,7 @@ def _pods_behind(ctx: Context, view: View, kid: str) -> list[str]:
     for issuer in view.issuers:
         if issuer.listed:
             counted = [pod for pod in ctx.replicas.of(namespace, issuer.name) if pod.ever_ready]
-            behind += lagging(counted, kid)
+            behind += without(counted, kid)
     return sorted(behind)
 
 

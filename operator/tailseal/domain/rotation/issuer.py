@@ -62,7 +62,7 @@ def plan(
     ledger = _switch(ledger, choice, evidence)
     ledger = _hold(spec, ledger, choice, usable, evidence)
     ledger = ledger.with_keys(evidence_of.stopping(key, evidence) for key in ledger.keys)
-    ledger = _remove(ledger, evidence)
+    ledger = _carry(before, _remove(ledger, evidence))
     return _result(spec, before, ledger, choice, evidence)
 
 
@@ -90,18 +90,18 @@ def _publish(
     """Take up new keys. The ages of all sets so far bound how long a cache may hold one without them."""
     live = [offer for offer in offers.values() if offer.source in spec.order and _publishable(offer, ledger)]
     max_age = min((offer.max_age for offer in live), default=ledger.max_age)
-    age = max([max_age, before.max_age, *(key.set_age for key in before.keys)])
-    served = ledger.served or bool(evidence.counted)
+    age = max([max_age, before.max_age, before.carried_age, *(key.set_age for key in before.keys)])
+    served = ledger.served or bool(evidence.counted) or bool(evidence.pods and before.keys)
     new = [
         IssuedKey(
             kid=offer.kid,
             alg=offer.alg,
             source=offer.source,
             public_jwk=dict(offer.public_jwk),
-            published_at=evidence.now,
+            published_at=evidence.mark,
             first_set=not served,
             max_age=max(age, offer.max_age),
-            set_age=max_age,
+            set_age=max(max_age, before.carried_age),
             clock_skew=max(spec.clock_skew, offer.clock_skew),
             longest_ttl=spec.longest_ttl,
             last_without=evidence.late,
@@ -110,7 +110,11 @@ def _publish(
         for offer in live
         if ledger.key(offer.kid) is None and offer.private
     ]
-    return ledger.with_keys([*ledger.keys, *new]).but(served=served, max_age=max_age)
+    carried = 0 if new else ledger.carried_age
+    keys = [*ledger.keys, *new]
+    return ledger.with_keys(keys).but(
+        served=served or bool(evidence.pods and keys), max_age=max_age, carried_age=carried
+    )
 
 
 def _publishable(offer: OfferedKey, ledger: IssuerLedger) -> bool:
@@ -172,9 +176,12 @@ def _hold(
     def handed(key: IssuedKey) -> IssuedKey:
         if key.kid in held:
             until = max(key.sign_until, evidence.late + spec.lease) if extend else key.sign_until
-            return key.but(held=True, sign_until=until, dropped_at=None, may_sign=None, stopped_at=None)
+            since = key.held_since if key.held else evidence.mark
+            return key.but(
+                held=True, held_since=since, sign_until=until, dropped_at=None, may_sign=None, stopped_at=None
+            )
         if key.held or key.dropped_at is None:
-            return key.but(held=False, dropped_at=evidence.now, may_sign=None, stopped_at=None)
+            return key.but(held=False, dropped_at=evidence.mark, may_sign=None, stopped_at=None)
         return key
 
     return ledger.with_keys(handed(key) for key in ledger.keys)
@@ -190,6 +197,14 @@ def _remove(ledger: IssuerLedger, evidence: Evidence) -> IssuerLedger:
         return key.activated_at is None or (due is not None and evidence.early is not None and evidence.early >= due)
 
     return ledger.with_keys(key for key in ledger.keys if not over(key))
+
+
+def _carry(before: IssuerLedger, after: IssuerLedger) -> IssuerLedger:
+    """Remember how long caches may hold sets of keys that left without waiting: revoked, or never used."""
+    gone = max((key.set_age for key in before.keys if after.key(key.kid) is None), default=0)
+    if gone <= max((key.set_age for key in after.keys), default=0):
+        return after
+    return after.but(carried_age=max(gone, after.carried_age))
 
 
 def _result(

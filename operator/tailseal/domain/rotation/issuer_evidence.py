@@ -28,12 +28,15 @@ class Evidence:
         now: our clock, Unix seconds.
         early: no believed clock says an earlier time; None while no replica confirms ours: nothing falls due then.
         late: no believed clock says a later time.
+        mark: not before now, and not before any report we have: a report sent after it is news, even if our clock
+            was set back in between.
     """
 
     pods: tuple[Replica, ...]
     now: float
     early: float | None
     late: float
+    mark: float
 
     @property
     def counted(self) -> tuple[Replica, ...]:
@@ -51,6 +54,7 @@ def gather(replicas: Sequence[Replica], now: float) -> Evidence:
         now=now,
         early=min(now, *clocks) if agreed else None,
         late=max((now, *clocks)),
+        mark=max([now, *(pod.report.heard_at for pod in replicas if pod.report)]),
     )
 
 
@@ -60,12 +64,12 @@ def serving(key: IssuedKey, evidence: Evidence) -> IssuedKey:
     Once one replica serves it, the Secret with it is written: pods that appear later start with it, and only those
     that exist at that moment can lack it. So replicas that come and go do not restart the wait.
     """
-    without = {pod.uid for pod in evidence.pods if not _serves(pod.report, key.kid)}
+    without = {pod.uid for pod in evidence.pods if not _serves(pod.report, key)}
     if key.behind is None:
         if len(without) == len(evidence.pods):
             return key
         return key.but(behind=tuple(sorted(without)), last_without=max(key.last_without, evidence.late))
-    seen_without = {pod.uid for pod in evidence.counted if pod.report and pod.uid in without}
+    seen_without = {pod.uid for pod in evidence.counted if pod.uid in without and _after(pod.report, key.published_at)}
     behind = (without & set(key.behind)) | seen_without
     last = max(key.last_without, evidence.late) if set(key.behind) - behind else key.last_without
     return key.but(behind=tuple(sorted(behind)), last_without=last)
@@ -90,17 +94,29 @@ def stopping(key: IssuedKey, evidence: Evidence) -> IssuedKey:
     return key.but(may_sign=tuple(sorted(may_sign)), stopped_at=None if may_sign else evidence.late)
 
 
-def lagging(pods: Iterable[Replica], kid: str) -> tuple[str, ...]:
-    """Names of pods that do not both serve and hold the key."""
-    return tuple(pod.name for pod in pods if not _serves(pod.report, kid) or not _holds(pod.report, kid))
+def lagging(pods: Iterable[Replica], key: IssuedKey) -> tuple[str, ...]:
+    """Names of pods that were not seen to both serve and hold the key."""
+    return tuple(pod.name for pod in pods if not _serves(pod.report, key) or not _holds(pod.report, key))
 
 
-def _serves(report: Report | None, kid: str) -> bool:
-    return report is not None and kid in report.served
+def without(pods: Iterable[Replica], kid: str) -> tuple[str, ...]:
+    """Names of pods whose last report does not have the key id, for people."""
+    return tuple(
+        pod.name for pod in pods if pod.report is None or kid not in pod.report.served or kid not in pod.report.held
+    )
 
 
-def _holds(report: Report | None, kid: str) -> bool:
-    return report is not None and kid in report.held
+def _after(report: Report | None, instant: float) -> bool:
+    """What was reported earlier may be about a former life of the key, dropped and listed again."""
+    return report is not None and report.sent_at > instant
+
+
+def _serves(report: Report | None, key: IssuedKey) -> bool:
+    return report is not None and key.kid in report.served and _after(report, key.published_at)
+
+
+def _holds(report: Report | None, key: IssuedKey) -> bool:
+    return report is not None and key.held and key.kid in report.held and _after(report, key.held_since)
 
 
 def _can_sign(report: Report | None, kid: str, since: float) -> bool:

@@ -40,7 +40,7 @@ def _all_heard(_: IssuedKey, evidence: Evidence) -> Shut | None:
 
 
 def _all_serve_and_hold(key: IssuedKey, evidence: Evidence) -> Shut | None:
-    pods = lagging(evidence.counted, key.kid)
+    pods = lagging(evidence.counted, key)
     return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods), pods) if pods else None
 
 

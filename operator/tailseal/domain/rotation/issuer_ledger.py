@@ -27,6 +27,7 @@ class IssuedKey(Entry):
         activated_at: when it was last made a signer; None if it never was.
         overlap_broken: it was made a signer before law 1 allowed, because its predecessor was revoked.
         held: workers are given its private part.
+        held_since: when that was last decided.
         sign_until: the lease: the instant after which no worker signs with it; only ever raised.
         dropped_at: since when workers are no longer given its private part.
         may_sign: uids of pods not yet seen without it; None until one replica was seen without it.
@@ -49,6 +50,7 @@ class IssuedKey(Entry):
     activated_at: float | None = None
     overlap_broken: bool = False
     held: bool = False
+    held_since: float = 0.0
     sign_until: float
     dropped_at: float | None = None
     may_sign: tuple[str, ...] | None = None
@@ -74,8 +76,9 @@ class IssuerLedger(Ledger):
     """All keys of one issuer.
 
     Attributes:
-        served: a replica was ever Ready: from then on a new key is not part of the first set.
+        served: the first set is complete, since a pod may have loaded it; keys that come later wait.
         max_age: what the published set's cache lifetime is now, in seconds.
+        carried_age: cache lifetime of sets whose keys all went at once: the next key has to wait for them, too.
         active: the signing key id by algorithm.
         default_algorithm: the algorithm of the default signer; empty before the first.
         bereft: SigningKeys whose signer was revoked and has no successor yet.
@@ -85,6 +88,7 @@ class IssuerLedger(Ledger):
     keys: tuple[IssuedKey, ...] = ()
     served: bool = False
     max_age: int = 0
+    carried_age: int = 0
     active: Mapping[str, str] = {}
     default_algorithm: str = ""
     bereft: tuple[str, ...] = ()

@@ -1,0 +1,144 @@
+"""The rotation laws hold whatever happens, and the referee catches planners that break them."""
+
+# ruff: noqa: ANN401 - mutants stand in for whatever they replace
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes.issuer_world import OPS, LawBroken, Op, World
+from tailseal.domain.rotation import issuer, issuer_choice, issuer_evidence, issuer_gate, issuer_ledger
+from tailseal.domain.rotation.issuer_evidence import Evidence
+from tailseal.domain.rotation.issuer_ledger import IssuedKey
+
+histories = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 9)), max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories)
+def test_no_history_breaks_a_law(history: list[Op]) -> None:
+    World().run(history)
+
+
+def history(seed: int, length: int) -> list[Op]:
+    chance = random.Random(seed)
+    return [(chance.choice(OPS), chance.randrange(10)) for _ in range(length)]
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_no_long_history_breaks_a_law(seed: int) -> None:
+    World().run(history(seed, 200))
+
+
+def test_the_histories_are_worth_something() -> None:
+    worlds = [World() for _ in range(10)]
+    for seed, world in enumerate(worlds):
+        world.run(history(seed, 200))
+    assert sum(world.rotations for world in worlds) > 20
+    assert sum(world.removals for world in worlds) > 20
+
+
+def test_endless_scale_ups_do_not_stop_a_rotation() -> None:
+    world = World()
+    world.run([("tick", 4)])
+    former = dict(world.ledger.active)
+    world.run_without_peace([("rotate", 0), *[("add", 1), ("tick", 2), ("flash", 0), ("remove", 0)] * 40])
+    assert world.ledger.active["ES256"] not in former.values()
+
+
+def nothing_is_shut(_key: IssuedKey, _evidence: Evidence) -> None:
+    return None
+
+
+def only_time_counts(key: IssuedKey, evidence: Evidence) -> Any:
+    return None if evidence.now >= key.published_at + key.wait else issuer_gate.Shut("Waiting", "")
+
+
+def our_clock_is_right(gather: Callable[..., Evidence]) -> Callable[..., Evidence]:
+    def mutant(replicas: Any, now: float) -> Evidence:
+        seen = gather(replicas, now)
+        return Evidence(pods=seen.pods, now=now, early=now, late=now, mark=now)
+
+    return mutant
+
+
+def one_replica_is_enough(serving: Callable[..., IssuedKey]) -> Callable[..., IssuedKey]:
+    def mutant(key: IssuedKey, evidence: Evidence) -> IssuedKey:
+        after = serving(key, evidence)
+        return after if after.behind is None else after.but(behind=())
+
+    return mutant
+
+
+def nobody_signs_on(key: IssuedKey, evidence: Evidence) -> IssuedKey:
+    stops = key.dropped_at is not None and key.activated_at is not None and key.stopped_at is None
+    return key.but(may_sign=(), stopped_at=evidence.late) if stops else key
+
+
+def new_pods_hold_nothing_old(stopping: Callable[..., IssuedKey]) -> Callable[..., IssuedKey]:
+    """Only pods that report to sign with it may sign with it: the silent ones are forgotten."""
+
+    def mutant(key: IssuedKey, evidence: Evidence) -> IssuedKey:
+        after = stopping(key, evidence)
+        if key.stopped_at is not None:
+            return after
+        silent = {pod.uid for pod in evidence.pods if pod.report is None or pod.report.sent_at <= (key.dropped_at or 0)}
+        left = tuple(uid for uid in after.may_sign or () if uid not in silent)
+        return after if after.may_sign is None or left else after.but(may_sign=(), stopped_at=evidence.late)
+
+    return mutant
+
+
+def the_latest_word_counts(spec: Any, ledger: Any, offers: Any) -> Any:
+    return ledger.with_keys(
+        key.but(max_age=ledger.max_age, set_age=ledger.max_age, longest_ttl=spec.longest_ttl) for key in ledger.keys
+    )
+
+
+def nothing_is_kept(*_: Any) -> None:
+    return None
+
+
+def revocation_is_a_matter_of_time(ledger: Any, _offers: Any, _now: float) -> Any:
+    return ledger
+
+
+def live_through(histories: list[list[Op]]) -> None:
+    for past in histories:
+        World().run(past)
+
+
+CHANCE = [history(seed, 120) for seed in range(40)]
+NO_CACHES = [[("age", 0), ("skew", 0)] + [("rotate", 0), ("tick", 2), ("tick", 1), ("tick", 1), ("tick", 1)] * 6]
+FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), ("tick", 3), ("order", 5), ("tick", 6)]]
+
+
+@pytest.mark.parametrize(
+    ("broken", "where", "name", "mutant", "histories"),
+    [
+        ("law 1", issuer, "shut", nothing_is_shut, CHANCE),
+        ("law 1", issuer, "shut", only_time_counts, CHANCE),
+        ("law [13]", IssuedKey, "wait", 0, CHANCE),
+        ("law [13]", issuer_ledger, "MIN_CACHE", 0, NO_CACHES),
+        ("law [123]", issuer_evidence, "gather", our_clock_is_right(issuer_evidence.gather), CHANCE),
+        ("law [13]", issuer_evidence, "serving", one_replica_is_enough(issuer_evidence.serving), CHANCE),
+        ("law [23]", issuer_evidence, "stopping", nobody_signs_on, CHANCE),
+        ("law [23]", issuer_evidence, "stopping", new_pods_hold_nothing_old(issuer_evidence.stopping), FROZEN),
+        ("law [23]", IssuedKey, "remove_at", property(lambda key: key.dropped_at), CHANCE),
+        ("law [34]", issuer, "_promise", the_latest_word_counts, CHANCE),
+        ("law 5", issuer_choice, "_keep", nothing_is_kept, CHANCE),
+        ("law 6", issuer, "_revoke", revocation_is_a_matter_of_time, CHANCE),
+    ],
+)
+def test_a_planner_that_breaks_a_law_is_caught(
+    monkeypatch: pytest.MonkeyPatch, broken: str, where: Any, name: str, mutant: Any, histories: list[list[Op]]
+) -> None:
+    live_through(histories[:1])
+    monkeypatch.setattr(where, name, mutant)
+    with pytest.raises(LawBroken, match=broken):
+        live_through(histories)

@@ -6,6 +6,7 @@ manifests without one (`tailseal serve`, `tailseal lint`). The tests hold both a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
@@ -27,6 +28,7 @@ _WORDS: Final = {
 _CEL_RESERVED: Final = frozenset({"import", "namespace", "package", "function", "in", "as", "for", "if", "let", "var"})
 
 
+@functools.cache
 def to_alias(attribute: str) -> str:
     """The member's name in a manifest: `max_ttl` is `maxTTL`, `from_` is `from`."""
     first, *rest = attribute.rstrip("_").split("_")
@@ -85,7 +87,7 @@ def exactly_one(*members: str) -> Rule:
     return Rule(
         cel=f"[{there}].filter(x, x).size() == 1",
         message=f"exactly one of {', '.join(map(to_alias, members))} must be given",
-        holds=lambda model: sum(getattr(model, member) is not None for member in members) == 1,
+        holds=lambda model: [getattr(model, member) for member in members].count(None) == len(members) - 1,
         union=members,
     )
 
@@ -102,7 +104,13 @@ class ApiModel(BaseModel):
     The docstring below a field is its description in the CRD.
     """
 
-    model_config = ConfigDict(alias_generator=to_alias, populate_by_name=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_alias,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        defer_build=True,  # a process pays for the models that it reads, not for all that it imports
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
     """Laws of this object, beside those that its fields' types say."""

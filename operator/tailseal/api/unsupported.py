@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, get_args
 
 from tailseal.api.base import ApiModel, to_alias
 from tailseal.api.findings import Finding, join_path
-from tailseal.api.identityprovider import (
-    BoundNamespaces,
-    ClientIDMetadata,
-    IdentityProviderSpec,
-    Registration,
-    Sqlite,
-    Storage,
-    Sts,
-    TailscaleUpstream,
-)
 from tailseal.api.reasons import Reason
-from tailseal.api.signingkey import KeySource
-from tailseal.api.trustpolicy import From, Grant, JwtGrant, Oidc, Replay, TrustPolicySpec
 
-_LATER: dict[tuple[type[ApiModel], str], Callable[[Any], bool]] = {
-    (KeySource, "import_"): bool,
-    (KeySource, "pkcs11"): bool,
-    (IdentityProviderSpec, "tailnet"): bool,
-    (IdentityProviderSpec, "publish"): bool,
-    (Storage, "type"): "Postgres".__eq__,
-    (Sqlite, "volume"): bool,
-    (Registration, "dynamic"): "Enabled".__eq__,
-    (ClientIDMetadata, "allowed_domains"): bool,
-    (Sts, "tailsts"): bool,
-    (TailscaleUpstream, "workload_identity"): bool,
-    (BoundNamespaces, "from_"): "Selector".__eq__,
-    (From, "github"): bool,
-    (From, "gitlab"): bool,
-    (From, "buildkite"): bool,
-    (From, "circleci"): bool,
-    (From, "terraform"): bool,
-    (From, "kubernetes"): bool,
-    (From, "tailnet"): bool,
-    (From, "session"): bool,
-    (Oidc, "condition"): bool,
-    (Replay, "one_time"): bool,
-    (TrustPolicySpec, "actors"): bool,
-    (JwtGrant, "require_dpop"): bool,
-    (JwtGrant, "claims"): bool,
-    (Grant, "tailscale_auth_key"): bool,
+_LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "KeySource.import_": bool,
+    "KeySource.pkcs11": bool,
+    "IdentityProviderSpec.tailnet": bool,
+    "IdentityProviderSpec.publish": bool,
+    "Storage.type": "Postgres".__eq__,
+    "Sqlite.volume": bool,
+    "Registration.dynamic": "Enabled".__eq__,
+    "ClientIDMetadata.allowed_domains": bool,
+    "Sts.tailsts": bool,
+    "TailscaleUpstream.workload_identity": bool,
+    "BoundNamespaces.from_": "Selector".__eq__,
+    "From.github": bool,
+    "From.gitlab": bool,
+    "From.buildkite": bool,
+    "From.circleci": bool,
+    "From.terraform": bool,
+    "From.kubernetes": bool,
+    "From.tailnet": bool,
+    "From.session": bool,
+    "Oidc.condition": bool,
+    "Replay.one_time": bool,
+    "TrustPolicySpec.actors": bool,
+    "JwtGrant.require_dpop": bool,
+    "JwtGrant.claims": bool,
+    "Grant.tailscale_auth_key": bool,
 }
-"""Fields that this version cannot honour, with the question whether a value asks for it."""
+"""Fields that this version cannot honour, with the question whether a value asks for it.
+
+By name, not by class: a worker needs the models of policies only, and should not load those of the other kinds.
+"""
 
 
 def unsupported(spec: ApiModel, path: str = "spec") -> list[Finding]:
@@ -58,21 +50,40 @@ def unsupported(spec: ApiModel, path: str = "spec") -> list[Finding]:
         spec: a spec's model.
         path: where it stands.
     """
-    return list(_walk(spec, path))
+    message = "is not supported by this version yet: leave it out"
+    return [Finding(join_path(path, parts), message, Reason.NOT_SUPPORTED_YET) for parts in _asked(spec)]
 
 
-def _walk(model: ApiModel, path: str) -> Iterator[Finding]:
+def _asked(model: ApiModel) -> Iterator[tuple[str | int, ...]]:
+    """Where in the model something later is asked for."""
     given = model.model_fields_set  # what was left out asks for nothing
-    for attribute in type(model).model_fields:
-        if attribute not in given:
+    for attribute, asks in _places(type(model)):
+        value = getattr(model, attribute) if attribute in given else None
+        if value is None:
             continue
-        value = getattr(model, attribute)
-        asks = _LATER.get((type(model), attribute))
-        if asks is not None and value is not None and asks(value):
-            here = join_path(path, [to_alias(attribute)])
-            yield Finding(here, "is not supported by this version yet: leave it out", Reason.NOT_SUPPORTED_YET)
+        here = to_alias(attribute)
+        if asks is not None and asks(value):
+            yield (here,)
         elif isinstance(value, ApiModel):
-            yield from _walk(value, join_path(path, [to_alias(attribute)]))
-        elif isinstance(value, tuple) and value and isinstance(value[0], ApiModel):
-            for index, item in enumerate(value):
-                yield from _walk(item, join_path(path, [to_alias(attribute), index]))
+            yield from ((here, *parts) for parts in _asked(value))
+        elif isinstance(value, tuple):
+            models = ((index, item) for index, item in enumerate(value) if isinstance(item, ApiModel))
+            yield from ((here, index, *parts) for index, item in models for parts in _asked(item))
+
+
+@functools.cache
+def _places(model: type[ApiModel]) -> tuple[tuple[str, Callable[[Any], bool] | None], ...]:
+    """Attributes in or below which something later can be asked for, with their question if they have one."""
+    return tuple(
+        (attribute, _LATER.get(f"{model.__name__}.{attribute}"))
+        for attribute, field in model.model_fields.items()
+        if f"{model.__name__}.{attribute}" in _LATER or any(map(_places, _models(field.annotation)))
+    )
+
+
+def _models(annotation: Any) -> Iterator[type[ApiModel]]:  # noqa: ANN401 - annotations have no common type
+    """The models that values of the annotated type can be, or can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

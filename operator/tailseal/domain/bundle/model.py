@@ -39,6 +39,7 @@ class BundleModel(BaseModel):
         frozen=True,
         extra="forbid",
         ser_json_inf_nan="constants",
+        defer_build=True,  # most are built within Settings or Signing, and not by themselves
     )
 
     def document(self) -> dict[str, Any]:

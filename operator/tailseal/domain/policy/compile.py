@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding, SpecError
-from tailseal.api.parse import parse_spec
 from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
 from tailseal.api.trustpolicy import ClaimRule, Grant, Matcher, Oidc, TrustPolicySpec
 from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
 from tailseal.api.unsupported import unsupported
+from tailseal.api.validation import parse_spec
 from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.policy import matchers, patterns
@@ -153,8 +153,7 @@ def _rule(model: Matcher | ClaimRule, path: tuple[str, ...], field: str, finding
     if isinstance(model, ClaimRule) and model.present is not None:
         test = matchers.presence(path, wanted=model.present)
         return Rule(field, path, 0, f"present: {str(model.present).lower()}", None, "", test)
-    member = next(name for name in _MATCHERS if getattr(model, name, None) is not None)
-    value = getattr(model, member)
+    member, value = next((name, value) for name, value in model if name in _MATCHERS and value is not None)
     cost, make = _MATCHERS[member]
     try:
         test_value = make(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
@@ -58,9 +58,21 @@ def choose(
     return Choice(
         active=active,
         default_algorithm=_default(order, ledger, picks, active),
-        waiting=frozenset(key.kid for source, key in wanted.items() if picks.get(source) != key),
+        waiting=frozenset(_waiting(order, wanted, picks)),
         forced=forced & frozenset(active.values()),
     )
+
+
+def _waiting(
+    order: tuple[str, ...], wanted: Mapping[str, OfferedKey], picks: Mapping[str, OfferedKey]
+) -> Iterable[str]:
+    """Keys that would sign if they were allowed to: none of their algorithm is listed before them."""
+    settled: set[str] = set()
+    for source in order:
+        if source in wanted and picks.get(source) != wanted[source] and wanted[source].alg not in settled:
+            yield wanted[source].kid
+        if source in picks:
+            settled.add(picks[source].alg)
 
 
 def _wanted(source: str, usable: Mapping[str, OfferedKey]) -> OfferedKey | None:

@@ -27,6 +27,7 @@ def main(cluster: str, image: str, *, keep: bool) -> None:
     told = Narrator()
     directory = Path(tempfile.mkdtemp(prefix="tailseal-demo-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended in order
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if a script started us in the background
     setting = stage.local(told, directory) if cluster == "local" else stage.current(told, directory, image)
     try:
         with setting as scene:

@@ -7,8 +7,13 @@ the usual ones whoever may edit an object can make its later events vanish by sp
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -18,13 +23,16 @@ import structlog
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.kube import KubeCluster
-from tailseal.cluster.port import Kind, Ref
+from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.machine import Operator, Reconcile, load_controllers
 from tailseal.reconcile.context import OperatorSettings
 from tailseal.runtime import health
 from tailseal.runtime.election import ElectionThread, Elector, Heartbeat
 from tailseal.runtime.resync import Feed, Source
 from tailseal.runtime.settings import Settings
+
+See = Callable[[str | None, Object], None]
+"""Takes in an event: its type, and the object."""
 
 log = structlog.get_logger("tailseal.operator")
 
@@ -58,6 +66,7 @@ async def run(
         Exception: whatever ended a part that must not end; the process had better start anew.
     """
     stop = stop or asyncio.Event()
+    _stop_on_signals(stop)
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(_connect(settings))
         await check_kinds(cluster)
@@ -90,6 +99,13 @@ async def check_kinds(cluster: KubeCluster) -> None:
         )
 
 
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT end the operator in good order; only the main thread may ask for that."""
+    with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 def _connect(settings: Settings) -> AbstractAsyncContextManager[KubeCluster]:
     return KubeCluster(kubeconfig=settings.kubeconfig, context=settings.context)
 
@@ -106,35 +122,69 @@ def _election(settings: Settings, heartbeat: Heartbeat, lost: Callable[[], None]
 
 async def _follow(operator: Operator, cluster: KubeCluster, working: asyncio.Task[None], stop: asyncio.Event) -> None:
     """Feed events in until told to stop; a part that ends by itself ends everything."""
-    await asyncio.sleep(0.05)  # the tasks of `working` must exist before kopf starts: at its end it cancels later ones
-    sources = [asyncio.create_task(_source(operator.feed, cluster, group, stop)) for group in operator.streams]
+    # What goes between our list and kopf's first one leaves no trace, so we look once more when kopf has listed.
+    operator.feed.relisted()
+    sources = [_EventSource(operator.feed, cluster, group) for group in operator.streams]
+    ends = [asyncio.wrap_future(source.ended) for source in sources]
     stopped = asyncio.create_task(stop.wait())
+    parts: list[asyncio.Future[Any]] = [working, stopped, *ends]
     try:
-        await asyncio.wait({working, stopped, *sources}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stop.set()
         stopped.cancel()
-        ends = await asyncio.gather(*sources, return_exceptions=True)
+        for source in sources:
+            source.stop.set()
+        results = await asyncio.gather(*ends, return_exceptions=True)
     if working.done():
         await working
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
-async def _source(feed: Feed, cluster: KubeCluster, group: Sequence[Source], stop: asyncio.Event) -> None:
-    namespaces = sorted({source.namespace for source in group} - {""})
-    await kopf.operator(
-        registry=_registry(feed, cluster, group),
-        settings=_kopf_settings(group),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-    )
+class _EventSource:
+    """One kopf operator in a thread of its own, whose events are handed to the feed in the main loop.
+
+    At its end kopf cancels every task of its loop that it does not know, so it gets a loop to itself; and while it
+    takes in a long list, the main loop goes on.
+    """
+
+    def __init__(self, feed: Feed, cluster: KubeCluster, group: Sequence[Source]) -> None:
+        self.stop = threading.Event()
+        self.ended: Future[None] = Future()
+        loop = asyncio.get_running_loop()
+
+        def see(change: str | None, obj: Object) -> None:
+            loop.call_soon_threadsafe(feed.see, change, obj)
+
+        registry, settings = _registry(see, cluster, group), _kopf_settings(group)
+        namespaces = sorted({source.namespace for source in group} - {""})
+        operator = functools.partial(self._operate, registry, settings, namespaces)
+        threading.Thread(target=self._run, args=(operator,), name="kopf", daemon=True).start()
+
+    def _run(self, operator: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            asyncio.run(operator())
+        except BaseException as error:  # noqa: BLE001 - the main loop is told, whatever it was
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
+    async def _operate(
+        self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, namespaces: Sequence[str]
+    ) -> None:
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=self.stop,
+        )
+        await asyncio.sleep(0.1)  # its connections close a few turns of the loop later
 
 
-def _registry(feed: Feed, cluster: KubeCluster, group: Iterable[Source]) -> kopf.OperatorRegistry:
+def _registry(see: See, cluster: KubeCluster, group: Iterable[Source]) -> kopf.OperatorRegistry:
     """An explicit registry: a login, and one event handler for each kind."""
     registry = kopf.OperatorRegistry()
 
@@ -153,14 +203,14 @@ def _registry(feed: Feed, cluster: KubeCluster, group: Iterable[Source]) -> kopf
     kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(login)
     for kind in {source.kind for source in group}:
         kopf.on.event(group=kind.group, version=kind.version, plural=kind.plural, registry=registry)(
-            _handler(feed, kind)
+            _handler(see, kind)
         )
     return registry
 
 
-def _handler(feed: Feed, kind: Kind) -> Callable[..., Awaitable[None]]:
+def _handler(see: See, kind: Kind) -> Callable[..., Awaitable[None]]:
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:  # noqa: ANN401 - kopf's arguments
-        feed.see(event["type"], {"apiVersion": kind.api_version, "kind": kind.kind} | dict(event["object"]))
+        see(event["type"], {"apiVersion": kind.api_version, "kind": kind.kind} | dict(event["object"]))
 
     return on_event
 

@@ -1,0 +1,248 @@
+"""The operator's event source on a real API server: complete before it acts, blinded by nobody, silent when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tailseal import wiring
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object, Ref
+from tailseal.machine import Operator
+from tailseal.reconcile.context import Context, Done, OperatorSettings
+from tailseal.runtime.resync import Timing
+from tailseal.runtime.settings import Settings
+from tailseal.runtime.store import Store
+from tailseal_dev.controlplane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+USER = "operator-under-test"
+MAIN = "from tailseal.cli.main import main; main()"
+
+
+class Seen:
+    """Controllers that only note what they were called for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, str]] = []
+        self.primed_at_first_call: bool | None = None
+        self.known_at_first_call = 0
+        self.operator: Operator | None = None
+
+    def controllers(self) -> dict[str, Any]:
+        names = ("SigningKey", "IdentityProvider", "TrustPolicy", "Bundle", "Propagation")
+        return {name: self._controller(name) for name in names}
+
+    def _controller(self, controller: str) -> Any:  # noqa: ANN401 - a Reconcile
+        async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
+            if self.primed_at_first_call is None:
+                self.primed_at_first_call = self.store.primed
+                self.known_at_first_call = self.store.count(kinds.TRUST_POLICY)
+            self.calls.append((controller, namespace, name))
+            return Done()
+
+        return reconcile
+
+    @property
+    def store(self) -> Store:
+        assert self.operator is not None
+        return self.operator.store
+
+    def policy(self, namespace: str, name: str) -> Object | None:
+        return self.store.get(Ref(kinds.TRUST_POLICY, namespace, name))
+
+
+@asynccontextmanager
+async def running(kubeconfig: str, **settings: Any) -> AsyncIterator[Seen]:  # noqa: ANN401 - of Settings
+    seen, stop = Seen(), asyncio.Event()
+    given = Settings(kubeconfig=kubeconfig, health_port=0, timing=Timing(quiet=0.3, longest=2.0), **settings)
+
+    def started(operator: Operator, _port: int) -> None:
+        seen.operator = operator
+
+    task = asyncio.create_task(
+        wiring.run(given, OperatorSettings(), stop=stop, started=started, controllers=seen.controllers())
+    )
+    try:
+        await eventually(lambda: seen.operator or task.done())
+        yield seen
+    finally:
+        stop.set()
+        await task
+        await asyncio.sleep(0.3)  # TLS connections take a moment to close, and a warning fails a test
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Poll: what is waited for crosses processes."""
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail(f"not within {seconds} s")
+
+
+def policy(name: str, namespace: str, provider: str = "corp", **metadata: Any) -> str:  # noqa: ANN401
+    spec = {
+        "identityProviderRef": {"name": provider},
+        "from": {
+            "oidc": {
+                "issuer": "https://ci.example",
+                "audiences": ["https://idp.example"],
+                "subject": {"exact": "job"},
+            }
+        },
+        "grants": [{"name": "api", "jwt": {"audiences": ["https://api.example"]}}],
+    }
+    names = {"name": name, "namespace": namespace, **metadata}
+    return json.dumps({"apiVersion": "tailseal.dev/v1alpha1", "kind": "TrustPolicy", "metadata": names, "spec": spec})
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
+    name = f"w{zlib.crc32(request.node.name.encode())}"
+    plane.kubectl("create", "namespace", name)
+    return name
+
+
+def test_without_the_crds_the_operator_ends_with_one_clear_line(bare_plane: ControlPlane, kubeconfig: str) -> None:
+    if "tailseal" in bare_plane.kubectl("get", "crd", "-o", "name"):
+        pytest.fail("this test must run before the CRDs are installed")
+    ended = subprocess.run(
+        [sys.executable, "-c", MAIN, "operator", f"--kubeconfig={kubeconfig}", "--health=127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert "trustpolicies.tailseal.dev" in line
+    assert "install the CRDs" in line
+
+
+async def test_everything_is_known_before_any_controller_runs(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    for index in range(20):
+        plane.kubectl("apply", "-f", "-", stdin=policy(f"p{index:02d}", namespace))
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: len([call for call in seen.calls if call[:2] == ("TrustPolicy", namespace)]) >= 20)
+        assert seen.primed_at_first_call
+        assert seen.known_at_first_call >= 20
+        assert ("Bundle", namespace, "corp") in seen.calls
+
+
+async def test_changes_and_deletions_wake_their_controllers(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    async with running(kubeconfig, namespaces=(namespace,)) as seen:
+        await asyncio.to_thread(plane.kubectl, "apply", "-f", "-", stdin=policy("one", namespace))
+        await eventually(lambda: ("TrustPolicy", namespace, "one") in seen.calls)
+        seen.calls.clear()
+        await asyncio.to_thread(plane.kubectl, "delete", "trustpolicy", "-n", namespace, "one")
+        await eventually(lambda: ("Bundle", namespace, "corp") in seen.calls)
+        assert seen.policy(namespace, "one") is None
+
+
+async def test_a_poisoned_annotation_does_not_blind_us(plane: ControlPlane, kubeconfig: str, namespace: str) -> None:
+    poison = {"kopf.zalando.org/last-handled-configuration": "not json", "kopf.zalando.org/x": "{"}
+    async with running(kubeconfig) as seen:
+        await asyncio.to_thread(plane.kubectl, "apply", "-f", "-", stdin=policy("one", namespace, annotations=poison))
+        await eventually(lambda: seen.policy(namespace, "one"))
+        seen.calls.clear()
+        patch = '{"spec":{"grants":[{"name":"narrow","jwt":{"audiences":["https://less.example"]}}]}}'
+        await asyncio.to_thread(
+            plane.kubectl, "patch", "trustpolicy", "-n", namespace, "one", "--type=merge", "-p", patch
+        )
+        await eventually(lambda: (seen.policy(namespace, "one") or {})["spec"]["grants"][0]["name"] == "narrow")
+        await eventually(lambda: ("Bundle", namespace, "corp") in seen.calls)
+        seen.calls.clear()
+        await asyncio.to_thread(plane.kubectl, "delete", "trustpolicy", "-n", namespace, "one")
+        await eventually(lambda: ("Bundle", namespace, "corp") in seen.calls)
+        assert seen.policy(namespace, "one") is None
+
+
+async def test_only_secrets_that_are_ours_or_opened_to_us_are_seen(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    def secret(name: str, **labels: str) -> str:
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+
+    ours = {"app.kubernetes.io/managed-by": "tailseal"}
+    allowed = {"tailseal.dev/allow": "true"}
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: seen.store.primed)
+        for name, labels in (("private", {}), ("ours", ours), ("opened", allowed)):
+            await asyncio.to_thread(plane.kubectl, "apply", "-f", "-", stdin=secret(name, **labels))
+
+        def names() -> set[str]:
+            return {obj["metadata"]["name"] for obj in seen.store.select(kinds.SECRET, namespace)}
+
+        await eventually(lambda: names() == {"ours", "opened"})
+        await asyncio.to_thread(plane.kubectl, "label", "secret", "-n", namespace, "opened", "tailseal.dev/allow-")
+        await eventually(lambda: names() == {"ours"})
+
+
+async def test_deletions_that_were_never_told_are_found_after_an_outage(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    for name in ("kept", "lost"):
+        plane.kubectl("apply", "-f", "-", stdin=policy(name, namespace))
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: seen.policy(namespace, "lost"))
+        await asyncio.sleep(1.5)  # the look that follows every start is over
+        assert seen.operator is not None
+        feed = seen.operator.feed
+        see = feed.see
+        feed.see = lambda change, obj: None if change == "DELETED" else see(change, obj)  # type: ignore[method-assign]
+        await asyncio.to_thread(plane.kubectl, "delete", "trustpolicy", "-n", namespace, "lost")
+        await asyncio.sleep(0.5)
+        assert seen.policy(namespace, "lost") is not None
+        await asyncio.to_thread(plane.stop_api_server)
+        await asyncio.sleep(3)
+        await asyncio.to_thread(plane.start_api_server)
+        seen.calls.clear()
+        await eventually(lambda: seen.policy(namespace, "lost") is None, 40)
+        await eventually(lambda: ("Bundle", namespace, "corp") in seen.calls)
+        assert seen.policy(namespace, "kept") is not None
+        await asyncio.to_thread(plane.kubectl, "apply", "-f", "-", stdin=policy("after", namespace))
+        await eventually(lambda: seen.policy(namespace, "after"), 40)
+
+
+async def test_an_idle_operator_writes_nothing(plane: ControlPlane, kubeconfig: str, namespace: str) -> None:
+    plane.kubectl("apply", "-f", "-", stdin=policy("one", namespace))
+    before = len(plane.writes_by(USER))
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: seen.policy(namespace, "one"))
+        assert seen.operator is not None
+        await seen.operator.feed.resync()
+        await asyncio.sleep(2)
+    assert plane.writes_by(USER)[before:] == []
+
+
+async def test_one_operator_leads_and_the_next_takes_over(plane: ControlPlane, kubeconfig: str, namespace: str) -> None:
+    def settings(identity: str) -> dict[str, Any]:
+        return {"leader_elect": True, "lease_namespace": namespace, "identity": identity}
+
+    async with AsyncExitStack() as later:
+        async with running(kubeconfig, **settings("first")) as first:
+            await eventually(lambda: first.store.primed)
+            second = await later.enter_async_context(running(kubeconfig, **settings("second")))
+            await asyncio.sleep(3)
+            assert second.operator is not None
+            assert second.operator.standby
+            assert not second.store.primed
+            assert second.operator.checks().unready() == ""
+            assert second.operator.checks().sick() == ""
+        await eventually(lambda: second.store.primed)
+        assert not second.operator.standby

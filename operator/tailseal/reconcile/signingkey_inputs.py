@@ -135,6 +135,7 @@ def _used(key: IssuedKey, *, active: bool) -> Usage:
         active=active,
         activated_at=key.activated_at,
         remove_at=key.remove_at,
+        waiting=key.wanted_since is not None,
         overlap_broken=active and key.overlap_broken,
     )
 

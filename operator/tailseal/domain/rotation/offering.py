@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailseal.api.meta import SIGNING_KEY_LABEL
+from tailseal.api.meta import MANAGED_BY, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain import keys
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
 from tailseal.domain.rotation.issuer_model import OfferedKey
@@ -60,12 +60,13 @@ def offers(secret: Mapping[str, Any]) -> Offers:
     """Decode the Secret `<name>-signingkey`; without content yet (a shell) it offers nothing.
 
     Raises:
-        LedgerError: the ledger is missing beside material, or unreadable: keep what was last rendered.
+        LedgerError: not a SigningKey's Secret; its ledger is missing beside material, or unreadable: keep what was
+            last rendered.
     """
+    source = _source(secret)
     held = content(secret)
     if held.ledger is None:
         return Offers()
-    source = secret["metadata"]["labels"][SIGNING_KEY_LABEL]
     offered = [_offer(record, source, held.ledger, held.pems) for record in held.ledger.keys]
     known = {record.kid for record in held.ledger.keys}
     offered += [_revoked(kid, source, held.ledger) for kid in sorted(held.ledger.revoked.keys() - known)]
@@ -103,6 +104,16 @@ def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Coll
     ]
     replaced = {key.kid for key in kept}
     return (*(key for key in offered if key.kid not in replaced), *kept)
+
+
+def _source(secret: Mapping[str, Any]) -> str:
+    """The SigningKey's name: by label, which must fit the Secret's own name."""
+    metadata = secret["metadata"]
+    labels = metadata.get("labels", {})
+    source = labels.get(SIGNING_KEY_LABEL, "")
+    if labels.get(MANAGED_BY) != "tailseal" or metadata["name"] != key_secret(source):
+        raise LedgerError(f"Secret {metadata['name']} is not a SigningKey's")
+    return str(source)
 
 
 def _decode(name: str, value: str) -> bytes:

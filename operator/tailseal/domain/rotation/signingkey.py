@@ -97,9 +97,17 @@ def _observe(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) ->
     if seen:
         times = [usage.activated_at for usage in seen if usage.activated_at is not None]
         return _changed(ledger, {signer.kid: signer.but(activated_at=min(times, default=now))})
-    if not any(issuer.listed for issuer in issuers) and now >= alone_at(ledger, signer):
+    if now >= alone_at(ledger, signer) and not any(_asks_for(issuer, signer.kid) for issuer in issuers):
         return _changed(ledger, {signer.kid: signer.but(activated_at=now)})
     return ledger
+
+
+def _asks_for(issuer: Issuer, kid: str) -> bool:
+    """Whether the issuer will sign with the key; one that lists another SigningKey first has no need for it."""
+    if not issuer.listed:
+        return False
+    usage = issuer.usage.get(kid)
+    return usage is None or usage.waiting or usage.served_at is None
 
 
 def _discard(ledger: SigningKeyLedger, wish: Wish, now: float) -> SigningKeyLedger:

@@ -51,6 +51,7 @@ class Usage:
         active: it signs.
         activated_at: when it was last made a signer.
         remove_at: when it may leave the published set; None while it may still be handed to workers.
+        waiting: it should sign and may not yet; one that neither signs nor waits has another listed before it.
         overlap_broken: it signs although verifiers may not know it yet.
     """
 
@@ -58,6 +59,7 @@ class Usage:
     active: bool
     activated_at: float | None = None
     remove_at: float | None = None
+    waiting: bool = False
     overlap_broken: bool = False
 
 

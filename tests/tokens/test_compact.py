@@ -61,6 +61,8 @@ def test_a_token_is_taken_apart() -> None:
         made(payload=b"{}{}"),
         made(payload=b"\xef\xbb\xbf{}"),
         made(payload=b'{"a":' + b"1" * 200 + b"}"),
+        made(payload=b'{"a":0e99999999999999999999}'),
+        made(payload=b'{"a":1e-99999999999999999999}'),
         made(signature=b""),
         made(header={"kid": "f1"}),
         made(header={"alg": 7}),

@@ -61,6 +61,7 @@ def test_algorithms_are_bound_to_a_key_when_it_is_loaded(key: dict[str, Any], al
         jwk(rsa_key("weak", 1024), "x", "RS256"),
         jwk(rsa_key("b"), "x", "RS256") | {"e": "AQ"},
         jwk(rsa_key("b"), "x", "RS256") | {"e": "Ag"},
+        jwk(rsa_key("b"), "x", "RS256") | {"e": "_" * 256},
         jwk(rsa_key("b"), "x", "RS256") | {"n": "A" * 4000},
         jwk(rsa_key("b"), "x", "RS256") | {"n": "!!!!"},
         jwk(rsa_key("b"), "x", "RS256") | {"n": ""},

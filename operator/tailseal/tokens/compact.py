@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -200,7 +200,10 @@ def _number(text: str) -> float | Decimal:
     """A float where it is exactly what was written, else the decimal: numbers are never truncated."""
     if len(text) > _MAX_INTEGER_DIGITS:
         raise TokenError(Fault.MALFORMED, "a number is too long")
-    exact, nearest = Decimal(text), float(text)
+    try:
+        exact, nearest = Decimal(text), float(text)
+    except InvalidOperation:  # an exponent of twenty digits, which only a zero or next to it can have
+        raise TokenError(Fault.MALFORMED, "a number is out of range") from None
     return nearest if Decimal(repr(nearest)) == exact else exact
 
 

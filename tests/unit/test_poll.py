@@ -29,8 +29,15 @@ def test_an_answer_survives_the_way() -> None:
         (b"", 1000.0),
         (b"[]", 1000.0),
         (b"x" * (poll.MAX_BYTES + 1), 1000.0),
+        (b"[" * 200_000, 1000.0),
+        (b'{"payload":"x","mac":"\\ud800"}', 1000.0),
+        (b'{"payload":"\\ud800","mac":"x"}', 1000.0),
+        (b'{"payload":"x","mac":["x"]}', 1000.0),
     ],
-    ids=["other key", "an answer", "altered", "too old", "empty", "no envelope", "too large"],
+    ids=[
+        *("other key", "an answer", "altered", "too old", "empty", "no envelope", "too large"),
+        *("too deep", "half a character as mac", "half a character as payload", "no text as mac"),
+    ],
 )
 def test_a_bad_question_is_refused(body: bytes, now: float) -> None:
     with pytest.raises(poll.PollError):

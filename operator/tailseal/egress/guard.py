@@ -35,6 +35,8 @@ NEVER: Final[tuple[Network, ...]] = tuple(
 
 _LAST_PORT: Final = 65_535
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_INTERNET_V6: Final = (IPv6Network("2000::/3"), _NAT64)
+"""All of IPv6 that is routed publicly (RFC 4291 section 2.4, RFC 6052): Python calls much of the rest global too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def check_address(host: str, address: Address, opened: Opened) -> None:
     for candidate in (address, *_embedded(address)):
         if any(candidate in network for network in NEVER):
             raise EgressError(EgressReason.ADDRESS_REFUSED, f"{host} is at a link-local or metadata address")
-        if not candidate.is_global and not opened.allows(host, candidate):
+        if not _is_public(candidate) and not opened.allows(host, candidate):
             text = f"{host} is at a private address: the platform must open it (open hosts of the installation)"
             raise EgressError(EgressReason.ADDRESS_REFUSED, text)
 
@@ -105,6 +107,10 @@ def _opened_loopback(host: str, opened: Opened) -> bool:
     except ValueError:
         return _plain(host) == "localhost" and "localhost" in opened.names
     return address.is_loopback and opened.allows(host, address)
+
+
+def _is_public(address: Address) -> bool:
+    return address.is_global and (address.version == 4 or any(address in network for network in _INTERNET_V6))  # noqa: PLR2004 - IPv4
 
 
 def _embedded(address: Address) -> tuple[IPv4Address, ...]:

@@ -97,7 +97,7 @@ def _observe(ledger: SigningKeyLedger, issuers: Sequence[Issuer], now: float) ->
     if seen:
         times = [usage.activated_at for usage in seen if usage.activated_at is not None]
         return _changed(ledger, {signer.kid: signer.but(activated_at=min(times, default=now))})
-    if now >= alone_at(ledger, signer) and not any(_asks_for(issuer, signer.kid) for issuer in issuers):
+    if now >= alone_at(ledger, signer, issuers) and not any(_asks_for(issuer, signer.kid) for issuer in issuers):
         return _changed(ledger, {signer.kid: signer.but(activated_at=now)})
     return ledger
 
@@ -107,7 +107,8 @@ def _asks_for(issuer: Issuer, kid: str) -> bool:
     if not issuer.listed:
         return False
     usage = issuer.usage.get(kid)
-    return usage is None or usage.waiting or usage.served_at is None
+    signs = any(other.active for other in issuer.usage.values())
+    return usage is None or usage.waiting or usage.served_at is None or signs
 
 
 def _discard(ledger: SigningKeyLedger, wish: Wish, now: float) -> SigningKeyLedger:

@@ -9,10 +9,16 @@ from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, Sign
 from tailseal.domain.rotation.signingkey_model import Issuer, KeyState, SigningKeyPlan, State, Wish
 
 
-def alone_at(ledger: SigningKeyLedger, signer: KeyRecord) -> float:
-    """When a signer that no issuer uses could sign: law 1 by the clock; at once if no set was ever published."""
+def alone_at(ledger: SigningKeyLedger, signer: KeyRecord, issuers: Sequence[Issuer]) -> float:
+    """When a signer that no issuer has need for could sign: law 1 by the clock; at once if nobody ever knew of any.
+
+    Issuers that list the SigningKey are given the same time to say that they wait for the key.
+    """
+    wanted_at = signer.created_at if signer.wanted_at is None else signer.wanted_at
+    if any(issuer.listed for issuer in issuers):
+        return wanted_at + ledger.schedule.wait
     first = not ledger.succeeds_lost and all(key.activated_at is None for key in ledger.keys)
-    return signer.created_at + (0 if first else ledger.schedule.wait)
+    return wanted_at if first else max(wanted_at, signer.created_at + ledger.schedule.wait)
 
 
 def lead_at(activated_at: float, schedule: Schedule) -> float:
@@ -74,7 +80,7 @@ def _wakes(ledger: SigningKeyLedger, issuers: Sequence[Issuer], next_rotation: f
     if signer is not None and signer.activated_at is not None:
         yield lead_at(signer.activated_at, ledger.schedule)
     elif signer is not None:
-        yield alone_at(ledger, signer)
+        yield alone_at(ledger, signer, issuers)
     for key in ledger.keys:
         if key.superseded_at is not None and not key.gone:
             yield key.superseded_at + ledger.schedule.wait

@@ -17,8 +17,8 @@ from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
 from tailseal.workers.common.keycache import KeysUnavailable
-from tailseal.workers.sts.peer import caller, networks
-from tailseal.workers.sts.token import TokenEndpoint
+from tailseal.workers.exchange.peer import caller, networks
+from tailseal.workers.exchange.token import TokenEndpoint
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import LedgerError
 from tailseal.workers.common.address import Address
+from tailseal.workers.common.application import application
 from tailseal.workers.common.problem import Problem
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.serving import Listener
@@ -114,7 +115,7 @@ class Embedded:
         following = asyncio.create_task(self._follow())
         following.add_done_callback(lambda _: stop.set())  # a folder that nobody follows must not go on granting
         try:
-            await self.worker.run(application(self.worker.runtime), place, stop=stop, started=started)
+            await self.worker.run(_endpoints(self.worker.runtime), place, stop=stop, started=started)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,11 +174,9 @@ class Embedded:
             self.tell(problems, happened)
 
 
-def application(runtime: Runtime) -> Starlette:
-    """The endpoints of both workers, each path once."""
-    app = Starlette(routes=list({route.path: route for route in (*idp.routes(runtime), *sts.routes(runtime))}.values()))
-    app.router.redirect_slashes = False
-    return app
+def _endpoints(runtime: Runtime) -> Starlette:
+    """What both workers answer, each path once."""
+    return application({route.path: route for route in (*idp.routes(runtime), *sts.routes(runtime))}.values())
 
 
 def address_of(household: Household) -> Address:

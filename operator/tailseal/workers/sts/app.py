@@ -1,22 +1,14 @@
-"""The security token service as an ASGI application: the token endpoint and what relying parties fetch."""
+"""The security token service as an ASGI application: the token exchange, and nothing else."""
 
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.routing import Route
 
-from tailseal.workers.common import wellknown
+from tailseal.workers.common.application import application
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.sts import discovery
-from tailseal.workers.sts.token import TokenEndpoint
+from tailseal.workers.exchange.routes import routes
 
-
-def routes(runtime: Runtime) -> list[Route]:
-    """The service's routes, busiest first."""
-    return [
-        Route("/token", TokenEndpoint(runtime), methods=["POST"]),
-        *wellknown.routes(runtime, openid=discovery.openid, oauth=discovery.oauth),
-    ]
+__all__ = ["build", "routes"]
 
 
 def build(runtime: Runtime) -> Starlette:
@@ -25,7 +17,4 @@ def build(runtime: Runtime) -> Starlette:
     Args:
         runtime: the worker's ports.
     """
-    app = Starlette(routes=routes(runtime))
-    # A redirect would be built from the Host header, which any caller may set.
-    app.router.redirect_slashes = False
-    return app
+    return application(routes(runtime))

@@ -1,4 +1,4 @@
-"""The token service's metadata: what relying parties need to verify our tokens, and only what is implemented and on."""
+"""The metadata of an issuer that exchanges tokens: what verifiers of ours need, and only what is implemented and on."""
 
 from __future__ import annotations
 

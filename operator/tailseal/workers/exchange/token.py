@@ -30,7 +30,7 @@ from tailseal.workers.common.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.snapshot import Snapshot
 from tailseal.workers.common.wire import Receive, Scope, Send
-from tailseal.workers.sts.peer import Network, caller, networks
+from tailseal.workers.exchange.peer import Network, caller, networks
 
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""

@@ -59,20 +59,23 @@ CASES = {
         {"TrustPolicy team/stranger", "Bundle team/corp"},
     ),
     "a malformed policy wakes itself": (custom("TrustPolicy", "team", "bad"), {"TrustPolicy team/bad"}),
-    "a key wakes itself and the providers that list it": (SIGNING_KEY, {"SigningKey id/k1", CORP}),
+    "a key wakes itself and all providers beside it: one that lists it no more may still publish it": (
+        SIGNING_KEY,
+        {"SigningKey id/k1", CORP, "IdentityProvider id/other"},
+    ),
     "a provider wakes all that hangs on it": (PROVIDER, {CORP, BUNDLE, PROPAGATION, *POLICIES, *KEYS}),
     "a Deployment of ours wakes its provider": (made("apps/v1", "Deployment", "id", "corp-sts", OF_CORP), {CORP}),
     "a shard wakes those who write, stamp and judge it": (
         made("v1", "ConfigMap", "id", "corp-policies-07", OF_CORP),
         {CORP, BUNDLE, PROPAGATION},
     ),
-    "the issuer's ledger wakes the keys that it holds": (
+    "the issuer's ledger wakes the keys beside it": (
         made("v1", "Secret", "id", "corp-issuer", OF_CORP),
-        {CORP, BUNDLE, PROPAGATION, *KEYS},
+        {CORP, BUNDLE, PROPAGATION, "SigningKey id/k1"},
     ),
-    "a key's Secret wakes the key and the providers that list it": (
+    "a key's Secret wakes the key and all providers beside it": (
         made("v1", "Secret", "id", "k1-signingkey", OWNED | {"tailseal.dev/signing-key": "k1"}),
-        {"SigningKey id/k1", CORP},
+        {"SigningKey id/k1", CORP, "IdentityProvider id/other"},
     ),
     "a Secret opened to us wakes the providers of its namespace": (
         made("v1", "Secret", "id", "tls", {"tailseal.dev/allow": "true"}),

@@ -91,14 +91,16 @@ def _key(controller: str, obj: Object) -> Key:
 def _signing_key(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
     yield _key(SIGNING_KEY, obj)
     if told:
-        yield from _listing(obj["metadata"]["namespace"], obj["metadata"]["name"], known)
+        yield from _all(IDENTITY_PROVIDER, kinds.IDENTITY_PROVIDER, obj["metadata"]["namespace"], known)
 
 
-def _listing(namespace: str, signing_key: str, known: Known) -> Iterator[Key]:
-    """The IdentityProviders that list the key."""
-    for provider in known.select(kinds.IDENTITY_PROVIDER, namespace):
-        if signing_key in _names_of_keys(provider):
-            yield _key(IDENTITY_PROVIDER, provider)
+def _all(controller: str, kind: Kind, namespace: str, known: Known) -> Iterator[Key]:
+    """All of the kind in the namespace.
+
+    What a provider lists is not all that it uses: a key that it lists no more is published, and can be revoked, until
+    nothing that it signed is valid any more.
+    """
+    return (_key(controller, obj) for obj in known.select(kind, namespace))
 
 
 def _names_of_keys(provider: Object) -> list[str]:
@@ -155,10 +157,10 @@ def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
             yield Key(BUNDLE, namespace, provider)
             yield Key(PROPAGATION, namespace, provider)
         if metadata["name"] == meta.issuer_secret(provider):
-            yield from _signing_keys(known.get(Ref(kinds.IDENTITY_PROVIDER, namespace, provider)))
+            yield from _all(SIGNING_KEY, kinds.SIGNING_KEY, namespace, known)
     if signing_key:
         yield Key(SIGNING_KEY, namespace, signing_key)
-        yield from _listing(namespace, signing_key, known)
+        yield from _all(IDENTITY_PROVIDER, kinds.IDENTITY_PROVIDER, namespace, known)
 
 
 def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:

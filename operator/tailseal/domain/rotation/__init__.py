@@ -11,7 +11,7 @@ from tailseal.domain.rotation.issuer import (
 from tailseal.domain.rotation.issuer import plan as plan_issuer
 from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
 from tailseal.domain.rotation.ledger import LedgerError
-from tailseal.domain.rotation.offering import Offers, offers, remembered
+from tailseal.domain.rotation.offering import Offers, offers, remembered, revoked_offer
 
 __all__ = [
     "Blocked",
@@ -27,4 +27,5 @@ __all__ = [
     "offers",
     "plan_issuer",
     "remembered",
+    "revoked_offer",
 ]

@@ -108,7 +108,7 @@ def without(pods: Iterable[Replica], kid: str) -> tuple[str, ...]:
 
 def _after(report: Report | None, instant: float) -> bool:
     """What was reported earlier may be about a former life of the key, dropped and listed again."""
-    return report is not None and report.sent_at > instant
+    return report is not None and report.sent_at >= instant
 
 
 def _serves(report: Report | None, key: IssuedKey) -> bool:
@@ -120,9 +120,9 @@ def _holds(report: Report | None, key: IssuedKey) -> bool:
 
 
 def _can_sign(report: Report | None, kid: str, since: float) -> bool:
-    return report is not None and report.sent_at > since and (kid in report.held or kid in report.signing.values())
+    return report is not None and report.sent_at >= since and (kid in report.held or kid in report.signing.values())
 
 
 def _stopped(report: Report | None, kid: str, since: float) -> bool:
     """Only a replica that signs with something else has loaded what was written since."""
-    return report is not None and report.sent_at > since and bool(report.signing) and not _can_sign(report, kid, since)
+    return report is not None and report.sent_at >= since and bool(report.signing) and not _can_sign(report, kid, since)

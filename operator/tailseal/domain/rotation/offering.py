@@ -69,7 +69,7 @@ def offers(secret: Mapping[str, Any]) -> Offers:
         return Offers()
     offered = [_offer(record, source, held.ledger, held.pems) for record in held.ledger.keys]
     known = {record.kid for record in held.ledger.keys}
-    offered += [_revoked(kid, source, held.ledger) for kid in sorted(held.ledger.revoked.keys() - known)]
+    offered += [revoked_offer(kid, source) for kid in sorted(held.ledger.revoked.keys() - known)]
     return Offers(tuple(offered), held.pems)
 
 
@@ -85,7 +85,7 @@ def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Coll
         held: key ids whose PEM stands in the issuer's signing Secret.
     """
     at_hand = {key.kid for key in offered if key.private or key.revoked}
-    readable = {key.source for key in offered}
+    readable = {key.source for key in offered if not key.revoked}
     kept = [
         OfferedKey(
             kid=key.kid,
@@ -154,8 +154,8 @@ def _offer(record: KeyRecord, source: str, ledger: SigningKeyLedger, pems: Mappi
     )
 
 
-def _revoked(kid: str, source: str, ledger: SigningKeyLedger) -> OfferedKey:
-    """A revoked id that this ledger never had: another ledger's, now lost, or one that must never be imported."""
+def revoked_offer(kid: str, source: str) -> OfferedKey:
+    """A revoked id of which no more is known: a lost ledger's, or one that must never be imported."""
     return OfferedKey(
         kid=kid,
         alg="",
@@ -164,8 +164,8 @@ def _revoked(kid: str, source: str, ledger: SigningKeyLedger) -> OfferedKey:
         created_at=0.0,
         wanted=False,
         revoked=True,
-        max_age=ledger.schedule.max_age,
-        clock_skew=ledger.schedule.clock_skew,
+        max_age=0,
+        clock_skew=0,
         private=False,
         superseded=True,
     )

@@ -191,10 +191,6 @@ class FakeCluster:
             del obj["metadata"]["resourceVersion"]
         return objects
 
-    def managers(self, kind: Kind, namespace: str, name: str) -> dict[str, set[ssa.Path]]:
-        """Which manager owns which leaf paths, outside of status."""
-        return copy.deepcopy(self._owners[Ref(kind, namespace, name), ""])
-
     def user_apply(self, obj: Object) -> Object:
         """What `kubectl apply` does for a user, status included; not counted among the writes."""
         ref = ref_of(obj)

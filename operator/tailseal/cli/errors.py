@@ -6,10 +6,8 @@ from typing import IO, Any, Final
 
 import click
 
-OK: Final = 0
 FAILED: Final = 1
-"""Denied, findings, or a fault."""
-USAGE: Final = 2
+"""Denied, findings, or a fault; wrong usage is click's 2."""
 UNREACHABLE: Final = 3
 """Something outside cannot be reached or is not there: a port, a file, an API server."""
 

@@ -9,7 +9,7 @@ KEEP   ?=
 .PHONY: help quickstart demo test bench lint crds lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
 
 # The stamps make an environment follow its lock file; uv itself comes from the registry, by pip.
 $(BIN)/uv:

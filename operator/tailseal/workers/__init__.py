@@ -1,1 +1,1 @@
-"""The two workers that run from a bundle directory and know nothing of Kubernetes."""
+"""The workers that run from a bundle directory and know nothing of Kubernetes."""

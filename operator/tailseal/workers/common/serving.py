@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tailseal.workers.common.address import Address
+from tailseal.workers.common.protocol import Protocol
 from tailseal.workers.common.tls import Certificates
 
 KEEP_ALIVE: Final = 75
@@ -47,7 +48,7 @@ class Listener:
         self.scheme = "http"
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -70,6 +71,11 @@ class Listener:
     def url(self) -> str:
         """Where callers on this machine reach it."""
         return f"{self.scheme}://{self.address}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.server_state.connections)
 
     async def run(self) -> None:
         """Serve until `stop`; requests in progress are answered first."""

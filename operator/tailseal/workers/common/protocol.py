@@ -1,0 +1,106 @@
+"""uvicorn's HTTP protocol with an end to its patience: no stranger holds memory, or a place, for as long as he likes.
+
+uvicorn itself waits for ever for a request's head of any size, and for ever for an answer to be taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+MAX_HEAD_BYTES: Final = 32_768
+"""Bytes of request line and headers, or of what follows a chunked body; no honest client comes near."""
+
+HEAD_SECONDS: Final = 10.0
+"""How long a connection may take to bring the head of its next request, from its first byte or from connecting."""
+
+TAKE_SECONDS: Final = 10.0
+"""How long a caller may leave an answer untaken, with the buffers full or the connection closing."""
+
+_TOO_LARGE: Final = (
+    STATUS_LINE[431] + b"content-type: text/plain\r\ncontent-length: 16\r\nconnection: close\r\n\r\nhead too large\r\n"
+)
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    _unclaimed = 0
+    """Bytes that were read and are no body, since the last head or body ended."""
+    _patience: asyncio.TimerHandle | None = None
+    _untaken: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget all timers."""
+        self._cease(self._patience)
+        self._cease(self._untaken)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, unless what came is a head without end; whatever comes between requests begins the next one."""
+        if self._patience is None and self._is_between():
+            self._await_head()
+        self._unclaimed += len(data)
+        super().data_received(data)
+        if self._unclaimed > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._is_between():
+                self.transport.write(_TOO_LARGE)
+            self._close()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._unclaimed = 0
+        self._cease(self._patience)
+        self._patience = None
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """What came is body, of which the application reads no more than it wants."""
+        self._unclaimed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Nothing of this request is left."""
+        self._unclaimed = 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The buffers are full: the caller has to take something soon."""
+        super().pause_writing()
+        self._untaken = self.loop.call_later(TAKE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The caller took something."""
+        self._cease(self._untaken)
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, whether its last answer was taken or not."""
+        self._close()
+
+    def _is_between(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn annotates
+        return cycle is None or cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._patience = self.loop.call_later(HEAD_SECONDS, self._close)
+
+    def _close(self) -> None:
+        """Close; a caller who takes nothing does not keep the connection."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            self._cease(self._untaken)
+            self._untaken = self.loop.call_later(TAKE_SECONDS, self.transport.abort)
+
+    @staticmethod
+    def _cease(timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,138 @@
+"""Strangers on a socket: none holds memory or a place for longer than it takes to be served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from tailseal.workers.common import protocol
+from tailseal.workers.common.address import Address
+from tailseal.workers.common.serving import Listener
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+LARGE = b"x" * 1_000_000
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """`/large` answers much; all else reads the whole body and answers its length."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+    body = LARGE if scope["path"] == "/large" else b"%d" % length
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def listener(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listener]:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "TAKE_SECONDS", 0.2)
+    made = Listener(answer, Address("127.0.0.1", 0))
+    task = asyncio.create_task(made.run())
+    await made.accepting()
+    yield made
+    made.stop()
+    await task
+
+
+@asynccontextmanager
+async def connected(listener: Listener) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection(listener.address.host, listener.address.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the connection is closed from there."""
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("start", [b"", b"POST /token HTTP/1.1\r\nHost: a\r\n", b"\r\n"])
+@pytest.mark.parametrize("before", [0, 1])
+async def test_who_does_not_bring_a_head_in_time_is_let_go(listener: Listener, start: bytes, before: int) -> None:
+    async with connected(listener) as (reader, writer):
+        for _ in range(before):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+        writer.write(start or b"\n" * before)
+        assert await rest(reader) == b""
+
+
+async def test_a_head_is_not_prolonged_by_trickling(listener: Listener) -> None:
+    async with connected(listener) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n")
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b"x: y\r\n")
+                await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(trickle())
+        assert await rest(reader) == b""
+        task.cancel()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nx: ",
+        b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 100,
+        b"GET /",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: ",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+    ids=["a header", "headers", "a path", "a trailer", "a chunk's extension"],
+)
+async def test_what_has_no_end_is_cut_off(listener: Listener, start: bytes) -> None:
+    async with connected(listener) as (reader, writer):
+        writer.write(start)
+        sent = 0
+        try:
+            while sent < 20_000_000 and not reader.at_eof():
+                writer.write(b"a" * 65_536)
+                await writer.drain()
+                sent += 65_536
+        except ConnectionError:
+            pass
+        assert sent < 20_000_000
+        assert b"200 OK" not in await rest(reader)
+
+
+@pytest.mark.parametrize("encoding", ["length", "chunked"])
+async def test_a_body_may_be_longer_than_a_head(listener: Listener, encoding: str) -> None:
+    body = b"b" * 300_000
+    async with connected(listener) as (reader, writer):
+        if encoding == "length":
+            writer.write(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        else:
+            writer.write(
+                b"POST / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+                % (len(body), body)
+            )
+        await writer.drain()
+        assert (await rest(reader)).endswith(b"300000")
+
+
+async def test_who_takes_no_answer_is_let_go(listener: Listener) -> None:
+    async with connected(listener) as (_reader, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # asyncio's transports of sockets have it
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n" * 30)
+        for _ in range(100):
+            if not listener.connections:
+                break
+            await asyncio.sleep(0.05)
+        assert not listener.connections

@@ -108,14 +108,18 @@ def _compile(
 def _source(oidc: Oidc, findings: list[Finding]) -> KeySource:
     keys, bundle = oidc.keys, oidc.ca_bundle or ""
     if keys is not None and keys.jwks is not None:
-        content = canonical.dumps(keys.jwks.jwks())
         expires_at = _expiry(keys.jwks.expiry_time, f"{_FROM}.keys.jwks.expiryTime", findings)
-        return KeySource(oidc.issuer, "jwks", canonical.digest(content), jwks=content.decode(), expires_at=expires_at)
+        return _inline(oidc.issuer, canonical.dumps(keys.jwks.jwks()), expires_at)
     if keys is not None and keys.jwks_uri is not None:
         return _fetched(oidc.issuer, "jwksURI", keys.jwks_uri, bundle)
     discovery = keys.discovery if keys is not None else None
     url = (discovery.discovery_url if discovery is not None else None) or well_known(oidc.issuer)
     return _fetched(oidc.issuer, "discovery", url, bundle)
+
+
+@functools.lru_cache(maxsize=1024)
+def _inline(issuer: str, jwks: bytes, expires_at: float | None) -> KeySource:
+    return KeySource(issuer, "jwks", canonical.digest(jwks), jwks=jwks.decode(), expires_at=expires_at)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -153,7 +157,8 @@ def _rule(model: Matcher | ClaimRule, path: tuple[str, ...], field: str, finding
     if isinstance(model, ClaimRule) and model.present is not None:
         test = matchers.presence(path, wanted=model.present)
         return Rule(field, path, 0, f"present: {str(model.present).lower()}", None, "", test)
-    member, value = next((name, value) for name, value in model if name in _MATCHERS and value is not None)
+    member = next(name for name in model.model_fields_set if name in _MATCHERS)  # exactly one, says the model's rule
+    value = getattr(model, member)
     cost, make = _MATCHERS[member]
     try:
         test_value = make(value)

@@ -142,7 +142,7 @@ class Worker:
         started: Callable[[Listener, Listener], None],
     ) -> None:
         managing = group.create_task(private.run())
-        background = [group.create_task(self.loader.run()), group.create_task(_warm_up())]
+        background = [group.create_task(self.loader.run())]
         certificates = await self._certificates(place.tls, stop)
         if certificates is not None:
             public.secure(certificates)
@@ -240,11 +240,6 @@ class _Egress:
             task.cancel()
         if self._client is not None:
             await self._client.aclose()
-
-
-async def _warm_up() -> None:
-    """Import the outbound client beside the traffic, so that the first exchange need not wait for it."""
-    await asyncio.to_thread(importlib.import_module, "tailseal.egress.client")
 
 
 def stop_signal() -> asyncio.Event:

@@ -11,9 +11,10 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
 from tailseal.domain.render.common import decoded
-from tailseal.domain.rotation import LedgerError, OfferedKey, offers
+from tailseal.domain.rotation import LedgerError, OfferedKey, offers, revoked_offer
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Objects
+from tailseal.reconcile.signingkey_inputs import revoked_ids
 
 _OAUTH_CLIENT = ("client_id", "client_secret")
 _TLS = ("tls.crt", "tls.key")
@@ -70,6 +71,7 @@ def signing_keys(objects: Objects, namespace: str, spec: IdentityProviderSpec, p
         secret = objects.get(Ref(kinds.SECRET, namespace, meta.key_secret(name)))
         if name in listed and (problem := _missing_key(objects, namespace, name, path, there=secret is not None)):
             problems.append(problem)
+        keys += _revoked(objects, namespace, name)
         if secret is None:
             continue
         try:
@@ -119,6 +121,12 @@ def resolved(problems: Iterable[Problem]) -> Fact:
     stalled = any(problem.stalled for problem in found)
     first = next((problem for problem in found if problem.stalled), found[0])
     return Fact("ResolvedRefs", status=False, reason=first.reason, message=text, stalled=stalled)
+
+
+def _revoked(objects: Objects, namespace: str, name: str) -> list[OfferedKey]:
+    """What the SigningKey's spec revokes. It counts before its ledger says so, and where that cannot be read at all."""
+    obj = objects.get(Ref(kinds.SIGNING_KEY, namespace, name))
+    return [] if obj is None else [revoked_offer(kid, name) for kid in sorted(revoked_ids(obj))]
 
 
 def _missing_key(objects: Objects, namespace: str, name: str, path: str, *, there: bool) -> Problem | None:

@@ -48,7 +48,7 @@ def asked(obj: Object, ledger: SigningKeyLedger | None) -> Asked:
         schedule = schedule if later else _schedule(spec)
     if schedule is None:
         return Asked(None, refused)
-    return Asked(Wish(schedule, rotate_after, _revoked(obj)), refused)
+    return Asked(Wish(schedule, rotate_after, revoked_ids(obj)), refused)
 
 
 def lists(provider: Object, signing_key: str) -> bool:
@@ -97,7 +97,8 @@ def _rotate_after(obj: Object) -> tuple[float | None, tuple[Finding, ...]]:
         return None, (Finding(path, "must be an RFC 3339 time, such as 2026-12-20T10:00:00Z"),)
 
 
-def _revoked(obj: Object) -> frozenset[str]:
+def revoked_ids(obj: Object) -> frozenset[str]:
+    """`spec.revokedKeyIDs`, whatever else is wrong with the spec."""
     ids: Any = obj.get("spec", {}).get("revokedKeyIDs")
     return frozenset(kid for kid in ids if isinstance(kid, str)) if isinstance(ids, list) else frozenset()
 

@@ -1,17 +1,11 @@
-"""A whole worker on real sockets: callers, operator and node see what they should, and nobody sees a secret."""
+"""A whole worker on real sockets: callers, operator and node see what they should."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from io import StringIO
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -22,119 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange
-from tailseal.domain import canonical, poll
-from tailseal.domain.bundle.model import MANIFEST_FILE, SIGNING_FILE, Upstream
-from tailseal.workers.common import logs
-from tailseal.workers.common.address import Address, AddressError
-from tailseal.workers.common.audit import Audit
+from fakes.worker import LOOPBACK, content, eventually, form, granting, running
+from tailseal.domain import poll
+from tailseal.workers.common.address import Address
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.serving import Listener
 from tailseal.workers.common.source import MemorySource
-from tailseal.workers.common.tls import Certificates, TLSError
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.idp import app as idp
 from tailseal.workers.sts import app as sts
-from tailseal_dev.pki import Authority
-
-LOOPBACK = Address("127.0.0.1", 0)
-
-
-@pytest.fixture
-def audit_file(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "audit.log"
-    path.touch()
-    return path
-
-
-class Running:
-    """A worker that listens, and a client of it."""
-
-    def __init__(self, worker: Worker, public: Listener, private: Listener, stop: asyncio.Event) -> None:
-        self.worker, self.stop = worker, stop
-        self.public, self.private = public.url, private.url
-
-    def poll(self, **wanted: str) -> bytes:
-        return poll.seal_question(poll.Question("n", exchange.NOW, wanted), bundles.POLL_KEY)
-
-
-@asynccontextmanager
-async def running(
-    source: MemorySource,
-    audit: Path,
-    *,
-    tls: Path | None = None,
-    app: ASGIApp | None = None,
-    drain: float = 0.0,
-) -> AsyncIterator[Running]:
-    fd = os.open(audit, os.O_WRONLY | os.O_APPEND)
-    worker = Worker("sts", source, clock=lambda: exchange.NOW, pod_uid="uid-1", audit=Audit(fd))
-    stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
-    place = Place(LOOPBACK, LOOPBACK, tls, drain)
-    task = asyncio.create_task(
-        worker.run(
-            app or sts.build(worker.runtime),
-            place,
-            stop=stop,
-            started=lambda public, private: started.set_result((public, private)),
-        )
-    )
-    try:
-        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-        yield Running(worker, *await started, stop)
-    finally:
-        stop.set()
-        await task
-        os.close(fd)
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as made:
-        yield made
-
-
-def inline() -> dict[str, Any]:
-    """A policy with the foreign issuer's keys written into it."""
-    keys = {"keys": [exchange.jwk(exchange.rsa_key("foreign"), "f1", "RS256")]}
-    return exchange.spec(keys={"jwks": keys})
-
-
-def granting() -> MemorySource:
-    return bundles.source(None, bundles.policies(exchange.record(inline())))
-
-
-def form(**fields: str) -> dict[str, str]:
-    return {
-        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-        "subject_token": exchange.token(),
-        "subject_token_type": exchange.JWT_TYPE,
-        **fields,
-    }
-
-
-async def eventually(
-    client: httpx.AsyncClient, url: str, wanted: int, data: dict[str, str] | None = None
-) -> httpx.Response:
-    for _ in range(200):
-        answer = await client.request("POST" if data else "GET", url, data=data)
-        if answer.status_code == wanted:
-            return answer
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{url} still answers {answer.status_code}: {answer.text}")
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came true")
-
-
-def content(path: Path) -> str:
-    return path.read_text()
 
 
 @pytest.mark.parametrize("build", [sts.build, idp.build], ids=["sts", "idp"])
@@ -278,148 +167,3 @@ async def test_a_port_in_use_is_said_before_anything_is_served(audit_file: Path)
         other = Worker("sts", granting(), clock=lambda: exchange.NOW)
         with pytest.raises(OSError, match="in use"):
             await other.run(sts.build(other.runtime), Place(taken, LOOPBACK), stop=asyncio.Event())
-
-
-@pytest.mark.parametrize(
-    "text", ["0.0.0.0:1", "[::]:1", ":::1", ":8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"]
-)
-def test_an_address_that_means_everything_or_nothing_is_refused(text: str) -> None:
-    with pytest.raises(AddressError):
-        Address.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [("127.0.0.1:80", "127.0.0.1", 80), ("[fd00::1]:8443", "fd00::1", 8443), ("fd00::1:8443", "fd00::1", 8443)],
-)
-def test_an_address_of_a_pod_is_taken_with_or_without_brackets(text: str, host: str, port: int) -> None:
-    assert Address.parse(text) == Address(host, port)
-
-
-def write_pair(folder: Path, authority: Authority) -> None:
-    pair = authority.server()
-    folder.mkdir(exist_ok=True)
-    (folder / "tls.crt").write_bytes(pair.certificate)
-    (folder / "tls.key").write_bytes(pair.key)
-
-
-def trusting(authority: Authority) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority.certificate.decode())
-
-
-async def reaches(url: str, authority: Authority) -> bool:
-    async with httpx.AsyncClient(verify=trusting(authority), trust_env=False) as client:
-        try:
-            return (await client.get(f"{url}/.well-known/jwks.json")).status_code == 200
-        except httpx.ConnectError:
-            return False
-
-
-async def test_a_renewed_certificate_counts_without_a_restart(tmp_path: Path, audit_file: Path) -> None:
-    first, second, folder = Authority("first"), Authority("second"), tmp_path / "tls"
-    write_pair(folder, first)
-    async with running(granting(), audit_file, tls=folder) as worker:
-        assert worker.public.startswith("https://")
-        assert await reaches(worker.public, first)
-        write_pair(folder, second)
-        for _ in range(200):
-            if await reaches(worker.public, second):
-                break
-            await asyncio.sleep(0.05)
-        assert not await reaches(worker.public, first)
-
-
-async def test_a_worker_waits_for_its_certificate_unready(
-    client: httpx.AsyncClient, tmp_path: Path, audit_file: Path
-) -> None:
-    folder, authority = tmp_path / "tls", Authority()
-    stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
-    worker = Worker("sts", granting(), clock=lambda: exchange.NOW)
-    task = asyncio.create_task(
-        worker.run(
-            sts.build(worker.runtime),
-            Place(LOOPBACK, LOOPBACK, folder),
-            stop=stop,
-            started=lambda public, private: started.set_result((public, private)),
-        )
-    )
-    await until(lambda: worker.health.waiting != "")
-    assert worker.health.readiness()[0] == 503
-    assert "tls.crt and tls.key" in worker.health.readiness()[1]
-    write_pair(folder, authority)
-    public, _ = await started
-    assert await reaches(public.url, authority)
-    stop.set()
-    await task
-
-
-def test_a_changed_pair_that_does_not_fit_is_refused_and_told_once(tmp_path: Path) -> None:
-    told: list[TLSError] = []
-    write_pair(tmp_path, Authority())
-    certificates = Certificates(tmp_path, refused=told.append)
-    good = certificates._current
-    (tmp_path / "tls.key").write_bytes(Authority().server().key)
-    assert not certificates.refresh()
-    assert not certificates.refresh()
-    assert certificates._current is good
-    assert len(told) == 1
-    write_pair(tmp_path, Authority())
-    assert certificates.refresh()
-    assert certificates._current is not good
-
-
-async def test_no_secret_is_in_any_log_metric_status_or_error(
-    client: httpx.AsyncClient, audit_file: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    stream = StringIO()
-    root = logging.getLogger()
-    before = root.level, root.handlers[:]
-    logs.configure("debug", stream)
-    try:
-        settings = exchange.SETTINGS.model_copy(
-            update={
-                "upstreams": (
-                    Upstream.model_validate(
-                        {"name": "prod", "tailscale": {"apiUrl": "https://127.0.0.1:1", "credential": "prod"}}
-                    ),
-                )
-            }
-        )
-        spec = inline() | {
-            "grants": [{"name": "api", "tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}}]
-        }
-        source = bundles.source(
-            None,
-            bundles.policies(exchange.record(spec), settings=settings),
-            {"prod.client_id": b"id", "prod.client_secret": bundles.SECRET.encode()},
-        )
-        seen: list[str] = []
-        async with running(source, audit_file) as worker:
-            asked = ({}, {"scope": "devices:core"}, {"subject_token": exchange.token() + "x"})
-            seen += [(await client.post(f"{worker.public}/token", data=form(**fields))).text for fields in asked]
-            signing = bundles.signing("k2") | {"k2.pem": b"-----BEGIN PRIVATE KEY-----\n" + bundles.SECRET.encode()}
-            source.put("signing", signing)
-            source.put("policies", {MANIFEST_FILE: canonical.dumps({"settings": [bundles.SECRET]})})
-            await until(lambda: len(worker.worker.loader.problems) > 1)
-            source.put(
-                "signing", {SIGNING_FILE: canonical.dumps({"statusKey": bundles.SECRET, "held": bundles.SECRET})}
-            )
-            await until(lambda: worker.worker.loader.problems[0].reason == "SigningCorrupt")
-            seen += [(await client.get(worker.private + path)).text for path in ("/readyz", "/metrics")]
-            seen.append((await client.post(worker.private + poll.PATH, content=worker.poll())).text)
-            seen.append(repr(worker.worker.loader.snapshot))
-        captured = capfd.readouterr()
-        everything = "\n".join([*seen, stream.getvalue(), content(audit_file), captured.out, captured.err])
-    finally:
-        root.setLevel(before[0])
-        root.handlers[:] = before[1]
-    assert "UpstreamUnavailable" in everything  # the upstream was really asked
-    assert "SigningCorrupt" in everything
-    secrets = [
-        bundles.SECRET,
-        bundles.signing()[SIGNING_FILE].decode().partition('"statusKey":"')[2].partition('"')[0],
-        *(line for line in bundles.pem("k1").decode().splitlines() if "-----" not in line),
-        exchange.token().rpartition(".")[2][:20],
-        exchange.token().split(".")[1][:40],
-    ]
-    assert [secret for secret in secrets if secret in everything] == []

@@ -73,6 +73,7 @@ class Operator:
         settings: of the process.
         policy: what reconcilers see of it.
         controllers: reconcile functions by name.
+        metrics: where to count.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Operator:
         settings: Settings,
         policy: OperatorSettings,
         controllers: Mapping[str, Reconcile],
+        metrics: OperatorMetrics,
     ) -> None:
         clock = SystemClock()
         self._cluster = cluster
@@ -88,10 +90,10 @@ class Operator:
         self._policy = policy
         self._controllers = controllers
         self._clock = clock
-        self.metrics = OperatorMetrics()
+        self.metrics = metrics
         self.heartbeat = Heartbeat()
         self.store = Store(self._changed)
-        self.queue: Queue[Key] = Queue(self._work, self._failed)
+        self.queue: Queue[Key] = Queue(self._work, self._failed, urgency=_urgency)
         self.streams = streams(settings.namespaces)
         self.feed = Feed(
             cluster,
@@ -212,3 +214,8 @@ class Operator:
         for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD):
             self.metrics.objects.labels(kind.kind).set(self.store.count(kind))
         return self.metrics.expose()
+
+
+def _urgency(key: Key) -> int:
+    """What withdraws trust and moves keys goes before the thousands of policies whose status waits to be looked at."""
+    return 1 if key.controller == routing.TRUST_POLICY else 0

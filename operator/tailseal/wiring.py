@@ -27,7 +27,8 @@ from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.machine import Operator, Reconcile, load_controllers
 from tailseal.reconcile.context import OperatorSettings
 from tailseal.runtime import health
-from tailseal.runtime.election import ElectionThread, Elector, Heartbeat
+from tailseal.runtime.election import ElectionThread, Elector
+from tailseal.runtime.metrics import OperatorMetrics
 from tailseal.runtime.resync import Feed, Source
 from tailseal.runtime.settings import Settings
 
@@ -68,16 +69,17 @@ async def run(
     stop = stop or asyncio.Event()
     _stop_on_signals(stop)
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(_connect(settings))
+        metrics = OperatorMetrics()
+        cluster = await stack.enter_async_context(_connect(settings, metrics))
         await check_kinds(cluster)
-        operator = Operator(cluster, settings, policy, controllers or load_controllers())
+        operator = Operator(cluster, settings, policy, controllers or load_controllers(), metrics)
         port = await stack.enter_async_context(
             health.serve(settings.health_host, settings.health_port, operator.checks())
         )
         started(operator, port)
         if settings.leader_elect:
             beating = asyncio.create_task(operator.heartbeat.run())
-            await stack.enter_async_context(_election(settings, operator.heartbeat, lost).leading())
+            await stack.enter_async_context(_election(settings, operator, lost).leading())
             beating.cancel()
             operator.standby = False
         await operator.prime()
@@ -106,16 +108,21 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-def _connect(settings: Settings) -> AbstractAsyncContextManager[KubeCluster]:
-    return KubeCluster(kubeconfig=settings.kubeconfig, context=settings.context)
+def _connect(settings: Settings, metrics: OperatorMetrics) -> AbstractAsyncContextManager[KubeCluster]:
+    def wrote(method: str) -> None:
+        metrics.writes.labels(method).inc()
+
+    return KubeCluster(kubeconfig=settings.kubeconfig, context=settings.context, wrote=wrote)
 
 
-def _election(settings: Settings, heartbeat: Heartbeat, lost: Callable[[], None]) -> ElectionThread:
+def _election(settings: Settings, operator: Operator, lost: Callable[[], None]) -> ElectionThread:
     lease = Ref(kinds.LEASE, settings.lease_namespace, "tailseal-operator")
     frozen_after = 30.0
     return ElectionThread(
-        lambda: _connect(settings),
-        lambda cluster: Elector(cluster, lease, settings.identity, frozen=lambda: heartbeat.age > frozen_after),
+        lambda: _connect(settings, operator.metrics),
+        lambda cluster: Elector(
+            cluster, lease, settings.identity, frozen=lambda: operator.heartbeat.age > frozen_after
+        ),
         lost,
     )
 

@@ -83,6 +83,29 @@ async def test_different_keys_run_side_by_side() -> None:
 
 
 @virtual
+async def test_an_urgent_key_overtakes_all_that_wait() -> None:
+    runs: list[str] = []
+
+    async def work(key: str) -> None:
+        runs.append(key)
+        await asyncio.sleep(1)
+
+    def failed(key: str, error: Exception) -> Backoff:
+        return Backoff(1.0, 30.0)
+
+    queue: Queue[str] = Queue(work, failed, urgency=lambda key: 0 if key == "urgent" else 1)
+    for index in range(100):
+        queue.add(f"k{index}")
+    task = asyncio.create_task(queue.run(1))
+    await asyncio.sleep(2.5)
+    queue.add("urgent")
+    await asyncio.sleep(2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert runs[:4] == ["k0", "k1", "k2", "urgent"]
+
+
+@virtual
 async def test_failures_back_off_twice_as_long_each_time_and_start_anew_after_a_success() -> None:
     runs: list[float] = []
 

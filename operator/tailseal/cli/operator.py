@@ -40,6 +40,7 @@ def command(**options: Any) -> None:  # noqa: ANN401 - click's options
     logs.configure(options["log_level"])
     # Kopf repeats whole objects, Secrets among them, at lower levels.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # that it leaves signals to us is no news
     if options["namespaces"] and options["all_namespaces"]:
         raise click.UsageError("--namespace and --all-namespaces exclude each other.")
     from tailseal import wiring  # noqa: PLC0415 - help must not wait for kopf and kubernetes

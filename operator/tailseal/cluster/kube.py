@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,12 +61,21 @@ class KubeCluster:
         kubeconfig: path of a kubeconfig; empty means in-cluster credentials if there are some, else the default file.
         context: context of the kubeconfig; empty means its current one.
         dry_run: let the server check and admit every write, but store none.
+        wrote: called with the HTTP method of every request that could write.
     """
 
-    def __init__(self, *, kubeconfig: str = "", context: str = "", dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        kubeconfig: str = "",
+        context: str = "",
+        dry_run: bool = False,
+        wrote: Callable[[str], None] = lambda _method: None,
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
         self._dry_run = {"dryRun": "All"} if dry_run else {}
+        self._wrote = wrote
         self._client: ApiClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -222,6 +231,8 @@ class KubeCluster:
         client = self._client
         if client is None:
             raise Transient("not connected to the API server")
+        if method != "GET":
+            self._wrote(method)
         try:
             serialized = await client.param_serialize(
                 method,

@@ -27,7 +27,7 @@ class OperatorMetrics:
             registry=registry,
         )
         self.writes = Counter(
-            "tailseal_operator_writes", "Requests that could write.", ("verb", "kind"), registry=registry
+            "tailseal_operator_writes", "Requests to the API server that could write.", ("method",), registry=registry
         )
         self.depth = Gauge("tailseal_operator_queue_depth", "Keys that wait for a worker.", registry=registry)
         self.objects = Gauge("tailseal_operator_objects", "Objects in the store.", ("kind",), registry=registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Queue(Generic[K]):
     Args:
         work: looks at one key; returns the seconds after which it wants to look again, or None.
         failed: called with the key and what `work` raised; returns how to back off.
+        urgency: keys with a smaller number run before all others that wait; equal ones in the order they came.
         deadline: seconds after which a run is given up (and has failed with a TimeoutError).
         jitter: numbers in [0, 1).
     """
@@ -43,14 +45,17 @@ class Queue(Generic[K]):
         work: Callable[[K], Awaitable[float | None]],
         failed: Callable[[K, Exception], Backoff],
         *,
+        urgency: Callable[[K], int] = lambda _key: 0,
         deadline: float = 60.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._work = work
         self._failed = failed
+        self._urgency = urgency
         self._deadline = deadline
         self._jitter = jitter
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[int, int, K]] = asyncio.PriorityQueue()
+        self._arrivals = itertools.count()
         self._queued: set[K] = set()
         self._running: set[K] = set()
         self._dirty: set[K] = set()
@@ -65,7 +70,7 @@ class Queue(Generic[K]):
             self._dirty.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((self._urgency(key), next(self._arrivals), key))
 
     @property
     def depth(self) -> int:
@@ -103,7 +108,7 @@ class Queue(Generic[K]):
 
     async def _serve(self) -> None:
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             self._queued.discard(key)
             self._running.add(key)
             try:

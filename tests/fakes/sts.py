@@ -64,10 +64,14 @@ class Upstreams:
     def __init__(self, error: UpstreamError | None = None) -> None:
         self.error = error
         self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens while the first is being asked."""
 
     async def token(self, _: Snapshot, upstream: str, *, scopes: Sequence[str], tags: Sequence[str]) -> Any:
         self.asked.append((upstream, tuple(scopes)))
         await asyncio.sleep(0)
+        if len(self.asked) == 1:
+            self.meanwhile()
         if self.error:
             raise self.error
         return SimpleNamespace(access_token=f"tskey-for-{'+'.join(scopes)}", expires_in=3600, scopes=tuple(scopes))

@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
-from fakes.exchange import FORM, NOW, SETTINGS, SPEC, claims, form, token
+from fakes.exchange import FORM, NOW, SETTINGS, SPEC, claims, foreign_set, form, token
 from fakes.sts import House, post, snapshot
 from tailseal.domain.bundle.model import TailscaleUpstream, Upstream
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
+from tailseal.workers.common import wire
 from tailseal.workers.common.keycache import KeysUnavailable
 from tailseal.workers.exchange.peer import caller, networks
 from tailseal.workers.exchange.token import TokenEndpoint
@@ -114,6 +116,34 @@ async def test_concurrent_callers_never_see_each_others_scopes(house: House) -> 
     assert "tskey" not in str(house.audit.lines)
 
 
+def narrowed(house: House, grant: dict[str, Any] | None) -> None:
+    """As if a bundle arrived while the upstream is being asked."""
+    assert house.current is not None
+    spec = SPEC if grant is None else SPEC | {"grants": [{"name": "tail", "tailscale": {"upstream": "prod", **grant}}]}
+    house.current = snapshot(house.current.settings, spec, serial=2)
+
+
+@pytest.mark.parametrize(
+    ("grant", "answer", "asked"),
+    [
+        ({"scopes": ["a", "b"]}, "tskey-for-a+b", [("a", "b")]),
+        ({"scopes": ["a"]}, "tskey-for-a", [("a", "b"), ("a",)]),
+        (None, None, [("a", "b")]),
+    ],
+    ids=["changed elsewhere", "narrowed", "withdrawn"],
+)
+async def test_what_is_withdrawn_while_the_upstream_is_asked_is_not_handed_out(
+    house: House, grant: dict[str, Any] | None, answer: str | None, asked: list[tuple[str, ...]]
+) -> None:
+    with_upstream(house)
+    house.upstreams.meanwhile = lambda: narrowed(house, grant)
+    async with house.client() as client:
+        got = await post(client, form(audience="https://ts.example"))
+    assert got.json().get("access_token") == answer
+    assert [scopes for _, scopes in house.upstreams.asked] == asked
+    assert house.audit.lines[-1]["result"] == ("refused" if answer is None else "granted")
+
+
 @pytest.mark.parametrize(
     ("reason", "status", "error"),
     [
@@ -167,25 +197,49 @@ async def test_who_hangs_up_leaves_nothing_behind(house: House) -> None:
 
 
 async def test_more_than_fits_is_turned_away_at_once(house: House) -> None:
+    asked, slow = asyncio.Event(), asyncio.Event()
+
+    async def fetch(_: KeySource) -> KeySet:
+        asked.set()
+        await slow.wait()
+        return foreign_set()
+
+    house.fetch = fetch
+    transport = httpx.ASGITransport(TokenEndpoint(house.runtime(), limit=1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
+        first = asyncio.create_task(post(client))
+        await asked.wait()
+        crowded = await post(client)
+        slow.set()
+        assert (await first).status_code == 200
+    assert (crowded.status_code, crowded.json()["tailseal_reason"]) == (503, "Overloaded")
+    assert crowded.headers["retry-after"]
+
+
+async def test_who_sends_slowly_takes_no_place_from_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HURRY_SECONDS", 0.01)
     endpoint = TokenEndpoint(house.runtime(), limit=1)
-    never = asyncio.Event()
     sent: list[Any] = []
 
     async def stuck() -> dict[str, Any]:
-        await never.wait()
-        return {"type": "http.disconnect"}
+        await asyncio.Event().wait()
+        return {}
+
+    async def prompt() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": form()}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    first = asyncio.create_task(endpoint({"type": "http", "headers": []}, stuck, send))
+    scope = {"type": "http", "headers": [(b"content-type", FORM.encode())]}
+    first = asyncio.create_task(endpoint(scope, stuck, send))
     await asyncio.sleep(0)
-    await endpoint({"type": "http", "headers": []}, stuck, send)
-    assert sent[0]["status"] == 503
-    assert b"Overloaded" in sent[1]["body"]
-    assert b"retry-after" in dict(sent[0]["headers"])
-    never.set()
-    await first
+    await endpoint(scope, stuck, send)
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"connection"]) == (408, b"close")
+    await endpoint(scope, prompt, send)
+    assert sent[2]["status"] == 200
+    first.cancel()
 
 
 async def test_a_fault_of_ours_shows_neither_token_nor_detail(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,10 @@ class NeedUpstream:
     call: Call = field(repr=False)
     audit: Audit
 
+    def is_met_by(self, other: NeedUpstream) -> bool:
+        """Whether what is given for the other need is just what this one asks for."""
+        return (self.upstream, self.scopes, self.tags) == (other.upstream, other.scopes, other.tags)
+
 
 Outcome = Answered | NeedKeys | NeedUpstream
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tailseal.domain import poll
+from tailseal.workers.common import wire
 from tailseal.workers.common.metrics import CONTENT_TYPE, Metrics
 from tailseal.workers.common.problem import Problem
 from tailseal.workers.common.snapshot import Snapshot
@@ -77,16 +78,16 @@ def application(health: Health, metrics: Metrics, status: Status, staleness: Sta
 
 
 async def _answer(request: Request, status: Status) -> Response:
-    body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > poll.MAX_BYTES:
-                return Response("too large\n", 413)
-    except ClientDisconnect:
+        body = await wire.read_body(request.receive, poll.MAX_BYTES)
+    except wire.Gone:
         return Response(status_code=400)
+    except wire.Slow:
+        return Response("too slow\n", 408, headers={"connection": "close"})
+    if len(body) > poll.MAX_BYTES:
+        return Response("too large\n", 413)
     try:
-        answer = status.answer(bytes(body))
+        answer = status.answer(body)
     except poll.PollError as error:
         return Response(f"{error}\n", 403)
     if answer is None:

@@ -16,24 +16,45 @@ BODY_SECONDS: Final = 10.0
 """How long a caller may take to send a body: nobody keeps a place by trickling."""
 
 
+HURRY_SECONDS: Final = 0.5
+"""How long it may take where many callers are about it at once: most bodies come with their head."""
+
+TOO_SLOW: Final = Response(
+    408,
+    b'{"error":"invalid_request","error_description":"the body took too long"}',
+    ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"connection", b"close")),
+)
+"""The answer to a caller whose body is not there in time; the rest of it is not waited for."""
+
+
 class Gone(Exception):  # noqa: N818 - a state of the connection, not a fault of ours
-    """The caller hung up, or took too long; there is nobody to answer."""
+    """The caller hung up: there is nobody to answer."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+class Slow(Exception):  # noqa: N818
+    """The caller took too long."""
+
+
+async def read_body(receive: Receive, limit: int, seconds: float = BODY_SECONDS) -> bytes:
     """The request body; one byte more than the limit where it is longer, the rest unread.
 
+    Args:
+        receive: of the request.
+        limit: bytes.
+        seconds: how long it may take.
+
     Raises:
-        Gone: the caller left before the body was complete, or was slower than `BODY_SECONDS`.
+        Gone: the caller left before the body was complete.
+        Slow: it was not complete in time.
     """
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 return bytes(message.get("body", b""))[: limit + 1]
             return await _read_on(message, receive, limit)
     except TimeoutError:
-        raise Gone from None
+        raise Slow from None
 
 
 async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:

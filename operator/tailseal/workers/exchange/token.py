@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
 
@@ -17,6 +18,7 @@ from tailseal.tokens.exchange import (
     Exchange,
     NeedKeys,
     NeedUpstream,
+    Outcome,
     finish,
     refuse,
     unavailable,
@@ -52,25 +54,38 @@ class TokenEndpoint:
     def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
         self._runtime = runtime
         self._limit = limit
-        self._active = 0
+        self._active = self._reading = 0
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        self._active += 1
         try:
-            answered = await self._answer(scope, receive)
+            body = await self._body(receive)
         except wire.Gone:
             return
+        except wire.Slow:
+            await wire.respond(send, wire.TOO_SLOW)
+            return
+        self._active += 1
+        try:
+            answered = await self._answer(scope, body)
         finally:
             self._active -= 1
         await wire.respond(send, answered.response)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answered:
+    async def _body(self, receive: Receive) -> bytes:
+        """The body; where many are slow, everybody has to hurry, so that those who are not get through."""
+        self._reading += 1
+        try:
+            patience = wire.BODY_SECONDS if self._reading <= self._limit else wire.HURRY_SECONDS
+            return await wire.read_body(receive, MAX_BODY_BYTES, patience)
+        finally:
+            self._reading -= 1
+
+    async def _answer(self, scope: Scope, body: bytes) -> Answered:
         crowded = self._active > self._limit
-        body = b"" if crowded else await wire.read_body(receive, MAX_BODY_BYTES)
         started = perf_counter()
         call = self._call(scope, body)
         try:
@@ -108,15 +123,19 @@ class TokenEndpoint:
         missing: dict[KeySource, str] = {}
         asked: set[KeySource] = set()
         while True:
-            snapshot, exchange = self._current()
-            if snapshot is None or exchange is None:
-                return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())
-            outcome = exchange.step(call, self._runtime.keys, self._runtime.clock(), missing)
+            outcome = self._step(call, missing)
             if isinstance(outcome, Answered):
                 return outcome
-            if isinstance(outcome, NeedUpstream):
-                return await self._ask_upstream(outcome, snapshot)
-            await self._load(outcome, asked, missing)
+            if isinstance(outcome, NeedKeys):
+                await self._load(outcome, asked, missing)
+            elif answered := await self._ask_upstream(outcome, call, missing):
+                return answered
+
+    def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Outcome:
+        _, exchange = self._current()
+        if exchange is None:
+            return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())
+        return exchange.step(call, self._runtime.keys, self._runtime.clock(), missing)
 
     async def _load(self, need: NeedKeys, asked: set[KeySource], missing: dict[KeySource, str]) -> None:
         if need.source in asked:
@@ -128,11 +147,20 @@ class TokenEndpoint:
         except KeysUnavailable as error:
             missing[need.source] = error.reason
 
-    async def _ask_upstream(self, need: NeedUpstream, snapshot: Snapshot) -> Answered:
+    async def _ask_upstream(self, need: NeedUpstream, call: Call, missing: Mapping[KeySource, str]) -> Answered | None:
+        """The answer; None where trust changed while the upstream was asked: what it gave is thrown away."""
+        snapshot, _ = self._current()
+        if snapshot is None:  # pragma: no cover - the need came of one
+            return None
         try:
             token = await self._runtime.upstreams.token(snapshot, need.upstream, scopes=need.scopes, tags=need.tags)
         except UpstreamError as error:
             return refuse(need.call, need.audit, _upstream_refusal(error))
+        if self._runtime.current() is not snapshot:
+            again = self._step(call, missing)
+            if not isinstance(again, NeedUpstream) or not again.is_met_by(need):
+                return None
+            need = again
         return finish(need, token.access_token, expires_in=token.expires_in, scopes=token.scopes)
 
     def _current(self) -> tuple[Snapshot | None, Exchange | None]:

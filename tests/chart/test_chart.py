@@ -121,11 +121,17 @@ def test_with_namespaces_named_no_right_reaches_beyond_them() -> None:
     )
 
 
-def test_without_fast_propagation_there_is_no_right_to_touch_pods_and_no_fence() -> None:
+def test_without_fast_propagation_there_is_no_right_to_touch_pods_and_none_to_fence() -> None:
     objects = _objects("--set=propagation.fast=false")
     rules = objects["ClusterRole/tailseal-operator"]["rules"]
     (pods,) = [rule for rule in rules if "pods" in rule["resources"]]
     assert pods["verbs"] == ["get", "list", "watch"]
+    assert "ValidatingAdmissionPolicy/tailseal-operator-pods" not in objects
+    assert "ValidatingAdmissionPolicy/tailseal-operator-deployments" in objects
+
+
+def test_the_fences_can_be_left_out_where_cluster_wide_policies_may_not_be_installed() -> None:
+    objects = _objects("--set=fence.pods=false,fence.deployments=false")
     assert not [name for name in objects if name.startswith("ValidatingAdmission")]
 
 

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("he
 Kubectl = Callable[..., str]
 ACCOUNT = f"system:serviceaccount:{chart.NAMESPACE}:tailseal-operator"
 PROVIDERS = "chart-providers"
+IMAGE = "tailseal:0.1.0"
 STAMP = f"tailseal.dev/bundle=sha256:{'0' * 64}"
 
 OBJECTS = f"""\
@@ -79,7 +80,7 @@ def operator(installed: str, control_plane: ControlPlane, tmp_path: Path) -> Ite
     (health,) = free_ports(1)
     log = tmp_path / "operator.log"
     arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}", "--leader-elect"]
-    arguments.append(f"--lease-namespace={chart.NAMESPACE}")
+    arguments += [f"--lease-namespace={chart.NAMESPACE}", f"--worker-image={IMAGE}"]
     with running(control_plane.kubeconfig, tmp_path / "node"):
         started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
         try:
@@ -191,6 +192,85 @@ def test_the_fence_refuses_the_operator_everything_else(
     pods: str, kubectl: Kubectl, arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in _try(kubectl, pods, *arguments)
+
+
+WORKLOAD = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: corp-sts
+  labels: {{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: sts}}}}
+  template:
+    metadata: {{labels: {{app: sts}}}}
+    spec:
+      serviceAccountName: corp-sts
+      automountServiceAccountToken: false
+      containers: [{{name: sts, image: {IMAGE}}}]
+      volumes:
+      - name: signing
+        projected: {{sources: [{{secret: {{name: corp-signing, optional: true}}}}]}}
+"""
+
+
+def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
+    """What kubectl says when the operator's account applies the Deployment, changed as told, in a dry run."""
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", f"--namespace={namespace}")
+    manifest = WORKLOAD.replace(*replacement) if replacement else WORKLOAD
+    assert not replacement or manifest != WORKLOAD
+    try:
+        return kubectl("apply", *flags, f"--as={ACCOUNT}", stdin=manifest)
+    except ControlPlaneError as error:
+        return str(error)
+
+
+DEPLOYMENT_ATTACKS = [
+    ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
+    ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
+    ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
+    ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
+    (
+        "name: sts, image: tailseal:0.1.0",
+        "name: sts, image: tailseal:0.1.0, securityContext: {allowPrivilegeEscalation: true}",
+        "privileged or can become so",
+    ),
+    ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),
+    (
+        "projected: {sources: [{secret: {name: corp-signing, optional: true}}]}",
+        "hostPath: {path: /}",
+        "may mount nothing",
+    ),
+    (
+        "[{secret: {name: corp-signing, optional: true}}]",
+        "[{serviceAccountToken: {path: token}}]",
+        "may mount nothing but Secrets and ConfigMaps",
+    ),
+    ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
+]
+
+
+@pytest.mark.parametrize(("found", "put", "said"), DEPLOYMENT_ATTACKS, ids=[put for _, put, _ in DEPLOYMENT_ATTACKS])
+def test_the_fence_refuses_the_operator_any_other_deployment(
+    pods: str, kubectl: Kubectl, found: str, put: str, said: str
+) -> None:
+    _eventually(lambda: said in _apply(kubectl, pods, found, put))
+    assert "serverside-applied" in _apply(kubectl, pods)
+
+
+def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str, kubectl: Kubectl) -> None:
+    spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
+    try:
+        half_way = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"tailseal:old"}]}}}}'
+        merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
+        assert "patched" in _try(kubectl, pods, *merge)
+        assert "serverside-applied" in _apply(kubectl, pods)
+        foreign = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"another"}]}}}}'
+        assert "may run no image but" in _try(kubectl, pods, *merge[:3], f"--patch={foreign}")
+    finally:
+        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
 
 
 def _try(kubectl: Kubectl, namespace: str, *arguments: str) -> str:

@@ -295,6 +295,37 @@ def test_settings_off_the_manifest_are_not_used_and_policies_go_on() -> None:
     assert bench.loader.snapshot.settings == exchange.SETTINGS
 
 
+def test_who_goes_on_with_former_settings_does_not_claim_to_act_on_the_manifest() -> None:
+    bench = Bench()
+    before = bench.loader.snapshot
+    bench.put("policies", bundles.policies(exchange.record()) | {SETTINGS_FILE: b"{}"})
+    assert before
+    assert bench.loader.snapshot
+    assert bench.loader.snapshot.applied == before.applied
+    narrow = exchange.SETTINGS.model_copy(update={"access_token_ttl": 60})
+    files = bundles.policies(exchange.record(), settings=narrow)
+    bench.put("policies", without(files, SETTINGS_FILE))
+    assert bench.loader.snapshot.applied == before.applied
+    bench.put("policies", files)
+    assert bench.loader.snapshot.applied["policies"] == policies_digest(files[MANIFEST_FILE])
+
+
+@pytest.mark.parametrize("order", [("signing", "policies"), ("policies", "signing")])
+def test_another_issuer_counts_once_keys_and_settings_are_both_its_own(order: tuple[str, str]) -> None:
+    bench = Bench()
+    other = "https://other.example"
+    settings = exchange.SETTINGS.model_copy(update={"issuer": other})
+    files = {
+        "signing": bundles.signing("k2", issuer=other),
+        "policies": bundles.policies(exchange.record(), settings=settings),
+    }
+    for volume in order:
+        bench.put(volume, files[volume])
+    assert bench.reasons == []
+    assert bench.loader.snapshot
+    assert (bench.loader.snapshot.settings.issuer, bench.kid, bench.loader.snapshot.policies) == (other, "k2", 1)
+
+
 def test_narrower_settings_count_at_once_even_for_a_shard_that_is_off() -> None:
     first, second = bundles.apart(2)
     bench = Bench(bundles.source(None, bundles.policies(first, second)))

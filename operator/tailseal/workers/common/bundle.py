@@ -136,6 +136,8 @@ class Loader:
         return ()
 
     def _swap(self) -> bool:
+        if self._signing and self._policies and self._signing.model.issuer != self._policies.settings.issuer:
+            self._load("signing")  # what was refused under the former settings may be what these are for
         policies, signing = self._policies, self._signing
         if policies is None or signing is None:
             return False

@@ -27,7 +27,7 @@ class LoadedPolicies:
         settings: the last good ones.
         policies: all that may grant, by shard and place.
         complete: digest of the last manifest all of whose parts were loaded; empty before the first.
-        applied: digest of the manifest acted on.
+        applied: digest of the last manifest acted on with its own settings.
         problems: what is not in use.
         until: the instant at which this must be read again even if no file changes; None: never.
     """
@@ -80,6 +80,10 @@ class PoliciesReader:
         manifest, problems = self._take_manifest(files)
         if manifest is not None:
             problems += self._take_settings(files, manifest)
+        if not problems:
+            # Shards that are not there run out by themselves. Settings do not: who goes on with former ones,
+            # which may be wider, has to know that he is behind.
+            self._applied = policies_digest(files[MANIFEST_FILE])
         if self._settings is None:
             raise BundleError(problems[0].reason, problems[0].message)
         # Without a manifest nothing says what belongs here: all shards are off it.
@@ -105,11 +109,9 @@ class PoliciesReader:
 
     def _take_manifest(self, files: Files) -> tuple[Manifest | None, list[Problem]]:
         try:
-            manifest = _manifest(files)
+            return _manifest(files), []
         except BundleError as error:
             return None, [error.problem]
-        self._applied = policies_digest(files[MANIFEST_FILE])
-        return manifest, []
 
     def _take_settings(self, files: Files, manifest: Manifest) -> list[Problem]:
         try:

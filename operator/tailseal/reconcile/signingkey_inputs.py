@@ -17,6 +17,7 @@ from tailseal.cluster.port import Object
 from tailseal.domain.rotation import IssuedKey, LedgerError
 from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedger
+from tailseal.domain.rotation.usage import usage_of
 from tailseal.reconcile.context import Context
 from tailseal.reconcile.issuer_ledger import state_of
 
@@ -123,22 +124,9 @@ def _usage(
         issuer = state_of(secret).ledger
     except LedgerError:
         return {key.kid: Usage(served_at=None, active=False) for key in ledger.keys}
-    mine = (key for key in issuer.keys if key.source == name)
     if orphan:
-        return dict(_orphaned(mine, now))
-    active = set(issuer.active.values())
-    return {key.kid: _used(key, active=key.kid in active) for key in mine}
-
-
-def _used(key: IssuedKey, *, active: bool) -> Usage:
-    return Usage(
-        served_at=key.last_without if key.behind == () else None,
-        active=active,
-        activated_at=key.activated_at,
-        remove_at=key.remove_at,
-        waiting=key.wanted_since is not None,
-        overlap_broken=active and key.overlap_broken,
-    )
+        return dict(_orphaned((key for key in issuer.keys if key.source == name), now))
+    return usage_of(issuer, name)
 
 
 def _orphaned(issued: Iterable[IssuedKey], now: float) -> Iterable[tuple[str, Usage]]:

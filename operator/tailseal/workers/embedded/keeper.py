@@ -12,11 +12,11 @@ from tailseal.domain import keys
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
-from tailseal.domain.rotation.issuer_ledger import IssuedKey
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import SUFFIX, Content, content
-from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Usage, Wish, plan, with_key
+from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.domain.rotation.usage import usage_of
 from tailseal.workers.embedded.state import State
 
 POLL_KEY: Final = "poll.key"
@@ -92,7 +92,7 @@ class Keeper:
         """Plan one SigningKey, make what the plan needs, and write it down."""
         held = self._held(name)
         ledger, pems = held.ledger or SigningKeyLedger(schedule=wish.schedule), dict(held.pems)
-        user = Issuer("serve", name in spec.order, _usage(issuer, name))
+        user = Issuer("serve", name in spec.order, usage_of(issuer, name))
         for _ in range(_MOST_NEW_KEYS):
             decided = plan(wish, ledger, frozenset(pems), [user], now)
             for new in decided.make:
@@ -131,18 +131,3 @@ class Keeper:
 
 def _entry(name: str) -> str:
     return f"signingkey-{name}"
-
-
-def _usage(ledger: IssuerLedger, name: str) -> Mapping[str, Usage]:
-    active = set(ledger.active.values())
-    return {key.kid: _used(key, active=key.kid in active) for key in ledger.keys if key.source == name}
-
-
-def _used(key: IssuedKey, *, active: bool) -> Usage:
-    return Usage(
-        served_at=key.last_without if key.behind == () else None,
-        active=active,
-        activated_at=key.activated_at,
-        remove_at=key.remove_at,
-        overlap_broken=active and key.overlap_broken,
-    )

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 if every gate is kept."""
     options = _parser().parse_args(arguments)
     rows: list[Row] = []
-    for row in _rows(options.rounds, quick=options.quick):
+    for row in _rows(options.rounds, options.tailseal, quick=options.quick):
         rows.append(row)
         print(f"  {row.name}: {row.measured}" + ("" if row.ratio is None else f", {row.ratio:.3g}"), file=sys.stderr)
     text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; medians of {options.rounds} rounds.\n"
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(row.passed for row in rows) else 1
 
 
-def _rows(rounds: int, *, quick: bool) -> Iterator[Row]:
+def _rows(rounds: int, tailseal: Path, *, quick: bool) -> Iterator[Row]:
     workload = Workload(500 if quick else 4000)
     raw = Raw(workload)
     yield Row("raw RSA-2048 verify + P-256 sign (the yardstick)", f"{raw.verify_and_sign() * 1e6:.0f} µs CPU")
@@ -41,9 +41,9 @@ def _rows(rounds: int, *, quick: bool) -> Iterator[Row]:
     yield core.reading(workload, raw, rounds)
     yield from policies.rows(raw, rounds, most=0 if quick else 100_000)
     with tempfile.TemporaryDirectory(prefix="tailseal-bench-") as folder:
-        yield from server.rows(workload, raw, Path(folder), rounds)
+        yield from server.rows(workload, raw, Path(folder), rounds, tailseal)
         if not quick:
-            yield server.rs256(workload, raw, Path(folder), rounds)
+            yield server.rs256(workload, raw, Path(folder), rounds, tailseal)
     for extra in EXTRA:
         yield from extra(rounds)
 
@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tailseal_dev.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, of which the median counts")
     parser.add_argument("--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256")
+    parser.add_argument(
+        "--tailseal",
+        type=Path,
+        metavar="COMMAND",
+        default=server.TAILSEAL,
+        help="the command whose workers are measured (%(default)s)",
+    )
     parser.add_argument(
         "--write",
         type=Path,

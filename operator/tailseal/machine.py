@@ -42,6 +42,7 @@ CONTROLLERS: Final = {
 _OURS: Final = ((meta.MANAGED_BY, "tailseal"),)
 _ALLOWED: Final = ((meta.ALLOW_LABEL, "true"),)
 _GRACE: Final = 5.0
+_FIRST_LOOK: Final = 30.0
 
 log = structlog.get_logger("tailseal.operator")
 
@@ -129,7 +130,8 @@ class Operator:
             settings=policy,
         )
         for key in sorted(routing.everything(self.store)):
-            self.queue.add(key)
+            if _urgency(key) == 0:
+                self.queue.add(key)
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -153,6 +155,16 @@ class Operator:
             group.create_task(self.queue.run(self._settings.workers))
             group.create_task(self.feed.run())
             group.create_task(self.recorder.run())
+            group.create_task(self._judge_policies())
+
+    async def _judge_policies(self) -> None:
+        """Look at policies when all else has been looked at once: before, nobody remembers what is served of them."""
+        deadline = asyncio.get_running_loop().time() + _FIRST_LOOK
+        while not self.queue.idle and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(0.02)
+        for key in sorted(routing.everything(self.store)):
+            if _urgency(key) > 0:
+                self.queue.add(key)
 
     async def _work(self, key: Key) -> float | None:
         context = self._context

@@ -5,13 +5,16 @@ its shards already there; a shard that became empty is deleted only after a mani
 last policy of a shard is refused as soon as the manifest arrives, and in between a worker keeps the last set that fits
 together, for 30 s at most. Where one run brings removals and additions, shards that lose or change a policy are
 committed first, with the settings, before those that only gain.
+
+A shard that cannot be written holds up nobody else's: the manifest names it as it is if it would only gain, and else
+leaves it out, so that it grants nothing.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tailseal.api import meta
@@ -27,7 +30,7 @@ from tailseal.reconcile.attached import BundleMemory, Gathered, ShardContent, ga
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.issuer_ledger import NameTaken
-from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.owned import Leaving, ensure, remove
 from tailseal.reconcile.provider_spec import intent_of
 
 MANAGER = "tailseal-bundle"
@@ -40,7 +43,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """Bring the volume `policies` of one provider to what its policies and settings say."""
     key = Key("Bundle", namespace, name)
     provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
-    if provider is None or "deletionTimestamp" in provider["metadata"]:
+    if provider is None:
         ctx.memory.pop(key, None)
         return Done()
     spec = intent_of(ctx.objects, provider).spec
@@ -48,20 +51,30 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done()
     gathered = await gather(ctx, provider, spec)
     memory = memory_of(ctx, namespace, name)
+    failed: dict[int, Exception] = {}
     try:
-        await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
+        failed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
     except (NameTaken, Forbidden, Invalid) as error:
-        reason = Reason.NAME_TAKEN if isinstance(error, NameTaken) else Reason.FORBIDDEN
-        memory.problem = Fact("Programmed", status=False, reason=reason, message=str(error), stalled=True)
-        ctx.enqueue(Key("IdentityProvider", namespace, name))
+        _blame(ctx, memory, key, error)
         return Done(after=_RETRY)
+    _announce(ctx, memory, gathered, failed)
     memory.problem = None
-    _announce(ctx, memory, gathered)
-    return Done()
+    for error in failed.values():
+        if isinstance(error, Leaving):
+            raise error
+        _blame(ctx, memory, key, error)
+    return Done(after=_RETRY if failed else None)
 
 
-async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> None:
-    """Write what differs, in the order that the module's docstring explains."""
+def _blame(ctx: Context, memory: BundleMemory, key: Key, error: Exception) -> None:
+    """Have the provider's status say why not everything could be written."""
+    reason = Reason.NAME_TAKEN if isinstance(error, NameTaken) else Reason.FORBIDDEN
+    memory.problem = Fact("Programmed", status=False, reason=reason, message=str(error), stalled=True)
+    ctx.enqueue(Key("IdentityProvider", key.namespace, key.name))
+
+
+async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> dict[int, Exception]:
+    """Write what differs, in the order that the module's docstring explains; which shards could not be written."""
     present = dict(_present_shards(ctx.objects, provider))
     settings, named = _present_manifest(ctx.objects, provider)
     wanted = {number: shard.content for number, shard in gathered.shards.items()}
@@ -74,21 +87,46 @@ async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> None:
     if later and named and (urgent or gone or settings != gathered.settings):
         files = {number: present[number] if number in later else wanted[number] for number in wanted if number in named}
         await _commit(ctx, provider, gathered.settings, files, urgent)
-    await _commit(ctx, provider, gathered.settings, wanted, sorted(wanted))
+    kept = {number: present[number] for number in later if number in named}
+    failed = await _commit(ctx, provider, gathered.settings, wanted, sorted(wanted), kept)
     for number in gone:
         await remove(
             ctx,
             Ref(kinds.CONFIG_MAP, provider.namespace, meta.shard_config_map(provider.name, number)),
             provider=provider.name,
         )
+    return failed
 
 
 async def _commit(
-    ctx: Context, provider: Provider, settings: bytes, files: Mapping[int, bytes], numbers: Sequence[int]
-) -> None:
+    ctx: Context,
+    provider: Provider,
+    settings: bytes,
+    files: Mapping[int, bytes],
+    numbers: Sequence[int],
+    kept: Mapping[int, bytes] | None = None,
+) -> dict[int, Exception]:
+    """Write shards, then the manifest.
+
+    Args:
+        ctx: the ports.
+        provider: whose.
+        settings: `settings.json`.
+        files: every shard that the manifest is to name.
+        numbers: those to write.
+        kept: what a shard goes on holding if it cannot be written; without that it is left out.
+    """
+    named, failed = dict(files), dict[int, Exception]()
     for number in numbers:
-        await ensure(ctx, render.shard(provider, number, files[number]), manager=MANAGER)
-    await ensure(ctx, render.policies(provider, settings, build.manifest(settings, files)), manager=MANAGER)
+        try:
+            await ensure(ctx, render.shard(provider, number, files[number]), manager=MANAGER)
+        except (NameTaken, Forbidden, Invalid, Leaving) as error:
+            failed[number] = error
+            del named[number]
+            if kept and number in kept:
+                named[number] = kept[number]
+    await ensure(ctx, render.policies(provider, settings, build.manifest(settings, named)), manager=MANAGER)
+    return failed
 
 
 def _present_shards(objects: Objects, provider: Provider) -> Iterator[tuple[int, bytes]]:
@@ -104,10 +142,11 @@ def _present_manifest(objects: Objects, provider: Provider) -> tuple[bytes, dict
     found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, meta.policies_config_map(provider.name)))
     data: dict[str, str] = (found or {}).get("data") or {}
     try:
-        named = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "{}")).shards
+        manifest = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "{}"))
+        named = {int(number): digest for number, digest in manifest.shards.items()}
     except ValueError:
         named = {}
-    return data.get(model.SETTINGS_FILE, "").encode(), {int(number): digest for number, digest in named.items()}
+    return data.get(model.SETTINGS_FILE, "").encode(), named
 
 
 def _urgent(present: bytes | None, named: str | None, wanted: ShardContent) -> bool:
@@ -126,9 +165,13 @@ def _urgent(present: bytes | None, named: str | None, wanted: ShardContent) -> b
         return True
 
 
-def _announce(ctx: Context, memory: BundleMemory, gathered: Gathered) -> None:
+def _announce(ctx: Context, memory: BundleMemory, gathered: Gathered, failed: Collection[int]) -> None:
     """Wake the policies whose place in the bundle changed: their status tells of it."""
     former, present = memory.places, gathered.places
+    if failed:
+        present = {
+            policy: place for policy, place in present.items() if build.shard_of(*policy.split("/", 1)) not in failed
+        }
     memory.places = present
     if former != present:
         for policy in sorted(former.keys() | present.keys()):

@@ -31,7 +31,7 @@ from tailseal.reconcile import attached
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
-from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.owned import Leaving, ensure, remove
 from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
@@ -49,11 +49,14 @@ class _Run:
     spec: IdentityProviderSpec
     stuck: list[Fact] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    leaving: list[Leaving] = field(default_factory=list)
 
     async def attempt(self, step: Awaitable[T]) -> T | None:
         """The step's result; where a person must act, it is noted and the other steps go on."""
         try:
             return await step
+        except Leaving as error:
+            self.leaving.append(error)
         except NameTaken as error:
             self._note(Reason.NAME_TAKEN, str(error))
         except LedgerError as error:
@@ -74,7 +77,8 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """One step of one IdentityProvider towards its spec, and its status as measured."""
     key = Key("IdentityProvider", namespace, name)
     obj = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
-    if obj is None or "deletionTimestamp" in obj["metadata"]:
+    # One that somebody's finalizer holds is still served, so keys are still revoked and leases extended.
+    if obj is None:
         ctx.memory.pop(key, None)
         return Done()
     intent = intent_of(ctx.objects, obj)
@@ -89,6 +93,8 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     await _copy_references(run)
     for component in COMPONENTS:
         await _run_workers(run, component)
+    for error in run.leaving:
+        raise error
     seen = Seen(intent, plan, run.problems, run.stuck, gathered.attached)
     due = [await report(ctx, obj, intent.spec, seen)]
     if plan is not None and plan.wake_at is not None:

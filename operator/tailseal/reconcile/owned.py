@@ -13,6 +13,10 @@ from tailseal.reconcile.issuer_ledger import NameTaken
 _KINDS = {(kind.api_version, kind.kind): kind for kind in kinds.OWNED}
 
 
+class Leaving(Transient):
+    """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
+
+
 def ref_of(obj: Object) -> Ref:
     """The address of an owned object."""
     meta = obj["metadata"]
@@ -24,7 +28,7 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str) -> Object:
 
     Raises:
         NameTaken: an object that is not ours holds the name.
-        Transient: it is being deleted, or still belongs to a deleted owner of the same name.
+        Leaving: it is being deleted, or still belongs to a deleted owner of the same name.
         ClusterError: whatever the API server said to the write.
     """
     ref = ref_of(wanted)
@@ -67,7 +71,7 @@ def _refuse_foreign(wanted: Object, present: Object) -> None:
     if not (ours & theirs or _ours(present, wanted["metadata"]["labels"][PROVIDER_LABEL])):
         raise NameTaken(f"{what} is there but not ours: delete or rename it, or give this object another name")
     if theirs - ours or "deletionTimestamp" in present["metadata"]:
-        raise Transient(f"{what} is being deleted with its former owner")
+        raise Leaving(f"{what} is being deleted with its former owner")
 
 
 def _ours(present: Object, provider: str) -> bool:

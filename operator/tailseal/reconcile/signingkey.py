@@ -43,7 +43,7 @@ class _Step:
 async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """One step for one SigningKey; a deleted one keeps its Secret, so that nothing signed becomes invalid."""
     obj = ctx.objects.get(Ref(SIGNING_KEY, namespace, name))
-    if obj is None or "deletionTimestamp" in obj["metadata"]:
+    if obj is None:
         return Done()
     ref, labels = Ref(SECRET, namespace, key_secret(name)), {SIGNING_KEY_LABEL: name}
     try:

@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 from collections.abc import Iterator
 
 import pytest
 
-from tailseal.workers.common.audit import LONGEST_LINE, Audit, AuditError
+from tailseal.workers.common.audit import LONGEST_LINE, PATIENCE, Audit, AuditError
 
 
 @pytest.fixture
@@ -61,6 +62,31 @@ def test_a_log_that_nobody_reads_is_an_error_and_does_not_block(pipe: tuple[int,
     fcntl.fcntl(pipe[1], fcntl.F_SETFL, 0)  # as a container's standard output is
     with pytest.raises(AuditError, match="nobody reads"):
         Audit(pipe[1]).write({"decision": "d1"})
+
+
+def test_a_reader_that_stopped_is_waited_for_once(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    class Poll:
+        ready = False
+
+        def register(self, *_: int) -> None:
+            pass
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            asked.append(milliseconds)
+            return [(pipe[1], select.POLLOUT)] if self.ready else []
+
+    monkeypatch.setattr(select, "poll", Poll)
+    audit = Audit(pipe[1])
+    for _ in range(3):
+        with pytest.raises(AuditError, match="nobody reads"):
+            audit.write({"decision": "d1"})
+    Poll.ready = True
+    audit.write({"decision": "d2"})
+    audit.write({"decision": "d3"})
+    patience = PATIENCE * 1000
+    assert asked == [patience, 0, 0, 0, patience]
 
 
 def test_a_reader_that_is_gone_is_an_error(pipe: tuple[int, int]) -> None:

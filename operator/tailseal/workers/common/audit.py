@@ -32,6 +32,7 @@ class Audit:
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
+        self._stuck = False
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
@@ -52,7 +53,9 @@ class Audit:
             raise AuditError("the audit log took only a part of the line")
 
     def _writable(self) -> bool:
-        events = self._poll.poll(PATIENCE * 1000)
+        """Whether there is room; a reader that was waited for in vain once is not waited for again until he reads."""
+        events = self._poll.poll(0 if self._stuck else PATIENCE * 1000)
+        self._stuck = not events
         return bool(events) and not events[0][1] & (select.POLLERR | select.POLLNVAL | select.POLLHUP)
 
 

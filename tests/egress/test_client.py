@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -209,6 +211,28 @@ async def test_trust_in_one_authority_is_not_lent_to_requests_that_name_another(
 async def test_a_name_without_address_is_said_so() -> None:
     async with made() as egress:
         await fails(egress, "https://no-such-host.invalid/", EgressReason.UNRESOLVED)
+
+
+async def test_names_whose_servers_never_answer_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, hanging = threading.Event(), set[str]()
+
+    def lookup(host: str, *_: object, **__: object) -> list[object]:
+        if host.startswith("slow"):
+            hanging.add(host)
+            answered.wait()
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    async with made() as egress, asyncio.TaskGroup() as group:
+        for number in range(16):
+            group.create_task(fails(egress, f"https://slow{number}.example/", EgressReason.UNRESOLVED))
+        try:
+            async with asyncio.timeout(3):
+                while len(hanging) < 16:
+                    await asyncio.sleep(0.001)
+            await fails(egress, "https://fast.example/", EgressReason.UNRESOLVED)
+        finally:
+            answered.set()
 
 
 async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import httpx
 
 from tailseal.egress.errors import EgressError, EgressReason
 from tailseal.egress.guard import Opened, check_url
-from tailseal.egress.network import PinnedNetwork, Resolve, resolve
+from tailseal.egress.network import PinnedNetwork, Resolve, Resolver
 
 LARGEST_ANSWER: Final = 1024 * 1024
 """Bytes. No content encoding is asked for or accepted: a small answer could unfold to any size."""
@@ -48,11 +48,13 @@ class Egress:
     Args:
         open_hosts: names and ranges beyond the public internet that may be reached.
         extra_ca: PEM certificates to trust besides the system's.
-        resolve: how host names are resolved.
+        resolve: how host names are resolved; None: as the system does.
     """
 
-    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "", *, resolve: Resolve = resolve) -> None:
-        self._opened, self._extra_ca, self._resolve = Opened.of(open_hosts), extra_ca, resolve
+    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "", *, resolve: Resolve | None = None) -> None:
+        self._opened, self._extra_ca = Opened.of(open_hosts), extra_ca
+        self._resolver = Resolver()
+        self._resolve = resolve or self._resolver
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     async def get(self, url: str, *, ca: str = "", accept: str = "application/json") -> Answer:
@@ -80,6 +82,7 @@ class Egress:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._resolver.close()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.aclose()

@@ -5,28 +5,54 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from typing import Final
 
 import httpcore
 
 from tailseal.egress.errors import EgressError, EgressReason
 from tailseal.egress.guard import Address, Opened, check_address
 
+LOOKUPS: Final = 32
+"""Lookups at once, for each client."""
+
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """All addresses of a host name."""
 
 
-async def resolve(host: str) -> tuple[Address, ...]:
-    """The system's answer.
+class Resolver:
+    """Asks the system, in threads of its own.
 
-    Raises:
-        EgressError: `HostNotFound`.
+    A lookup that hangs cannot be given up, and event loops share a handful of threads among all of them (uvloop: four):
+    a few names whose servers never answer would keep everybody from finding anything.
+
+    Args:
+        threads: lookups at once.
     """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise EgressError(EgressReason.UNRESOLVED, f"{host} has no address") from None
-    return tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+
+    def __init__(self, threads: int = LOOKUPS) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+
+    async def __call__(self, host: str) -> tuple[Address, ...]:
+        """All addresses.
+
+        Raises:
+            EgressError: `HostNotFound`.
+        """
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, _lookup, host)
+        except (OSError, UnicodeError):
+            raise EgressError(EgressReason.UNRESOLVED, f"{host} has no address") from None
+        return tuple(dict.fromkeys(ip_address(address) for address in found))
+
+    def close(self) -> None:
+        """Begin no more lookups."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _lookup(host: str) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 class PinnedNetwork(httpcore.AsyncNetworkBackend):
@@ -38,9 +64,7 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
         inner: who opens the connection to an address.
     """
 
-    def __init__(
-        self, opened: Opened, resolve: Resolve = resolve, inner: httpcore.AsyncNetworkBackend | None = None
-    ) -> None:
+    def __init__(self, opened: Opened, resolve: Resolve, inner: httpcore.AsyncNetworkBackend | None = None) -> None:
         self._opened, self._resolve = opened, resolve
         self._inner = inner or httpcore.AnyIOBackend()
 

@@ -95,3 +95,14 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert kept["metadata"]["annotations"] == {"mine": "x"}
     assert "managedFields" not in kept["metadata"]
     assert "managedFields" in given["metadata"]
+
+
+def test_equal_conditions_are_kept_once() -> None:
+    store, _ = make()
+    for name in ("one", "two"):
+        conditions: list[Any] = [{"type": "Ready", "status": "True"}, {"type": "Odd", "nested": []}, "nonsense"]
+        store.put(config_map(1, name) | {"status": {"conditions": conditions, "x": 1}})
+    first, second = (obj["status"] for obj in store.select(kinds.CONFIG_MAP))
+    assert first == second
+    assert first["conditions"][0] is second["conditions"][0]
+    assert first["conditions"][2] == "nonsense"

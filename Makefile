@@ -48,7 +48,7 @@ bench: $(VENV)/dev.stamp $(VENV)/shipped.stamp ## speed, as ratios measured side
 lint: $(VENV)/dev.stamp ## style, types, module map
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator dev
+	@$(BIN)/mypy operator dev tests/fakes
 	@$(BIN)/lint-imports
 
 crds: $(VENV)/dev.stamp ## write crds/ and the chart's copies anew from the models

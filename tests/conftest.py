@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ def helm() -> str:
     return str(_need("helm") / "helm")
 
 
-def _need(helper: str):  # noqa: ANN202 - a Path; pytest.fail never returns
+def _need(helper: str) -> Path:
     try:
         return ensure(helper)
     except BuildError as error:

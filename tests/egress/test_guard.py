@@ -89,7 +89,7 @@ def test_https_is_taken() -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8081/x", "http://localhost:8081/x", "http://[::1]/x"])
 def test_http_is_for_opened_loopback_only(url: str) -> None:
     opened = Opened.of(["127.0.0.0/8", "::1", "localhost"])
-    assert check_url(url, opened)
+    assert check_url(url, opened).scheme == "http"
     with pytest.raises(EgressError):
         check_url("http://10.0.0.1/x", Opened.of(["10.0.0.0/8"]))
     with pytest.raises(EgressError):

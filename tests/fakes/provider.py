@@ -100,7 +100,7 @@ def conditions(seen: World, name: str = "corp") -> dict[str, tuple[str, str]]:
 
 
 def message(seen: World, type_: str) -> str:
-    return next(entry["message"] for entry in status(seen)["conditions"] if entry["type"] == type_)
+    return str(next(entry["message"] for entry in status(seen)["conditions"] if entry["type"] == type_))
 
 
 def files(seen: World, name: str) -> dict[str, bytes]:

@@ -60,7 +60,8 @@ async def running(
         await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task
-        yield Running(worker, *await started, stop)
+        public, private = await started
+        yield Running(worker, public, private, stop)
     finally:
         stop.set()
         await task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.fixture
-def audit_file(tmp_path: Path) -> Iterator[Path]:
+def audit_file(tmp_path: Path) -> Path:
     path = tmp_path / "audit.log"
     path.touch()
     return path

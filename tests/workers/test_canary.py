@@ -52,7 +52,11 @@ def with_upstream() -> MemorySource:
 
 async def asked(client: httpx.AsyncClient, worker: Running) -> list[str]:
     """What callers are told: by the upstream's outage, for a scope too wide, for a forged token."""
-    requests = ({}, {"scope": "devices:core"}, {"subject_token": exchange.token() + "x"})
+    requests: tuple[dict[str, str], ...] = (
+        {},
+        {"scope": "devices:core"},
+        {"subject_token": exchange.token() + "x"},
+    )
     return [(await client.post(f"{worker.public}/token", data=form(**fields))).text for fields in requests]
 
 

@@ -214,11 +214,13 @@ async def test_a_name_without_address_is_said_so() -> None:
 
 
 async def test_names_whose_servers_never_answer_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered, hanging = threading.Event(), set[str]()
+    answered, all_hang, hanging = threading.Event(), threading.Event(), set[str]()
 
     def lookup(host: str, *_: object, **__: object) -> list[object]:
         if host.startswith("slow"):
             hanging.add(host)
+            if len(hanging) == 16:
+                all_hang.set()
             answered.wait()
         raise OSError
 
@@ -227,9 +229,7 @@ async def test_names_whose_servers_never_answer_keep_nobody_else_waiting(monkeyp
         for number in range(16):
             group.create_task(fails(egress, f"https://slow{number}.example/", EgressReason.UNRESOLVED))
         try:
-            async with asyncio.timeout(3):
-                while len(hanging) < 16:
-                    await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(all_hang.wait, 3)
             await fails(egress, "https://fast.example/", EgressReason.UNRESOLVED)
         finally:
             answered.set()

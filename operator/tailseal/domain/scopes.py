@@ -16,4 +16,6 @@ def covers(granted: Collection[str], requested: Collection[str]) -> bool:
 
 def narrow(granted: tuple[str, ...], requested: Collection[str]) -> tuple[str, ...]:
     """The granted words that were asked for, in the grant's order; all of them where nothing was asked for."""
-    return tuple(word for word in granted if word in requested) if requested else granted
+    if not requested or (len(granted) == 1 and granted[0] in requested):
+        return granted
+    return tuple([word for word in granted if word in requested])

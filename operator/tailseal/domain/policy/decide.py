@@ -187,13 +187,13 @@ def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], requ
 
 def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest, audited: tuple[str, ...]) -> Granted:
     return Granted(
-        policy=policy,
-        grant=grant,
-        scopes=scopes.narrow(grant.scopes, request.scopes),
-        tags=scopes.narrow(grant.tags, request.tags),
-        audience=scopes.narrow(grant.audiences, request.targets),
-        ttl=grant.ttl,
-        audited=audited,
+        policy,
+        grant,
+        scopes.narrow(grant.scopes, request.scopes),
+        scopes.narrow(grant.tags, request.tags),
+        scopes.narrow(grant.audiences, request.targets),
+        grant.ttl,
+        audited,
     )
 
 

@@ -59,10 +59,10 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done(after=_RETRY)
     _announce(ctx, memory, gathered, failed)
     memory.problem = None
-    for error in failed.values():
-        if isinstance(error, Leaving):
-            raise error
-        _blame(ctx, memory, key, error)
+    for reason in failed.values():
+        if isinstance(reason, Leaving):
+            raise reason
+        _blame(ctx, memory, key, reason)
     return Done(after=_RETRY if failed else None)
 
 

@@ -189,3 +189,25 @@ async def test_an_election_that_cannot_be_held_is_an_error() -> None:
     with pytest.raises(Forbidden):
         async with thread.leading():
             pytest.fail("nobody leads")
+
+
+async def test_a_thread_that_fails_before_it_leads_is_an_error_and_not_an_endless_wait() -> None:
+    class Broken(Elector):
+        async def acquire(self) -> None:
+            raise KeyError("metadata")
+
+    thread = ElectionThread(lambda: connected(FakeCluster()), lambda found: Broken(found, LEASE, "one"), lambda: None)
+    with pytest.raises(KeyError):
+        async with asyncio.timeout(10), thread.leading():
+            pytest.fail("nobody leads")
+
+
+async def test_a_thread_that_fails_while_it_leads_has_lost_the_lead() -> None:
+    class Broken(Elector):
+        async def hold(self) -> None:
+            raise KeyError("metadata")
+
+    lost = threading.Event()
+    thread = ElectionThread(lambda: connected(FakeCluster()), lambda found: Broken(found, LEASE, "one"), lost.set)
+    async with thread.leading():
+        assert await asyncio.to_thread(lost.wait, 10)

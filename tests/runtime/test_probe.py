@@ -240,6 +240,16 @@ async def test_a_failed_pod_and_its_namesake_successor_are_told_apart() -> None:
 
 
 @virtual
+async def test_a_pod_that_somebody_took_our_label_from_counts_until_it_is_gone_and_no_longer() -> None:
+    async with probing() as setting:
+        bare = pod("u1", ready("True"), labels=False)
+        setting.probe.changed(pod("u1", ready("True")), bare)
+        assert setting.replica().ever_ready
+        setting.probe.changed(bare, None)
+        assert setting.probe.of("id", "corp") == []
+
+
+@virtual
 async def test_pods_of_nobody_are_ignored_and_pods_without_an_address_wait() -> None:
     async with probing() as setting:
         setting.probe.changed(None, pod("u3", labels=False))

@@ -156,6 +156,25 @@ async def test_an_object_that_appears_while_we_list_is_not_taken_for_gone() -> N
 
 
 @virtual
+async def test_an_object_that_is_made_anew_while_we_list_is_not_taken_for_gone() -> None:
+    async with running() as setting:
+        listing = setting.cluster.list
+        setting.cluster.user_delete(kinds.TRUST_POLICY, "a", "two")
+
+        async def slow(*args: object, **options: object) -> AsyncIterator[Object]:
+            found = [obj async for obj in listing(*args, **options)]  # type: ignore[arg-type]
+            setting.cluster.user_apply(policy("two"))
+            setting.feed.see("ADDED", setting.cluster.peek(kinds.TRUST_POLICY, "a", "two"))
+            for obj in found:
+                yield obj
+
+        setting.cluster.list = slow  # type: ignore[method-assign]
+        await setting.feed.resync()
+        assert setting.names() == {"one", "two", "three"}
+        assert setting.missed == []
+
+
+@virtual
 async def test_what_another_source_shows_is_not_taken_for_gone() -> None:
     async with running() as setting:
         setting.cluster.user_apply(secret("theirs", {"tailseal.dev/allow": "true"}))

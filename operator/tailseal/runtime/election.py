@@ -198,15 +198,19 @@ class ElectionThread:
             await asyncio.to_thread(thread.join, 5.0)
 
     async def _main(self, loop: asyncio.AbstractEventLoop, elected: asyncio.Future[None]) -> None:
+        leads = False
         try:
             async with self._connect() as cluster:
                 elector = self._elect(cluster)
                 if await self._unless_stopped(elector.acquire()):
+                    leads = True
                     loop.call_soon_threadsafe(_settle, elected, None)
                     if await self._unless_stopped(elector.hold()):
                         self._lost()
                     await elector.release()
-        except ClusterError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody renews the Lease any more
+            if leads and not self._stop.is_set():
+                self._lost()
             loop.call_soon_threadsafe(_settle, elected, error)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:

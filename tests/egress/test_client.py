@@ -213,6 +213,12 @@ async def test_a_name_without_address_is_said_so() -> None:
         await fails(egress, "https://no-such-host.invalid/", EgressReason.UNRESOLVED)
 
 
+@pytest.mark.parametrize("ca", ["-----BEGIN CERTIFICATE-----\nnonsense", "-----BEGIN CERTIFICATE-----\né"])
+async def test_a_ca_bundle_that_is_none_is_said_so(ca: str) -> None:
+    async with made() as egress:
+        await fails(egress, "https://127.0.0.1:1/", EgressReason.TLS, ca=ca)
+
+
 async def test_names_whose_servers_never_answer_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     answered, all_hang, hanging = threading.Event(), threading.Event(), set[str]()
 

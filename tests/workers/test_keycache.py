@@ -28,7 +28,7 @@ class Bench:
         self.now = exchange.NOW
         self.fetched: list[KeySource] = []
         self.counted: list[bool] = []
-        self.answer: KeySet | KeysUnavailable = keys("a")
+        self.answer: KeySet | Exception = keys("a")
         self.gate = asyncio.Event()
         self.gate.set()
         self.cache = KeyCache(self.fetch, clock=lambda: self.now, count=self.counted.append)
@@ -37,7 +37,7 @@ class Bench:
         self.fetched.append(source)
         answer = self.answer
         await self.gate.wait()
-        if isinstance(answer, KeysUnavailable):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -106,6 +106,16 @@ async def test_a_failure_is_remembered_for_an_interval() -> None:
     bench.now += REFETCH_INTERVAL
     bench.answer = keys("a")
     assert await bench.have() is bench.answer
+
+
+async def test_a_source_that_makes_us_stumble_is_unavailable_and_remembered_as_any_other() -> None:
+    bench = Bench()
+    bench.answer = ZeroDivisionError("about the document")
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable) as caught:
+            await bench.have()
+        assert (caught.value.reason, "about" in str(caught.value)) == ("InternalFault", False)
+    assert (len(bench.fetched), bench.counted) == (1, [False])
 
 
 async def test_an_old_set_is_refreshed_beside_its_use() -> None:

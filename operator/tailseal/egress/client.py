@@ -177,7 +177,7 @@ def _context(ca: str, extra_ca: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=ca or None)
         if extra_ca and not ca:
             context.load_verify_locations(cadata=extra_ca)
-    except ssl.SSLError:
+    except (ssl.SSLError, TypeError):  # the latter where it is not ASCII
         raise EgressError(EgressReason.TLS, "the CA bundle holds no certificates in PEM form") from None
     return context
 

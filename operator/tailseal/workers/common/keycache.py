@@ -116,6 +116,8 @@ class KeyCache:
             entry.fetched_at, entry.failure = self._clock(), None
         except KeysUnavailable as failure:
             entry.failure = failure
+        except Exception as error:  # noqa: BLE001 - whatever a source does to us, it is that source's outage
+            entry.failure = KeysUnavailable("InternalFault", f"{type(error).__name__} for keys of {source.issuer}")
         finally:
             entry.pending = None
             self._count(entry.failure is None)

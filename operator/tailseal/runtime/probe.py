@@ -134,14 +134,14 @@ class Probe:
                 pod.nudge.set()
 
     def changed(self, before: Object | None, after: Object | None) -> None:
-        """Take in a change of a Pod that the store has seen; pods that no provider owns are none of ours."""
-        obj = after or before
-        if obj is None or meta.PROVIDER_LABEL not in obj["metadata"].get("labels", {}):
-            return
+        """Take in a change of a Pod that the store has seen; pods that no provider owns are none of ours.
+
+        One that loses its label may go on signing: it counts until it is gone.
+        """
         gone = after is None or after.get("status", {}).get("phase") in ("Succeeded", "Failed")
-        if before is not None and (gone or before["metadata"]["uid"] != obj["metadata"]["uid"]):
+        if before is not None and (gone or (after or before)["metadata"]["uid"] != before["metadata"]["uid"]):
             self._drop(before["metadata"]["uid"])
-        if after is not None and not gone:
+        if after is not None and not gone and meta.PROVIDER_LABEL in after["metadata"].get("labels", {}):
             self._keep(after)
 
     async def close(self) -> None:

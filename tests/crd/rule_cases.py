@@ -58,6 +58,10 @@ def _oidc(message: str, keeps: Spec, breaks: Spec) -> Case:
     return Case("TrustPolicy", message, {"from": {"oidc": issuer | keeps}}, {"from": {"oidc": issuer | breaks}})
 
 
+def _from(member: str, message: str, keeps: Spec, breaks: Spec) -> Case:
+    return Case("TrustPolicy", message, {"from": {member: keeps}}, {"from": {member: breaks}})
+
+
 def _grant(message: str, keeps: Spec, breaks: Spec) -> Case:
     return Case("TrustPolicy", message, {"grants": [{"name": "g"} | keeps]}, {"grants": [{"name": "g"} | breaks]})
 
@@ -227,6 +231,27 @@ CASES: tuple[Case, ...] = (
         "must be given",
         {"from": {"github": {"ownerID": "65"}}, "actors": [{"session": {}}]},
         {"from": {"github": {"ownerID": "65"}, "gitlab": {}}},
+    ),
+    _from(
+        "github",
+        "repository is the name alone, and goes with owner or ownerID: anybody may have one of that name",
+        {"ownerID": "65", "repository": "app"},
+        {"repository": "app"},
+    ),
+    _from(
+        "github",
+        "repository is the name alone, and goes with owner or ownerID: anybody may have one of that name",
+        {"owner": "acme", "repository": "app"},
+        {"owner": "acme", "repository": "acme/app"},
+    ),
+    *(
+        _from(
+            member,
+            "keys and caBundle go with issuer only: the public service has its own",
+            {"issuer": "https://git.corp.example", "keys": {"jwksURI": "https://git.corp.example/keys"}},
+            {"keys": {"jwksURI": "https://git.corp.example/keys"}},
+        )
+        for member in ("github", "gitlab", "terraform")
     ),
     _oidc(
         "exactly one of discovery, jwksURI, jwks must be given",

@@ -192,16 +192,23 @@ async def test_a_replica_that_is_not_heard_makes_programmed_unknown_till_it_is()
             "spec.from.oidc.subject.regex: ",
         ),
         (
-            [provider(), policy(**{"from": {"github": {"ownerID": "1"}}})],
+            [provider(), policy(**{"from": {"tailnet": {"tags": ["tag:ci"]}}})],
             "Accepted",
             "NotSupportedYet",
-            "spec.from.github: ",
+            "spec.from.tailnet: ",
         ),
         (
             [provider(), policy(**{"from": {"oidc": {"issuer": trust.GITHUB}}})],
             "Accepted",
             "TenantNotPinned",
             "repository_owner_id",
+        ),
+        ([provider(), policy(**{"from": {"github": {"owner": "acme"}}})], "Accepted", "TenantNotPinned", "ownerID"),
+        (
+            [provider(), policy(**{"from": {"gitlab": {"projectID": "1", "refs": ["***"]}}})],
+            "Accepted",
+            "InvalidSpec",
+            "spec.from.gitlab.refs[0]: ",
         ),
         (
             [provider(), policy(grants=[{"name": "x", "jwt": {"audiences": [trust.OURS]}}])],

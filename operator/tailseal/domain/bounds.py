@@ -34,6 +34,14 @@ PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
 GitLab's `user_id` is not among them: it says who started a pipeline, and that may be one of somebody else's project.
 """
 
+_PINNING_MEMBERS: Final[Mapping[str, str]] = {
+    "github": "ownerID, repositoryID, enterpriseID",
+    "gitlab": "projectID, namespaceID",
+    "buildkite": "organizationID, pipelineID",
+    "terraform": "organizationID, projectID, workspaceID",
+}
+"""What the same claims are called in the typed blocks."""
+
 RESERVED_CLAIMS: Final = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope", "azp"),
@@ -140,14 +148,16 @@ def _trust(policy: CompiledPolicy, rule: Bound, settings: Settings) -> Iterator[
 
 
 def _unpinned(policy: CompiledPolicy) -> Iterator[Finding]:
-    if not is_pinned(policy):
+    if is_pinned(policy):
+        return
+    members = _PINNING_MEMBERS.get(policy.origin.rpartition(".")[2])
+    if members is None:
         claims = ", ".join(sorted(PINNING_CLAIMS[policy.source.issuer]))
-        yield Finding(
-            f"{policy.origin}.claims",
-            f"{policy.source.issuer} speaks for many tenants, and names pass on from one to another: "
-            f"add an exact, exactInteger or oneOf rule on one of {claims}",
-            Reason.TENANT_NOT_PINNED,
-        )
+        path, remedy = f"{policy.origin}.claims", f"add an exact, exactInteger or oneOf rule on one of {claims}"
+    else:
+        path, remedy = policy.origin, f"give one of {members}"
+    why = f"{policy.source.issuer} speaks for many tenants, and names pass on from one to another: {remedy}"
+    yield Finding(path, why, Reason.TENANT_NOT_PINNED)
 
 
 def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> Iterator[Finding]:

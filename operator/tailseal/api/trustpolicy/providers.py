@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import StringConstraints
 
@@ -19,14 +19,38 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Patterns = Annotated[tuple[Pattern, ...], Items(16, "set")]
 Audiences = Annotated[tuple[Audience, ...], Items(8, "set")]
 
+_KEYS_NEED_ISSUER: Final = Rule(
+    cel="has(self.issuer) || !(has(self.keys) || has(self.caBundle))",
+    message="keys and caBundle go with issuer only: the public service has its own",
+    holds=lambda self: self.issuer is not None or (self.keys is None and self.ca_bundle is None),
+)
+
 
 class GitHub(ApiModel):
     """Jobs of GitHub Actions. Both forms of `sub` (by names, and by names with ids) are matched."""
 
+    rules: ClassVar = (
+        _KEYS_NEED_ISSUER,
+        Rule(
+            cel="!has(self.repository) || (!self.repository.contains('/') && (has(self.owner) || has(self.ownerID)))",
+            message="repository is the name alone, and goes with owner or ownerID: anybody may have one of that name",
+            holds=lambda self: (
+                self.repository is None
+                or ("/" not in self.repository and (self.owner is not None or self.owner_id is not None))
+            ),
+        ),
+    )
+
     issuer: ForeignIssuer | None = None
     """For GitHub Enterprise: its issuer; left out, https://token.actions.githubusercontent.com."""
+    keys: Keys | None = None
+    """Where that issuer's public keys come from: exactly one member; left out, discovery."""
+    ca_bundle: Certificates | None = None
+    """CA certificates (PEM) that the issuer's https is checked with, in place of the system's."""
     audiences: Audiences = ()
     """Accepted `aud`; left out, our issuer and the URL of our token service."""
+    enterprise_id: NumericID | None = None
+    """Id of the enterprise, which never passes on to somebody else."""
     owner: Visible | None = None
     """Login of the user or organisation."""
     owner_id: NumericID | None = None
@@ -36,11 +60,19 @@ class GitHub(ApiModel):
     repository_id: NumericID | None = None
     """Its id."""
     refs: Patterns = ()
-    """Git refs, such as `refs/heads/main`."""
+    """Git refs, such as `refs/heads/main`. With branches or tags: any of all three."""
+    branches: Patterns = ()
+    """Names of branches, such as `main`."""
+    tags: Patterns = ()
+    """Names of tags, such as `v*`."""
+    ref_protected: bool | None = None
+    """Whether the ref must be protected."""
     environments: Patterns = ()
     """Deployment environments."""
     events: Patterns = ()
-    """Events that started the run, such as `push`."""
+    """Events that started the run, such as `push`. Left out, any but those that strangers can bring about:
+    `pull_request` and its kin, `workflow_run`, `issues`, `issue_comment`, `discussion`, `discussion_comment`, `fork`,
+    `gollum`, `watch`. Each of these must be named, without `*`."""
     workflows: Patterns = ()
     """Workflow files (`job_workflow_ref`), such as `acme/ci/.github/workflows/deploy.yml@refs/heads/main`."""
 
@@ -48,8 +80,14 @@ class GitHub(ApiModel):
 class GitLab(ApiModel):
     """Jobs of GitLab CI."""
 
+    rules: ClassVar = (_KEYS_NEED_ISSUER,)
+
     issuer: ForeignIssuer | None = None
     """For a GitLab of one's own: its URL; left out, https://gitlab.com."""
+    keys: Keys | None = None
+    """Where that issuer's public keys come from: exactly one member; left out, discovery."""
+    ca_bundle: Certificates | None = None
+    """CA certificates (PEM) that the issuer's https is checked with, in place of the system's."""
     audiences: Audiences = ()
     """Accepted `aud`; left out, our issuer and the URL of our token service."""
     namespace: Pattern | None = None
@@ -63,13 +101,19 @@ class GitLab(ApiModel):
     refs: Patterns = ()
     """Names of branches or tags, without `refs/heads/`."""
     ref_type: Literal["branch", "tag"] | None = None
-    """What the ref is."""
+    """What the ref is; left out where refs are given, a branch."""
     ref_protected: bool | None = None
     """Whether the ref must be protected."""
     environments: Patterns = ()
     """Deployment environments."""
+    environment_protected: bool | None = None
+    """Whether the environment must be protected."""
     pipeline_sources: Patterns = ()
-    """What started the pipeline, such as `push`."""
+    """What started the pipeline, such as `push`. Left out, anything but what may run the code of a fork:
+    `merge_request_event`, `external_pull_request_event`, `parent_pipeline`. Each of these must be named, without `*`.
+    """
+    ci_configs: Patterns = ()
+    """Pipeline definitions (`ci_config_ref_uri`), such as `gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main`."""
 
 
 class Buildkite(ApiModel):
@@ -80,11 +124,11 @@ class Buildkite(ApiModel):
     organization: Visible | None = None
     """Slug of the organisation."""
     organization_id: UUID | None = None
-    """Its id, which never passes on to somebody else."""
+    """Its id, which never passes on to somebody else. Jobs must ask for it: `--claim organization_id`."""
     pipelines: Patterns = ()
     """Slugs of pipelines."""
     pipeline_id: UUID | None = None
-    """Id of the pipeline."""
+    """Id of the pipeline. Jobs must ask for it: `--claim pipeline_id`."""
     refs: Patterns = ()
     """Git refs, such as `refs/heads/main`."""
     steps: Patterns = ()
@@ -103,7 +147,8 @@ class CircleCI(ApiModel):
     context_ids: Annotated[tuple[UUID, ...], Items(16, "set")] = ()
     """Ids of contexts that the job must use."""
     refs: Patterns = ()
-    """Git refs (`oidc.circleci.com/vcs-ref`)."""
+    """Git refs (`oidc.circleci.com/vcs-ref`). Those of pull requests count only where one begins with `refs/pull/`,
+    `refs/heads/pull/` or `refs/merge-requests/`."""
     origins: Patterns = ()
     """Repositories that the code comes from (`oidc.circleci.com/vcs-origin`): keeps builds of forks out."""
 
@@ -111,8 +156,14 @@ class CircleCI(ApiModel):
 class Terraform(ApiModel):
     """Runs of HCP Terraform."""
 
+    rules: ClassVar = (_KEYS_NEED_ISSUER,)
+
     issuer: ForeignIssuer | None = None
     """For Terraform Enterprise: its URL; left out, https://app.terraform.io."""
+    keys: Keys | None = None
+    """Where that issuer's public keys come from: exactly one member; left out, discovery."""
+    ca_bundle: Certificates | None = None
+    """CA certificates (PEM) that the issuer's https is checked with, in place of the system's."""
     audiences: Audiences = ()
     """Accepted `aud`; left out, our issuer and the URL of our token service."""
     organization: Pattern | None = None
@@ -148,6 +199,14 @@ class KubernetesSource(ApiModel):
     """Names of the service accounts; left out, any."""
     service_account_uids: Annotated[tuple[UUID, ...], Items(16, "set")] = ()
     """Their uids: a deleted and made anew account is another one."""
+    bound_to: Literal["Pod", "Node"] | None = None
+    """What the token must be bound to, so that it ends with that; left out, anything or nothing."""
+    pods: Patterns = ()
+    """Names of the pods that tokens are bound to, such as `deploy-*`."""
+    nodes: Patterns = ()
+    """Names of the nodes that tokens are bound to, or that their pods run on."""
+    node_uids: Annotated[tuple[UUID, ...], Items(16, "set")] = ()
+    """Uids of these nodes."""
 
 
 class CallerCapability(ApiModel):

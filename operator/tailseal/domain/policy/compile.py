@@ -14,20 +14,21 @@ from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
-from tailseal.api.trustpolicy import ClaimRule, Grant, Matcher, Oidc, TrustPolicySpec
+from tailseal.api.trustpolicy import ClaimRule, From, Grant, Matcher, Oidc, TrustPolicySpec
 from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
 from tailseal.api.unsupported import unsupported
 from tailseal.api.validation import parse_spec
 from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
-from tailseal.domain.policy import matchers, patterns
+from tailseal.domain.policy import matchers, patterns, providers
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Rule
 from tailseal.domain.policy.source import KeySource, SourceKind, well_known
 
 __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
 
-_FROM: Final = "spec.from.oidc"
+_FROM: Final = "spec.from"
 
 _MATCHERS: Final[Mapping[str, tuple[int, Callable[[Any], matchers.Test]]]] = {
     "exact": (0, matchers.exact),
@@ -69,33 +70,59 @@ def compile_policy(record: PolicyRecord, settings: Settings) -> CompiledPolicy:
     except SpecError as error:
         raise PolicyError(error.findings) from None
     later = unsupported(spec)
-    if later or spec.from_.oidc is None:
+    trust = None if later else general(spec.from_, _FROM)
+    if trust is None:
         raise PolicyError(later)
-    policy, findings = _compile(record, spec, spec.from_.oidc, settings)
+    policy, findings = _compile(record, spec, trust, settings)
     if findings := (*findings, *bounds.violations(policy, settings)):
         raise PolicyError(findings)
     return policy
 
 
+def general(trust: From, path: str) -> General | None:
+    """The general form of what a policy trusts; None if this version cannot do it.
+
+    Args:
+        trust: exactly one of its members is there.
+        path: where it stands.
+    """
+    return providers.general(trust, path) if trust.oidc is None else _oidc(trust.oidc, f"{path}.oidc")
+
+
+def _oidc(oidc: Oidc, origin: str) -> General:
+    findings: list[Finding] = []
+    return General(
+        origin=origin,
+        issuer=oidc.issuer,
+        rules=_rules(oidc, origin, findings),
+        keys=oidc.keys,
+        ca_bundle=oidc.ca_bundle or "",
+        algorithms=oidc.algorithms or DEFAULT_ALGORITHMS,
+        audiences=oidc.audiences,
+        max_age=oidc.max_age,
+        findings=tuple(findings),
+    )
+
+
 def _compile(
-    record: PolicyRecord, spec: TrustPolicySpec, oidc: Oidc, settings: Settings
+    record: PolicyRecord, spec: TrustPolicySpec, trust: General, settings: Settings
 ) -> tuple[CompiledPolicy, tuple[Finding, ...]]:
     """The policy without what is wrong, and what is wrong."""
-    findings: list[Finding] = []
-    source = _source(oidc, findings)
+    findings = list(trust.findings)
+    source = _source(trust, findings)
     policy = CompiledPolicy(
         namespace=record.namespace,
         name=record.name,
         uid=record.uid,
         generation=record.generation,
         settings=settings,
-        origin=_FROM,
+        origin=trust.origin,
         enforce=spec.enforcement == "Enforce",
         source=source,
-        algorithms=_set(oidc.algorithms or DEFAULT_ALGORITHMS),
-        audiences=_set(oidc.audiences or settings.subject_audiences),
-        rules=_rules(oidc, findings),
-        max_age=oidc.max_age,
+        algorithms=_set(trust.algorithms),
+        audiences=_set(trust.audiences or (*settings.subject_audiences, *trust.also)),
+        rules=tuple(sorted(trust.rules, key=lambda rule: rule.cost)),
+        max_age=trust.max_age,
         keys_expire_at=source.expires_at,
         grants=tuple(
             _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)
@@ -105,16 +132,16 @@ def _compile(
     return policy, tuple(findings)
 
 
-def _source(oidc: Oidc, findings: list[Finding]) -> KeySource:
-    keys, bundle = oidc.keys, oidc.ca_bundle or ""
+def _source(trust: General, findings: list[Finding]) -> KeySource:
+    keys, bundle = trust.keys, trust.ca_bundle
     if keys is not None and keys.jwks is not None:
-        expires_at = _expiry(keys.jwks.expiry_time, f"{_FROM}.keys.jwks.expiryTime", findings)
-        return _inline(oidc.issuer, canonical.dumps(keys.jwks.jwks()), expires_at)
+        expires_at = _expiry(keys.jwks.expiry_time, f"{trust.origin}.keys.jwks.expiryTime", findings)
+        return _inline(trust.issuer, canonical.dumps(keys.jwks.jwks()), expires_at)
     if keys is not None and keys.jwks_uri is not None:
-        return _fetched(oidc.issuer, "jwksURI", keys.jwks_uri, bundle)
+        return _fetched(trust.issuer, "jwksURI", keys.jwks_uri, bundle)
     discovery = keys.discovery if keys is not None else None
-    url = (discovery.discovery_url if discovery is not None else None) or well_known(oidc.issuer)
-    return _fetched(oidc.issuer, "discovery", url, bundle)
+    url = (discovery.discovery_url if discovery is not None else None) or well_known(trust.issuer)
+    return _fetched(trust.issuer, "discovery", url, bundle)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -142,15 +169,15 @@ def _expiry(text: str | None, path: str, findings: list[Finding]) -> float | Non
         return None
 
 
-def _rules(oidc: Oidc, findings: list[Finding]) -> tuple[Rule, ...]:
-    """All rules, cheapest first, otherwise in the order of the manifest."""
+def _rules(oidc: Oidc, origin: str, findings: list[Finding]) -> tuple[Rule, ...]:
+    """All rules in the order of the manifest."""
     rules = []
     if oidc.subject is not None:
-        rules.append(_rule(oidc.subject, ("sub",), f"{_FROM}.subject", findings))
+        rules.append(_rule(oidc.subject, ("sub",), f"{origin}.subject", findings))
     for position, claim in enumerate(oidc.claims):
         path = claim.path or (claim.claim or "",)
-        rules.append(_rule(claim, path, f"{_FROM}.claims[{position}]", findings))
-    return tuple(sorted(rules, key=lambda rule: rule.cost))
+        rules.append(_rule(claim, path, f"{origin}.claims[{position}]", findings))
+    return tuple(rules)
 
 
 def _rule(model: Matcher | ClaimRule, path: tuple[str, ...], field: str, findings: list[Finding]) -> Rule:

@@ -1,0 +1,38 @@
+"""The general form of trust, which every member of `from` is brought into before anything is decided by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tailseal.api.findings import Finding
+from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS, Keys
+from tailseal.domain.policy.matchers import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """Tokens of one issuer, by keys, audiences and rules.
+
+    Args:
+        origin: the place in the manifest, e.g. `spec.from.github`.
+        issuer: `iss`, compared byte by byte.
+        rules: on `sub` and other claims; all must hold.
+        keys: where the issuer's keys come from; None: discovery.
+        ca_bundle: PEM certificates for the issuer's https instead of the system's; empty: those.
+        algorithms: of signatures.
+        audiences: accepted values of `aud`; empty: our issuer and the URL of our token service.
+        also: further values of `aud` that are accepted where `audiences` is empty.
+        max_age: seconds since `iat`; None: no limit but `exp`.
+        findings: what is wrong with the block; a policy with any of them grants nothing.
+    """
+
+    origin: str
+    issuer: str
+    rules: tuple[Rule, ...]
+    keys: Keys | None = None
+    ca_bundle: str = ""
+    algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
+    audiences: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    max_age: int | None = None
+    findings: tuple[Finding, ...] = ()

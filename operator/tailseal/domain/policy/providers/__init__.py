@@ -1,0 +1,34 @@
+"""The typed blocks of `from`: each becomes what its author could have written in the general form, and more exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tailseal.api.base import to_alias
+from tailseal.api.trustpolicy import From
+from tailseal.domain.policy.general import General
+from tailseal.domain.policy.providers import buildkite, circleci, github, gitlab, kubernetes, terraform
+
+_BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
+    "github": github.general,
+    "gitlab": gitlab.general,
+    "buildkite": buildkite.general,
+    "circleci": circleci.general,
+    "terraform": terraform.general,
+    "kubernetes": kubernetes.general,
+}
+
+
+def general(trust: From, path: str) -> General | None:
+    """The general form of a typed block; None if there is none, or none that this version can do.
+
+    Args:
+        trust: exactly one of its members is there.
+        path: where it stands, e.g. `spec.from`.
+    """
+    for member, compile_block in _BLOCKS.items():
+        block = getattr(trust, member)
+        if block is not None:
+            return compile_block(block, f"{path}.{to_alias(member)}")
+    return None

@@ -1,0 +1,178 @@
+"""Collects the rules of one typed block: what the blocks of all providers say in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from tailseal.api.base import to_alias
+from tailseal.api.findings import Finding
+from tailseal.domain.policy import matchers, patterns
+from tailseal.domain.policy.matchers import ClaimsTest, Path, Rule, Verdict
+
+Read = Callable[[Mapping[str, Any]], Any]
+"""Finds a value in the claims; None: it is not there."""
+
+_BOOLEANS: Final = {True: "true", False: "false"}
+
+
+class Either(NamedTuple):
+    """Patterns of one member of a block, of which any may match.
+
+    Args:
+        member: attribute name.
+        patterns: globs.
+        prefix: what stands before each of them in the claim, character by character.
+    """
+
+    member: str
+    patterns: Sequence[str]
+    prefix: str = ""
+
+
+class Block:
+    """Rules and findings of a block, in the order in which they are added. What is None or empty adds none.
+
+    Args:
+        origin: the place of the block in the manifest, e.g. `spec.from.github`.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self._rules: list[Rule] = []
+        self._findings: list[Finding] = []
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What was added."""
+        return tuple(self._rules)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with it."""
+        return tuple(self._findings)
+
+    def equal(self, member: str, claim: str, value: str | None) -> None:
+        """The claim is that very string."""
+        if value is not None:
+            self.among(member, (claim,), (value,))
+
+    def boolean(self, member: str, claim: str, value: bool | None) -> None:  # noqa: FBT001 - the value asked for
+        """The claim is the word `true` or `false`: a JSON true is another type, which these issuers never send."""
+        if value is not None:
+            self.among(member, (claim,), (_BOOLEANS[value],))
+
+    def among(self, member: str, path: Path, values: Sequence[str]) -> None:
+        """The value at the path is one of these strings."""
+        if values:
+            keys = frozenset(values)
+            self.add(member, path, matchers.claim(path, matchers.one_of(keys)), ", ".join(values), keys=keys)
+
+    def present(self, member: str, path: Path) -> None:
+        """There is a value at the path."""
+        self.add(member, path, matchers.presence(path, wanted=True), "present: true")
+
+    def like(self, path: Path, *either: Either, read: Read | None = None) -> None:
+        """The value matches any of the globs.
+
+        Args:
+            path: of the claim.
+            either: by member of the block; the first one with any pattern is the rule's place in a trace.
+            read: finds the value where it is not simply what stands at the path.
+        """
+        given = [entry for entry in either if entry.patterns]
+        if not given:
+            return
+        globs = [entry.prefix + pattern for entry in given for pattern in entry.patterns]
+        tests = [test for entry in given for test in self._tests(entry)]
+        if read is None and all(_is_literal(glob) for glob in globs):
+            self.among(given[0].member, path, globs)
+            return
+        test = matchers.text(lambda text: any(matches(text) for matches in tests))
+        self.add(
+            given[0].member,
+            path,
+            matchers.claim(path, test) if read is None else reading(read, test),
+            ", ".join(globs),
+            cost=1,
+            prefix=patterns.literal_prefix(globs[0]) if len(globs) == 1 and read is None else "",
+        )
+
+    def started_by(self, member: str, claim: str, allowed: Sequence[str], strange: frozenset[str]) -> None:
+        """The event that started the job is allowed; one that strangers can bring about, only by its very name.
+
+        Args:
+            member: attribute name.
+            claim: that tells the event.
+            allowed: globs; empty: any event.
+            strange: events that people without a right to the repository can bring about; those that go on with `_`
+                after such a name are meant as well.
+        """
+        named = frozenset(filter(_is_literal, allowed))
+        tests: list[patterns.Test] = [] if allowed else [lambda _: True]
+        for position, (pattern, test) in enumerate(self._compiled(Either(member, allowed))):
+            if pattern in named:
+                continue
+            tests.append(test)
+            if meant := ", ".join(sorted(filter(test, strange))):
+                message = f"also means {meant}, which strangers can bring about: name each event, without * and ?"
+                self._findings.append(Finding(f"{self._field(member)}[{position}]", message))
+
+        def test_event(event: str) -> bool:
+            return event in named or (any(matches(event) for matches in tests) and not _is_of(event, strange))
+
+        self.add(
+            member,
+            (claim,),
+            matchers.claim((claim,), matchers.text(test_event)),
+            ", ".join(allowed) or "none that strangers can bring about",
+            keys=None if tests else named,
+        )
+
+    def add(
+        self,
+        member: str,
+        path: Path,
+        test: ClaimsTest,
+        expected: str,
+        *,
+        cost: int = 0,
+        keys: frozenset[str] | None = None,
+        prefix: str = "",
+    ) -> None:
+        """A rule of any kind; the arguments are those of `Rule`, with the member's attribute name as its place."""
+        known: frozenset[str | int] | None = None if keys is None else frozenset(keys)
+        self._rules.append(Rule(self._field(member), path, cost, expected, known, prefix, test))
+
+    def _field(self, member: str) -> str:
+        return f"{self.origin}.{to_alias(member)}"
+
+    def _tests(self, either: Either) -> Iterator[patterns.Test]:
+        return (test for _, test in self._compiled(either))
+
+    def _compiled(self, either: Either) -> Iterator[tuple[str, patterns.Test]]:
+        """Each pattern with its test; what is no pattern is a finding and matches nothing."""
+        for position, pattern in enumerate(either.patterns):
+            try:
+                yield pattern, patterns.glob(either.prefix + pattern)
+            except patterns.PatternError as error:
+                self._findings.append(Finding(f"{self._field(either.member)}[{position}]", str(error)))
+                yield pattern, lambda _: False
+
+
+def reading(read: Read, test: matchers.Test) -> ClaimsTest:
+    """A test of a value that is found in more than one claim."""
+
+    def test_read(claims: Mapping[str, Any]) -> Verdict:
+        found = read(claims)
+        return Verdict.MISSING if found is None else test(found)
+
+    return test_read
+
+
+def _is_literal(pattern: str) -> bool:
+    return patterns.literal_prefix(pattern) == pattern
+
+
+def _is_of(event: str, family: frozenset[str]) -> bool:
+    return event in family or any(event.startswith(f"{name}_") for name in family)

@@ -39,7 +39,7 @@ CONTROLLERS: Final = {
 }
 """Module of each controller; its function is `reconcile`."""
 
-_OURS: Final = ((meta.MANAGED_BY, "tailseal"),)
+_OURS: Final = ((meta.MANAGED_BY, meta.MANAGER),)
 _ALLOWED: Final = ((meta.ALLOW_LABEL, "true"),)
 _GRACE: Final = 5.0
 _FIRST_LOOK: Final = 30.0

@@ -9,7 +9,9 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-"""Label of everything we own; its value is `tailseal`."""
+"""Label of everything we own; its value is `MANAGER`."""
+
+MANAGER: Final = "tailseal"
 
 PROVIDER_LABEL: Final = "tailseal.dev/identity-provider"
 """Label of everything an IdentityProvider owns; its value is the provider's name."""

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from tailseal.api.meta import MANAGED_BY
+from tailseal.api.meta import MANAGED_BY, MANAGER
 from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.kinds import SECRET
 from tailseal.cluster.port import Object, Ref
@@ -95,7 +95,7 @@ def content(secret: Object) -> dict[str, bytes]:
 
 def ours(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels that make an object ours."""
-    return {MANAGED_BY: "tailseal", **labels}
+    return {MANAGED_BY: MANAGER, **labels}
 
 
 async def _shell(ctx: Context, ref: Ref, labels: Mapping[str, str], manager: str) -> Object:

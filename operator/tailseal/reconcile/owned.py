@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailseal.api.meta import MANAGED_BY, PROVIDER_LABEL
+from tailseal.api.meta import MANAGED_BY, MANAGER, PROVIDER_LABEL
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Transient
 from tailseal.cluster.port import Object, Ref
@@ -76,4 +76,4 @@ def _refuse_foreign(wanted: Object, present: Object) -> None:
 
 def _ours(present: Object, provider: str) -> bool:
     labels: dict[str, str] = present["metadata"].get("labels", {})
-    return {MANAGED_BY: "tailseal", PROVIDER_LABEL: provider}.items() <= labels.items()
+    return {MANAGED_BY: MANAGER, PROVIDER_LABEL: provider}.items() <= labels.items()

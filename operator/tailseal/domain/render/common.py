@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from tailseal.api.meta import API_VERSION, COMPONENT_LABEL, MANAGED_BY, PROVIDER_LABEL
+from tailseal.api.meta import API_VERSION, COMPONENT_LABEL, MANAGED_BY, MANAGER, PROVIDER_LABEL
 
 Component = Literal["sts", "idp"]
 COMPONENTS: Final[tuple[Component, ...]] = ("sts", "idp")
@@ -30,7 +30,7 @@ class Provider:
     def labels(self, component: Component | None = None) -> dict[str, str]:
         """The labels of everything of this provider, or of one of its workloads; the latter also select its pods."""
         return {
-            MANAGED_BY: "tailseal",
+            MANAGED_BY: MANAGER,
             PROVIDER_LABEL: self.name,
             **({COMPONENT_LABEL: component} if component else {}),
         }

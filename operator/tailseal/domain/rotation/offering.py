@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailseal.api.meta import MANAGED_BY, SIGNING_KEY_LABEL, key_secret
+from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain import keys
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
 from tailseal.domain.rotation.issuer_model import OfferedKey
@@ -111,7 +111,7 @@ def _source(secret: Mapping[str, Any]) -> str:
     metadata = secret["metadata"]
     labels = metadata.get("labels", {})
     source = labels.get(SIGNING_KEY_LABEL, "")
-    if labels.get(MANAGED_BY) != "tailseal" or metadata["name"] != key_secret(source):
+    if labels.get(MANAGED_BY) != MANAGER or metadata["name"] != key_secret(source):
         raise LedgerError(f"Secret {metadata['name']} is not a SigningKey's")
     return str(source)
 

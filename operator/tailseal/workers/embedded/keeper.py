@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tailseal.api.meta import MANAGED_BY, SIGNING_KEY_LABEL, key_secret
+from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain import keys
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
@@ -124,7 +124,7 @@ class Keeper:
         if data is not None and FILE not in data:
             raise LedgerError(f"{_entry(name)}: {FILE} is missing")
         return {
-            "metadata": {"name": key_secret(name), "labels": {MANAGED_BY: "tailseal", SIGNING_KEY_LABEL: name}},
+            "metadata": {"name": key_secret(name), "labels": {MANAGED_BY: MANAGER, SIGNING_KEY_LABEL: name}},
             "data": {file: base64.b64encode(value).decode() for file, value in (data or {}).items()},
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -12,7 +13,7 @@ from fakes.provider import NS, conditions, policy, provider, signing, signing_ke
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Forbidden, NotFound
+from tailseal.cluster.errors import ClusterError, Forbidden, Invalid, NotFound, Transient
 from tailseal.domain.bundle import digest
 from tailseal.domain.evidence import Replica
 from tailseal.domain.rotation import IssuerLedger
@@ -142,6 +143,21 @@ async def test_where_stamping_is_forbidden_it_is_said_and_everything_else_works(
     assert "FastPropagation" not in conditions(seen)
 
 
+@pytest.mark.parametrize(
+    "error", [Transient("no"), Invalid("no"), Forbidden("no")], ids=lambda error: type(error).__name__
+)
+async def test_a_pod_that_cannot_be_stamped_holds_up_no_other(error: ClusterError) -> None:
+    seen = await running()
+    before = len(seen.cluster.writes)
+    first = min(stamps(seen))
+    seen.cluster.refuse = lambda verb, ref: error if verb == "annotate" and ref.name == first else None
+    seen.cluster.user_apply(policy("more"))
+    await seen.reconcile("Bundle", NS, "corp")
+    with contextlib.suppress(ClusterError):
+        await seen.reconcile("Propagation", NS, "corp")
+    assert sorted(annotated(seen, before)) == sorted(stamps(seen).keys() - {first})
+
+
 async def test_where_stamping_is_switched_off_no_pod_is_touched() -> None:
     seen = await running(OperatorSettings(fast_propagation=False))
     before = len(seen.cluster.writes)
@@ -175,6 +191,19 @@ async def test_replicas_that_keep_a_revoked_key_are_deleted_one_at_a_time() -> N
     seen.replicas.tell(NS, "corp", [dataclasses.replace(first, terminating=True), *others])
     await seen.reconcile("Propagation", NS, "corp")
     assert len(seen.cluster.all(kinds.POD)) == 2, "the next waits until the first is gone"
+
+
+async def test_a_pod_of_another_component_that_is_not_ready_protects_no_revoked_key() -> None:
+    seen = await running()
+    revoked(seen)
+    seen.clock.advance(11)
+    lame = [
+        dataclasses.replace(replica, ready=False, report=None) if replica.component == "idp" else replica
+        for replica in seen.replicas.of(NS, "corp")
+    ]
+    seen.replicas.tell(NS, "corp", lame)
+    await seen.reconcile("Propagation", NS, "corp")
+    assert sorted(pod["metadata"]["name"] for pod in seen.cluster.all(kinds.POD)) == ["corp-idp-0", "corp-sts-1"]
 
 
 async def test_where_deleting_is_forbidden_stamping_goes_on() -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Conflict, Forbidden, NotFound
+from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, NotFound
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle import digest
 from tailseal.domain.evidence import Replica
@@ -54,34 +54,40 @@ async def _stamp(ctx: Context, pods: Iterable[Object], memory: PropagationMemory
     if not ctx.settings.fast_propagation:
         return
     value = digest.stamp(memory.wanted, attempt)
-    for pod in pods:
+    due = [pod for pod in pods if pod["metadata"].get("annotations", {}).get(meta.BUNDLE_ANNOTATION) != value]
+    refused: list[ClusterError] = []
+    for pod in due:
         metadata = pod["metadata"]
-        if metadata.get("annotations", {}).get(meta.BUNDLE_ANNOTATION) == value:
-            continue
         try:
             await ctx.cluster.annotate(
                 Ref(kinds.POD, metadata["namespace"], metadata["name"]), {meta.BUNDLE_ANNOTATION: value}
             )
         except NotFound:
             continue  # it is gone, and so is the need
-        except Forbidden:
-            memory.forbidden = True
-            return
-        memory.forbidden = False
+        except ClusterError as error:
+            refused.append(error)  # one pod's trouble holds up no other's
+    if due:
+        memory.forbidden = any(isinstance(error, Forbidden) for error in refused)
+    for reason in refused:
+        if not isinstance(reason, Forbidden):
+            raise reason
 
 
 async def _delete_stuck(ctx: Context, namespace: str, name: str, replicas: Sequence[Replica]) -> None:
-    """Delete one replica that still holds a revoked key; the next only when all others are ready again."""
+    """Delete one replica that still holds a revoked key; the next only when its component's others are ready again."""
     revoked = _long_revoked(ctx, namespace, name)
     stuck = [replica for replica in replicas if replica.report is not None and replica.report.held & revoked]
-    others = [replica for replica in replicas if replica not in stuck]
-    if stuck and not any(replica.terminating for replica in replicas) and all(replica.ready for replica in others):
-        try:
-            await ctx.cluster.delete(Ref(kinds.POD, namespace, stuck[0].name), uid=stuck[0].uid)
-        except Conflict:
-            return  # another pod has that name by now
-        except Forbidden:
-            memory_of(ctx, namespace, name).forbidden = True
+    # A pod of another component that is not ready has nothing to do with it.
+    waiting = {replica.component for replica in replicas if replica not in stuck and not replica.ready}
+    first = next((replica for replica in stuck if replica.component not in waiting), None)
+    if first is None or any(replica.terminating for replica in replicas):
+        return
+    try:
+        await ctx.cluster.delete(Ref(kinds.POD, namespace, first.name), uid=first.uid)
+    except Conflict:
+        return  # another pod has that name by now
+    except Forbidden:
+        memory_of(ctx, namespace, name).forbidden = True
 
 
 def _long_revoked(ctx: Context, namespace: str, name: str) -> frozenset[str]:

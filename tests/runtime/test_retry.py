@@ -40,6 +40,10 @@ def test_a_server_that_asks_to_wait_is_heeded() -> None:
     assert treatment(error).backoff.delay(1, 0.0) == 17.0
 
 
+def test_no_server_can_make_a_revocation_wait_for_a_day() -> None:
+    assert treatment(errors.Transient("x", retry_after=86_400.0)).backoff.delay(1, 0.0) == 60.0
+
+
 def test_a_foreign_errors_text_is_not_logged_as_it_may_quote_a_key() -> None:
     try:
         int("-----BEGIN PRIVATE KEY-----")

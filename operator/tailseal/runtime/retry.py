@@ -19,6 +19,9 @@ class Treatment:
     level: int
 
 
+_LONGEST_ASKED = 60.0
+"""Seconds of Retry-After that are heeded."""
+
 TREATMENTS: dict[type[Exception], Treatment] = {
     # Somebody wrote first: what they wrote is in the store within moments, and we plan from it.
     Conflict: Treatment(Backoff(0.05, 5.0), "conflict", logging.DEBUG),
@@ -34,10 +37,10 @@ TREATMENTS: dict[type[Exception], Treatment] = {
 
 
 def treatment(error: Exception) -> Treatment:
-    """What to do about it; a server that asked us to wait is heeded."""
+    """What to do about it; a server that asked us to wait is heeded, within reason: a revocation may wait, too."""
     found = next(TREATMENTS[kind] for kind in type(error).__mro__ if kind in TREATMENTS)
     if isinstance(error, ClusterError) and error.retry_after:
-        return replace(found, backoff=replace(found.backoff, least=error.retry_after))
+        return replace(found, backoff=replace(found.backoff, least=min(error.retry_after, _LONGEST_ASKED)))
     return found
 
 

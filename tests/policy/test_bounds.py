@@ -98,6 +98,18 @@ def test_each_list_opens_what_it_names_and_nothing_else(
     assert refused(content, only(**{member: ()})) == expected
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["../team-b/jwks", "%2e%2E/team-b/jwks", "..%2fteam-b/jwks", "./jwks", "x/..", "..\\\\team-b/jwks", "..;/jwks"],
+)
+@pytest.mark.parametrize("pattern", ["https://keys.example/team-a/**", "*"])
+def test_a_key_source_leads_where_the_pattern_says(path: str, pattern: str) -> None:
+    under = only(key_sources=(pattern,))
+    assert refused(spec({"keys": {"jwksURI": "https://keys.example/team-a/jwks?x=../b"}}), under) == set()
+    content = spec({"keys": {"jwksURI": f"https://keys.example/team-a/{path}"}})
+    assert refused(content, under) == {("spec.from.oidc.keys", Reason.EXCEEDS_BOUNDS)}
+
+
 def test_every_scope_and_tag_must_be_allowed() -> None:
     content = spec(grants=[TAILSCALE_GRANT])
     assert refused(content, only(tailscale_scopes=("devices:*:read",), tailscale_tags=("tag:*",))) == {

@@ -18,7 +18,7 @@ from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound, Settings
 from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
-from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
 
 PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
     "https://token.actions.githubusercontent.com": frozenset({"repository_id", "repository_owner_id", "enterprise_id"}),
@@ -234,6 +234,8 @@ def _matches(value: str, pattern: str) -> bool:
 def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
     if source.kind == "jwks":
         return "JWKS" in allowed or "*" in allowed
+    if leads_elsewhere(source.location):
+        return False
     if source.kind == "discovery" and source.location == well_known(source.issuer):
         return "Discovery" in allowed or _allowed(source.location, allowed)
     return _allowed(source.location, allowed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 SourceKind = Literal["discovery", "jwksURI", "jwks"]
 
@@ -39,3 +40,14 @@ class KeySource:
 def well_known(issuer: str) -> str:
     """Where an issuer's metadata is if nobody says otherwise (OpenID Connect Discovery section 4)."""
     return issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+_DOTS: Final = re.compile(r"(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?=[/\\;]|%2f|%5c|\Z)", re.IGNORECASE)
+
+
+def leads_elsewhere(url: str) -> bool:
+    """Whether the path has a segment `.` or `..`, however it is written: clients and servers resolve them to another.
+
+    Such a URL may match a pattern of bounds and not lead where the pattern says (RFC 3986 section 5.2.4).
+    """
+    return _DOTS.search(url.partition("?")[0]) is not None

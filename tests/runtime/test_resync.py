@@ -38,7 +38,11 @@ class Setting:
         self.told: list[str] = []
         self.missed: list[int] = []
         self.store = Store(self._changed)
-        sources = [Source(kinds.TRUST_POLICY), Source(kinds.SECRET, labels=tuple(LABELS.items()))]
+        sources = [
+            Source(kinds.TRUST_POLICY),
+            Source(kinds.SECRET, labels=tuple(LABELS.items())),
+            Source(kinds.SECRET, labels=(("tailseal.dev/allow", "true"),)),
+        ]
         self.feed = Feed(
             self.cluster,
             self.store,
@@ -228,3 +232,35 @@ async def test_a_source_that_cannot_be_listed_any_more_is_dead() -> None:
         setting.cluster.refuse = lambda verb, ref: Transient("no") if verb == "list" else None
         await asyncio.sleep(1801)
         assert "last listed" in setting.feed.dead()
+
+
+@virtual
+async def test_a_watch_that_comes_back_late_and_has_nothing_left_to_show_loses_no_deletion() -> None:
+    async with running() as setting:
+        setting.feed.relisted()  # some other kind's watch
+        await asyncio.sleep(6)
+        for name in ("one", "two", "three"):
+            setting.cluster.user_delete(kinds.TRUST_POLICY, "a", name)
+        await asyncio.sleep(50)
+        assert setting.names() == set()
+
+
+@virtual
+async def test_an_object_that_loses_one_of_the_labels_we_watch_by_is_not_forgotten() -> None:
+    async with running() as setting:
+        ref = Ref(kinds.SECRET, "a", "both")
+        setting.cluster.user_apply(secret("both", {**LABELS, "tailseal.dev/allow": "true"}))
+        before = setting.cluster.peek(kinds.SECRET, "a", "both")
+        setting.feed.see("ADDED", before)
+        setting.cluster.user_edit(kinds.SECRET, "a", "both", lambda obj: obj["metadata"].update(labels=LABELS))
+        after = setting.cluster.peek(kinds.SECRET, "a", "both")
+        # A watch by a label tells of its loss as of a deletion, of the former object at the new version.
+        ended = before | {"metadata": before["metadata"] | {"resourceVersion": after["metadata"]["resourceVersion"]}}
+        for events in ((("DELETED", ended), ("MODIFIED", after)), (("MODIFIED", after), ("DELETED", ended))):
+            for change, obj in events:
+                setting.feed.see(change, obj)
+            await asyncio.sleep(10)
+            assert setting.store.get(ref) is not None
+        setting.cluster.user_delete(kinds.SECRET, "a", "both")
+        await asyncio.sleep(60)
+        assert setting.store.get(ref) is None

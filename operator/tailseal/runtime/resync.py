@@ -41,10 +41,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: of quiet after a re-list before we list; at most; between resyncs; until a dead watch is one."""
+    """Seconds: of quiet after a re-list before we list; at most; till once more; between resyncs; till a watch is dead.
+
+    Once more, since another watch may come back later, and what it then has not to show it does not tell of.
+    """
 
     quiet: float = 5.0
     longest: float = 30.0
+    again: float = 45.0
     interval: float = 600.0
     retry: float = 5.0
     dead: float = 60.0
@@ -104,11 +108,19 @@ class Feed:
         if self._unheard.get(ref, (version + 1, 0.0))[0] <= version:
             del self._unheard[ref]
         if change == "DELETED":
-            self._store.remove(ref, version)
+            if self._shown_twice(ref, obj):
+                self.relisted()
+            else:
+                self._store.remove(ref, version)
             return
         self._store.put(obj)
         if change is None and self._store.primed:
             self.relisted()
+
+    def _shown_twice(self, ref: Ref, obj: Object) -> bool:
+        """Whether another source may go on showing what this one tells the end of: it may only have lost a label."""
+        known = self._store.get(ref) or obj
+        return any(sum(source.covers(ref, seen) for source in self._sources) > 1 for seen in (known, obj))
 
     def relisted(self) -> None:
         """The event source listed anew: deletions may be missing, so we shall list soon."""
@@ -120,8 +132,9 @@ class Feed:
 
     async def run(self) -> None:
         """Resync when due, until cancelled."""
+        once_more = False
         while True:
-            await self._due()
+            once_more = await self._due(self._timing.again if once_more else self._timing.interval)
             try:
                 await self.resync()
             except ClusterError:
@@ -149,11 +162,10 @@ class Feed:
                 return f"the watch of {ref.kind.plural} is silent: a change was not told for {now - since:.0f} s"
         return ""
 
-    async def _due(self) -> None:
-        """Wait for the next resync: the interval, or quiet after the source's re-list."""
-        interval = self._timing.interval * (0.9 + 0.2 * self._jitter())
+    async def _due(self, interval: float) -> bool:
+        """Wait for the next resync: the interval, or quiet after the source's re-list; whether it was the latter."""
         try:
-            async with asyncio.timeout(interval):
+            async with asyncio.timeout(interval * (0.9 + 0.2 * self._jitter())):
                 while True:
                     self._woken.clear()
                     if self._relisted is None:
@@ -162,10 +174,10 @@ class Feed:
                     now = self._time()
                     quiet = min(self._relisted + self._timing.quiet, self._relisting_since + self._timing.longest)
                     if quiet <= now:
-                        return
+                        return True
                     await asyncio.sleep(quiet - now)
         except TimeoutError:
-            return
+            return False
 
     async def _list(self, source: Source) -> None:
         """One LIST of a source; an object that we knew before it and that it does not show is gone."""

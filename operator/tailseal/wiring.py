@@ -17,12 +17,13 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+import aiohttp
 import kopf
 import structlog
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.kube import KubeCluster
+from tailseal.cluster.kube import Credentials, KubeCluster
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.machine import Operator, Reconcile, load_controllers
 from tailseal.reconcile.context import OperatorSettings
@@ -129,8 +130,6 @@ def _election(settings: Settings, operator: Operator, lost: Callable[[], None]) 
 
 async def _follow(operator: Operator, cluster: KubeCluster, working: asyncio.Task[None], stop: asyncio.Event) -> None:
     """Feed events in until told to stop; a part that ends by itself ends everything."""
-    # What goes between our list and kopf's first one leaves no trace, so we look once more when kopf has listed.
-    operator.feed.relisted()
     sources = [_EventSource(operator.feed, cluster, group) for group in operator.streams]
     ends = [asyncio.wrap_future(source.ended) for source in sources]
     stopped = asyncio.create_task(stop.wait())
@@ -164,7 +163,10 @@ class _EventSource:
         def see(change: str | None, obj: Object) -> None:
             loop.call_soon_threadsafe(feed.see, change, obj)
 
-        registry, settings = _registry(see, cluster, group), _kopf_settings(group)
+        def listed() -> None:
+            loop.call_soon_threadsafe(feed.relisted)
+
+        registry, settings = _registry(see, listed, cluster, group), _kopf_settings(group)
         namespaces = sorted({source.namespace for source in group} - {""})
         operator = functools.partial(self._operate, registry, settings, namespaces)
         threading.Thread(target=self._run, args=(operator,), name="kopf", daemon=True).start()
@@ -191,21 +193,14 @@ class _EventSource:
         await asyncio.sleep(0.1)  # its connections close a few turns of the loop later
 
 
-def _registry(see: See, cluster: KubeCluster, group: Iterable[Source]) -> kopf.OperatorRegistry:
+def _registry(
+    see: See, listed: Callable[[], None], cluster: KubeCluster, group: Iterable[Source]
+) -> kopf.OperatorRegistry:
     """An explicit registry: a login, and one event handler for each kind."""
     registry = kopf.OperatorRegistry()
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:  # noqa: ANN401 - kopf's arguments
-        found = await cluster.credentials()
-        return kopf.ConnectionInfo(
-            server=found.server,
-            ca_path=found.ca_path,
-            insecure=found.insecure,
-            token=found.token,
-            certificate_path=found.certificate_path,
-            private_key_path=found.private_key_path,
-            proxy_url=found.proxy,
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401 - kopf's arguments
+        return _session(await cluster.credentials(), listed)
 
     kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(login)
     for kind in {source.kind for source in group}:
@@ -213,6 +208,36 @@ def _registry(see: See, cluster: KubeCluster, group: Iterable[Source]) -> kopf.O
             _handler(see, kind)
         )
     return registry
+
+
+def _session(found: Credentials, listed: Callable[[], None]) -> kopf.AiohttpSession:
+    """Kopf's HTTP session, which also tells of every page that kopf lists.
+
+    Kopf itself hands on the objects of a list, but not that there was one: of an empty list we should never hear,
+    and that is what is left when the last policy goes while a watch is down.
+    """
+    info = kopf.ConnectionInfo(
+        server=found.server,
+        ca_path=found.ca_path,
+        insecure=found.insecure,
+        token=found.token,
+        certificate_path=found.certificate_path,
+        private_key_path=found.private_key_path,
+    )
+
+    async def ended(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:  # noqa: ANN401
+        if "limit" in params.url.query and "watch" not in params.url.query:
+            listed()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        proxy=found.proxy,
+        trace_configs=[trace],
+    )
+    return kopf.AiohttpSession(aiohttp_session=session, server=found.server)
 
 
 def _handler(see: See, kind: Kind) -> Callable[..., Awaitable[None]]:

@@ -196,9 +196,9 @@ async def test_only_secrets_that_are_ours_or_opened_to_us_are_seen(
 async def test_deletions_that_were_never_told_are_found_after_an_outage(
     plane: ControlPlane, kubeconfig: str, namespace: str
 ) -> None:
-    for name in ("kept", "lost"):
-        plane.kubectl("apply", "-f", "-", stdin=policy(name, namespace))
-    async with running(kubeconfig) as seen:
+    """Even of the last object: what kopf lists after the outage is empty, and it tells us nothing of that."""
+    plane.kubectl("apply", "-f", "-", stdin=policy("lost", namespace))
+    async with running(kubeconfig, namespaces=(namespace,)) as seen:
         await eventually(lambda: seen.policy(namespace, "lost"))
         await asyncio.sleep(1.5)  # the look that follows every start is over
         assert seen.operator is not None
@@ -214,7 +214,6 @@ async def test_deletions_that_were_never_told_are_found_after_an_outage(
         seen.calls.clear()
         await eventually(lambda: seen.policy(namespace, "lost") is None, 40)
         await eventually(lambda: ("Bundle", namespace, "corp") in seen.calls)
-        assert seen.policy(namespace, "kept") is not None
         await asyncio.to_thread(plane.kubectl, "apply", "-f", "-", stdin=policy("after", namespace))
         await eventually(lambda: seen.policy(namespace, "after"), 40)
 

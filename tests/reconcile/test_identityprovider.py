@@ -96,6 +96,23 @@ def apply_all(seen: World) -> None:
         seen.cluster.user_apply(obj)
 
 
+async def test_the_first_set_has_the_keys_of_every_listed_signing_key() -> None:
+    listed = provider(signingKeys=[{"name": "corp"}, {"name": "corp-rs"}])
+    for order in range(8):
+        seen = world(signing_key(), signing_key("corp-rs", algorithm="RS256"), listed, order=order)
+        await seen.converge()
+        assert set(signing(seen)["active"]) == {"ES256", "RS256"}
+
+
+async def test_a_listed_signing_key_that_is_refused_holds_nothing_up() -> None:
+    listed = provider(signingKeys=[{"name": "corp"}, {"name": "bad"}])
+    seen = world(signing_key(), signing_key("bad", source={"pkcs11": {}}), listed)
+    await seen.converge()
+    assert set(signing(seen)["active"]) == {"ES256"}
+    assert conditions(seen)["ResolvedRefs"] == ("False", "RefNotReady")
+    assert "spec.signingKeys[1]: SigningKey bad has no key and is not accepted" in message(seen, "ResolvedRefs")
+
+
 async def test_killed_after_any_write_it_converges() -> None:
     assert await crash_everywhere(nothing_yet, assert_ready, apply_all) > 20
 

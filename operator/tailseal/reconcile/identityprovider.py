@@ -110,6 +110,9 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     run.problems += offered.problems
     former = files_of(ctx.objects, provider.namespace, meta.signing_secret(provider.name))
     pems = dict(_held(former))
+    # The keys of the first set need no wait; one that came a second later would have to wait for every cache.
+    unborn = not (former or state.ledger.served or state.ledger.keys)
+    keys = () if unborn and offered.awaited else offered.keys
     plan = plan_issuer(
         IssuerSpec(
             order=tuple(reference.name for reference in spec.signing_keys),
@@ -117,7 +120,7 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
             clock_skew=spec.tokens.clock_skew,
         ),
         state.ledger,
-        remembered(state.ledger, offered.keys, pems.keys()),
+        remembered(state.ledger, keys, pems.keys()),
         ctx.replicas.of(provider.namespace, provider.name),
         ctx.clock.now(),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tailseal.api import meta
+from tailseal.api.conditions import conditions_of, get_condition
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
@@ -45,6 +46,11 @@ class OfferedKeys:
     keys: tuple[OfferedKey, ...]
     pems: Mapping[str, bytes]
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a SigningKey that is listed is about to offer its first key."""
+        return any(problem.reason is Reason.REF_NOT_READY and not problem.stalled for problem in self.problems)
 
 
 def files_of(objects: Objects, namespace: str, secret: str) -> dict[str, bytes]:
@@ -130,11 +136,16 @@ def _revoked(objects: Objects, namespace: str, name: str) -> list[OfferedKey]:
 
 
 def _missing_key(objects: Objects, namespace: str, name: str, path: str, *, there: bool) -> Problem | None:
-    if objects.get(Ref(kinds.SIGNING_KEY, namespace, name)) is None:
+    obj = objects.get(Ref(kinds.SIGNING_KEY, namespace, name))
+    if obj is None:
         return Problem(path, Reason.REF_NOT_FOUND, f"there is no SigningKey {name} in namespace {namespace}: create it")
-    if not there:
-        return Problem(path, Reason.REF_NOT_READY, f"SigningKey {name} has no key yet", stalled=False)
-    return None
+    if there:
+        return None
+    accepted = get_condition(conditions_of(obj), "Accepted")
+    if accepted is not None and accepted.status == "False":
+        text = f"SigningKey {name} has no key and is not accepted: see its conditions"
+        return Problem(path, Reason.REF_NOT_READY, text)
+    return Problem(path, Reason.REF_NOT_READY, f"SigningKey {name} has no key yet", stalled=False)
 
 
 def _copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str) -> Files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -29,16 +29,21 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+@asynccontextmanager
+async def serving(listener: Listener) -> AsyncIterator[Listener]:
+    task = asyncio.create_task(listener.run())
+    await listener.accepting()
+    yield listener
+    listener.stop()
+    await task
+
+
 @pytest.fixture
 async def listener(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listener]:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(protocol, "TAKE_SECONDS", 0.2)
-    made = Listener(answer, Address("127.0.0.1", 0))
-    task = asyncio.create_task(made.run())
-    await made.accepting()
-    yield made
-    made.stop()
-    await task
+    async with serving(Listener(answer, Address("127.0.0.1", 0))) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -136,3 +141,14 @@ async def test_who_takes_no_answer_is_let_go(listener: Listener) -> None:
                 break
             await asyncio.sleep(0.05)
         assert not listener.connections
+
+
+async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HURRY_SECONDS", 0.1)
+    async with serving(Listener(answer, Address("127.0.0.1", 0), most=6)) as listener, AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connected(listener)) for _ in range(4)]
+        assert await rest(connections[3][0]) == b""
+        assert listener.connections == 3
+        connections[3] = await stack.enter_async_context(connected(listener))
+        connections[0][1].write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await rest(connections[0][0])).startswith(b"HTTP/1.1 200")

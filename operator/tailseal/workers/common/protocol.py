@@ -16,6 +16,9 @@ MAX_HEAD_BYTES: Final = 32_768
 HEAD_SECONDS: Final = 10.0
 """How long a connection may take to bring the head of its next request, from its first byte or from connecting."""
 
+HURRY_SECONDS: Final = 1.0
+"""How long where half of the places are taken; an idle connection is then not kept at all."""
+
 TAKE_SECONDS: Final = 10.0
 """How long a caller may leave an answer untaken, with the buffers full or the connection closing."""
 
@@ -60,6 +63,8 @@ class Protocol(HttpToolsProtocol):
         self._cease(self._patience)
         self._patience = None
         super().on_headers_complete()
+        if self._is_crowded():
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """What came is body, of which the application reads no more than it wants."""
@@ -90,8 +95,11 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn annotates
         return cycle is None or cycle.response_complete
 
+    def _is_crowded(self) -> bool:
+        return self.limit_concurrency is not None and 2 * len(self.connections) > self.limit_concurrency
+
     def _await_head(self) -> None:
-        self._patience = self.loop.call_later(HEAD_SECONDS, self._close)
+        self._patience = self.loop.call_later(HURRY_SECONDS if self._is_crowded() else HEAD_SECONDS, self._close)
 
     def _close(self) -> None:
         """Close; a caller who takes nothing does not keep the connection."""

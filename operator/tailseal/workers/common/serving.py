@@ -31,12 +31,13 @@ class Listener:
     Args:
         app: the application.
         address: where; bound at once, so that a port in use is known before anything else happens.
+        most: connections that are served.
 
     Raises:
         OSError: the address cannot be bound.
     """
 
-    def __init__(self, app: ASGIApp, address: Address) -> None:
+    def __init__(self, app: ASGIApp, address: Address, *, most: int = MOST_CONNECTIONS) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -55,7 +56,7 @@ class Listener:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # a forwarded header proves nothing
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=most,
             backlog=2048,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,

@@ -7,7 +7,9 @@ from typing import IO, Any, Final
 import click
 
 FAILED: Final = 1
-"""Denied, findings, or a fault; wrong usage is click's 2."""
+"""Denied, findings, or a fault."""
+USAGE: Final = 2
+"""Wrong usage, as click has it too."""
 UNREACHABLE: Final = 3
 """Something outside cannot be reached or is not there: a port, a file, an API server."""
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "sts": _Entry("tailseal.cli.sts", "Run the token service on a bundle directory."),
     "idp": _Entry("tailseal.cli.idp", "Run the identity provider on a bundle directory."),
     "serve": _Entry("tailseal.cli.serve", "Run everything from a folder of YAML files, without a cluster."),
+    "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
 }
 """Each module has its click command under the name `command`."""
 

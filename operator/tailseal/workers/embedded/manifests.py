@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import yaml
 
@@ -34,6 +34,10 @@ class FileProblem:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.path, self.message) if part)
+
+
+class UnreadableError(ValueError):
+    """A file that cannot be read as manifests; the message says where and why, and quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,13 @@ def read(directory: Path) -> Folder:
     problems: list[FileProblem] = []
     unreadable: set[str] = set()
     for path in sorted(directory.iterdir()):
-        if path.suffix not in _ENDINGS or path.name.startswith("."):
+        if not is_manifest(path):
             continue
         try:
-            found = list(_objects(path))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            found = read_file(path)
+        except UnreadableError as error:
             unreadable.add(path.name)
-            problems.append(FileProblem(path.name, "", _why(error)))
+            problems.append(FileProblem(path.name, "", str(error)))
             continue
         for manifest in found:
             first = manifests.setdefault(manifest.key, manifest)
@@ -105,14 +109,39 @@ def read(directory: Path) -> Folder:
     return Folder(tuple(manifests.values()), tuple(problems), frozenset(unreadable))
 
 
+def read_file(path: Path) -> list[Manifest]:
+    """Our objects of one file; those of a `List`, as kubectl prints it, count one by one.
+
+    Raises:
+        UnreadableError: it says nothing that we could take.
+    """
+    try:
+        return list(_objects(path))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UnreadableError(_why(error)) from None
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file of that name is looked at: `*.yaml` and `*.yml`, hidden ones left out."""
+    return path.suffix in _ENDINGS and not path.name.startswith(".")
+
+
 def _objects(path: Path) -> Iterator[Manifest]:
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise ValueError(f"longer than {LARGEST} bytes")
     for document in yaml.load_all(content, Loader=_Loader):
-        if document is not None and _is_ours(document):
-            yield Manifest(path.name, document)
+        for obj in _single(document):
+            if _is_ours(obj):
+                yield Manifest(path.name, cast("dict[str, Any]", obj))
+
+
+def _single(document: object) -> Iterator[object]:
+    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
+        yield from document["items"]
+    elif document is not None:
+        yield document
 
 
 def _is_ours(document: object) -> bool:

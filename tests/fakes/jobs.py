@@ -1,16 +1,26 @@
-"""Tokens as the well-known issuers make them: every claim that a job of each provider really gets."""
+"""Tokens as the well-known issuers make them, with every claim that a job really gets, and who trusts them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fakes import trust
 from fakes.trust import NOW, STS
+from tailseal.api.reasons import Reason
+from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.compile import accepted, compile_policy
+from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.decide import Granted, GrantRequest, Subject, decide
+from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.source import KeySource, well_known
 
 Claims = dict[str, Any]
 
 CIRCLE_ORG = "0f5a1c2e-1111-4222-8333-944455556666"
 CIRCLE = "oidc.circleci.com/"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
+
+LOOSE = trust.settings(bounds=(trust.ANYTHING.model_copy(update={"allow_unpinned": True}),))
 
 _TIMES: Claims = {"aud": STS, "iat": int(NOW) - 10, "nbf": int(NOW) - 10, "exp": int(NOW) + 300}
 
@@ -174,3 +184,23 @@ def kubernetes(namespace: str = "shop", name: str = "deployer", **changes: Any) 
         },
         **changes,
     }
+
+
+def policy(member: str, block: dict[str, Any]) -> CompiledPolicy:
+    """The policy that trusts that block, and need not be pinned."""
+    return compile_policy(trust.record(trust.spec() | {"from": {member: block}}), LOOSE)
+
+
+def trusts(member: str, block: dict[str, Any], claims: Claims) -> bool:
+    """Whether a token, verified by its issuer's own keys, is granted anything: through index and decision."""
+    index = PolicyIndex([policy(member, block)])
+    (source,) = index.issuers(claims["iss"]) or (KeySource(claims["iss"], "discovery", well_known(claims["iss"])),)
+    audience = claims["aud"]
+    subject = Subject(source, "RS256", [audience] if isinstance(audience, str) else audience, claims)
+    return isinstance(decide(index, subject, GrantRequest(), LOOSE, trust.NOW), Granted)
+
+
+def findings(member: str, block: dict[str, Any], under: Settings = trust.SETTINGS) -> set[tuple[str, Reason]]:
+    """Path and reason of everything that is wrong with a policy of that block."""
+    found = accepted(trust.record(trust.spec() | {"from": {member: block}}), under)
+    return set() if isinstance(found, CompiledPolicy) else {(finding.path, finding.reason) for finding in found}

@@ -20,6 +20,7 @@ _WORDS: Final = {
     "id": "ID",
     "ids": "IDs",
     "ttl": "TTL",
+    "uids": "UIDs",
     "uri": "URI",
     "uris": "URIs",
     "url": "URL",

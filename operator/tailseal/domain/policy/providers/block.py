@@ -21,13 +21,21 @@ class Either(NamedTuple):
 
     Args:
         member: attribute name.
-        patterns: globs.
+        patterns: globs, or a single one where the member is no list.
         prefix: what stands before each of them in the claim, character by character.
     """
 
     member: str
-    patterns: Sequence[str]
+    patterns: Sequence[str] | None
     prefix: str = ""
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Each pattern with its place below the block."""
+        name = to_alias(self.member)
+        if isinstance(self.patterns, str):
+            return ((name, self.patterns),)
+        return tuple((f"{name}[{position}]", pattern) for position, pattern in enumerate(self.patterns or ()))
 
 
 class Block:
@@ -83,8 +91,8 @@ class Block:
         given = [entry for entry in either if entry.patterns]
         if not given:
             return
-        globs = [entry.prefix + pattern for entry in given for pattern in entry.patterns]
-        tests = [test for entry in given for test in self._tests(entry)]
+        globs = [entry.prefix + pattern for entry in given for _, pattern in entry.places]
+        tests = [test for entry in given for _, _, test in self._compiled(entry)]
         if read is None and all(_is_literal(glob) for glob in globs):
             self.among(given[0].member, path, globs)
             return
@@ -110,13 +118,13 @@ class Block:
         """
         named = frozenset(filter(_is_literal, allowed))
         tests: list[patterns.Test] = [] if allowed else [lambda _: True]
-        for position, (pattern, test) in enumerate(self._compiled(Either(member, allowed))):
+        for place, pattern, test in self._compiled(Either(member, allowed)):
             if pattern in named:
                 continue
             tests.append(test)
             if meant := ", ".join(sorted(filter(test, strange))):
                 message = f"also means {meant}, which strangers can bring about: name each event, without * and ?"
-                self._findings.append(Finding(f"{self._field(member)}[{position}]", message))
+                self._findings.append(Finding(f"{self.origin}.{place}", message))
 
         def test_event(event: str) -> bool:
             return event in named or (any(matches(event) for matches in tests) and not _is_of(event, strange))
@@ -147,17 +155,14 @@ class Block:
     def _field(self, member: str) -> str:
         return f"{self.origin}.{to_alias(member)}"
 
-    def _tests(self, either: Either) -> Iterator[patterns.Test]:
-        return (test for _, test in self._compiled(either))
-
-    def _compiled(self, either: Either) -> Iterator[tuple[str, patterns.Test]]:
-        """Each pattern with its test; what is no pattern is a finding and matches nothing."""
-        for position, pattern in enumerate(either.patterns):
+    def _compiled(self, either: Either) -> Iterator[tuple[str, str, patterns.Test]]:
+        """Place, pattern and test of each; what is no pattern is a finding and matches nothing."""
+        for place, pattern in either.places:
             try:
-                yield pattern, patterns.glob(either.prefix + pattern)
+                yield place, pattern, patterns.glob(either.prefix + pattern)
             except patterns.PatternError as error:
-                self._findings.append(Finding(f"{self._field(either.member)}[{position}]", str(error)))
-                yield pattern, lambda _: False
+                self._findings.append(Finding(f"{self.origin}.{place}", str(error)))
+                yield place, pattern, lambda _: False
 
 
 def reading(read: Read, test: matchers.Test) -> ClaimsTest:

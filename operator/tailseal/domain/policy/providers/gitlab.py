@@ -30,8 +30,8 @@ def general(block: GitLab, origin: str) -> General:
     rules = Block(origin)
     rules.equal("project_id", "project_id", block.project_id)
     rules.equal("namespace_id", "namespace_id", block.namespace_id)
-    rules.like(("project_path",), Either("project", _one(block.project)))
-    rules.like(("namespace_path",), Either("namespace", _one(block.namespace)))
+    rules.like(("project_path",), Either("project", block.project))
+    rules.like(("namespace_path",), Either("namespace", block.namespace))
     rules.like(("ref",), Either("refs", block.refs))
     # A tag may have a branch's name, and other people may be allowed to push it.
     rules.equal("ref_type", "ref_type", block.ref_type or ("branch" if block.refs else None))
@@ -60,7 +60,3 @@ def _runs_at_home(claims: Mapping[str, Any]) -> Verdict:
     """
     found = claims.get("job_project_id")
     return Verdict.MATCH if found is None or found == claims.get("project_id") else Verdict.MISMATCH
-
-
-def _one(pattern: str | None) -> tuple[str, ...]:
-    return () if pattern is None else (pattern,)

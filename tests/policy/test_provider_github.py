@@ -1,4 +1,4 @@
-"""Each typed block against real tokens of its provider, and against tokens that come near."""
+"""The `github` block against real tokens of GitHub, and against tokens that come near."""
 
 from __future__ import annotations
 
@@ -6,35 +6,9 @@ from typing import Any
 
 import pytest
 
-from fakes import jobs, trust
-from fakes.jobs import Claims
+from fakes import jobs
+from fakes.jobs import Claims, findings, policy, trusts
 from tailseal.api.reasons import Reason
-from tailseal.domain.policy.compile import accepted, compile_policy
-from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.decide import Granted, GrantRequest, Subject, decide
-from tailseal.domain.policy.index import PolicyIndex
-from tailseal.domain.policy.source import KeySource, well_known
-
-LOOSE = trust.settings(bounds=(trust.ANYTHING.model_copy(update={"allow_unpinned": True}),))
-
-
-def policy(member: str, block: dict[str, Any]) -> CompiledPolicy:
-    return compile_policy(trust.record(trust.spec() | {"from": {member: block}}), LOOSE)
-
-
-def trusts(member: str, block: dict[str, Any], claims: Claims) -> bool:
-    """Whether a token, verified by its issuer's own keys, is granted anything: through index and decision."""
-    index = PolicyIndex([policy(member, block)])
-    (source,) = index.issuers(claims["iss"]) or (KeySource(claims["iss"], "discovery", well_known(claims["iss"])),)
-    audience = claims["aud"]
-    subject = Subject(source, "RS256", [audience] if isinstance(audience, str) else audience, claims)
-    return isinstance(decide(index, subject, GrantRequest(), LOOSE, trust.NOW), Granted)
-
-
-def findings(member: str, block: dict[str, Any], settings: Any = trust.SETTINGS) -> set[tuple[str, Reason]]:  # noqa: ANN401
-    found = accepted(trust.record(trust.spec() | {"from": {member: block}}), settings)
-    return set() if isinstance(found, CompiledPolicy) else {(finding.path, finding.reason) for finding in found}
-
 
 APP = {"ownerID": "65", "owner": "acme", "repository": "app", "repositoryID": "74"}
 MAIN = APP | {"branches": ["main"]}

@@ -7,9 +7,11 @@ import ssl
 from pathlib import Path
 
 import httpx
+import pytest
 
 from fakes import exchange
 from fakes.worker import LOOPBACK, granting, running, until
+from tailseal.workers.common import serving
 from tailseal.workers.common.tls import Certificates, TLSError
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.sts import app as sts
@@ -86,3 +88,17 @@ def test_a_changed_pair_that_does_not_fit_is_refused_and_told_once(tmp_path: Pat
     write_pair(tmp_path, Authority())
     assert certificates.refresh()
     assert certificates._current is not good
+
+
+async def test_who_does_not_shake_hands_in_time_is_let_go(
+    tmp_path: Path, audit_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", 0.1)
+    write_pair(tmp_path / "tls", Authority())
+    async with running(granting(), audit_file, tls=tmp_path / "tls") as worker:
+        host, port = worker.public.removeprefix("https://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()

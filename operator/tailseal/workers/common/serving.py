@@ -21,6 +21,9 @@ KEEP_ALIVE: Final = 75
 GRACE: Final = 20
 """Seconds that requests in progress get to end."""
 
+HANDSHAKE_SECONDS: Final = 5.0
+"""How long a caller may take for the TLS handshake."""
+
 MOST_CONNECTIONS: Final = 4096
 """More get 503 at once: each costs memory before it said who it is."""
 
@@ -101,9 +104,20 @@ class _Server(uvicorn.Server):
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell who waits for it."""
-        await super().startup(sockets=sockets)
+        """uvicorn's, but for the time that a handshake may take: until it is over, a connection counts nowhere."""
+        loop, config = asyncio.get_running_loop(), self.config
+        limit = HANDSHAKE_SECONDS if config.ssl else None
+        self.servers = [
+            await loop.create_server(
+                self._protocol, sock=bound, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=limit
+            )
+            for bound in sockets or ()
+        ]
+        self.started = True
         self.accepting.set()
+
+    def _protocol(self) -> Protocol:
+        return Protocol(config=self.config, server_state=self.server_state, app_state={})
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -48,10 +48,10 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless what came is a head without end; whatever comes between requests begins the next one."""
-        if self._patience is None and self._is_between():
-            self._await_head()
         self._unclaimed += len(data)
         super().data_received(data)
+        if self._patience is None and self._is_between():  # most heads come in one piece and need no timer
+            self._await_head()
         if self._unclaimed > MAX_HEAD_BYTES and not self.transport.is_closing():
             if self._is_between():
                 self.transport.write(_TOO_LARGE)

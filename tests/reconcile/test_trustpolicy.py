@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fakes import trust
+from fakes import jobs, trust
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.domain.bundle import digest, model
+from tailseal.domain.bundle import build, digest, model
 from tailseal.domain.evidence import Replica, Report
 from tailseal.reconcile import bundle, trustpolicy
 from tailseal.reconcile.context import Done
@@ -335,3 +338,25 @@ async def test_events_tell_of_transitions_only() -> None:
         await made.idle_writes()
     assert [event for event in made.recorder.events if event[0] == "TrustPolicy/team-a/deploy"] == told
     assert told[-1][2] == "Ready"
+
+
+@pytest.mark.parametrize(
+    ("member", "block"),
+    [
+        ("github", {"ownerID": "65", "repository": "app", "branches": ["main"]}),
+        ("gitlab", {"projectID": "20", "refs": ["main"]}),
+        ("buildkite", {"organizationID": "0184990a-477b-4fa8-9968-496074483aaa"}),
+        ("circleci", {"organizationID": jobs.CIRCLE_ORG, "audiences": [trust.OURS]}),
+        ("terraform", {"organizationID": "org-GRNbCjYNpBB6NEBH"}),
+        ("kubernetes", {"issuer": jobs.CLUSTER, "namespaces": ["shop"]}),
+    ],
+)
+async def test_a_typed_block_is_accepted_rendered_as_it_stands_and_ready(member: str, block: dict[str, Any]) -> None:
+    made = world(provider(), policy(**{"from": {member: block}}))
+    await serve(made)
+    assert conditions(made) == READY
+    shard = f"{build.shard_of('team-a', 'deploy'):02d}"
+    rendered = made.cluster.peek(kinds.CONFIG_MAP, "identity", f"{meta.policies_config_map('corp')}-{shard}")
+    content = gzip.decompress(base64.b64decode(rendered["binaryData"][f"{shard}.json.gz"]))
+    assert [record["spec"]["from"] for record in json.loads(content)["policies"]] == [{member: block}]
+    assert await made.idle_writes() == []

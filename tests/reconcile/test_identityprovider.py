@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +26,9 @@ from fakes.provider import (
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Forbidden
+from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Kind, Object, Ref
+from tailseal.reconcile import identityprovider
 from tailseal.reconcile.context import OperatorSettings
 
 OWNED = [
@@ -41,6 +44,10 @@ OWNED = [
     }.items()
     for name in names
 ]
+
+
+def encode(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def essence(seen: World, kind: Kind, name: str) -> Object:
@@ -111,6 +118,25 @@ async def test_a_listed_signing_key_that_is_refused_holds_nothing_up() -> None:
     assert set(signing(seen)["active"]) == {"ES256"}
     assert conditions(seen)["ResolvedRefs"] == ("False", "RefNotReady")
     assert "spec.signingKeys[1]: SigningKey bad has no key and is not accepted" in message(seen, "ResolvedRefs")
+
+
+async def test_a_second_operator_with_a_stale_view_cannot_bring_a_revoked_key_back() -> None:
+    seen = standard()
+    await seen.converge()
+    (revoked,) = signing(seen)["active"].values()
+    edited = json.dumps({**signing(seen), "maxAge": 301}).encode()
+    seen.cluster.user_edit(
+        kinds.SECRET, NS, "corp-signing", lambda obj: obj["data"].update({"signing.json": encode(edited)})
+    )
+    stale, heard = seen.context, seen.replicas.of(NS, "corp")
+    seen.context.objects.freeze()  # type: ignore[attr-defined]
+    seen.restart()
+    seen.cluster.user_apply(signing_key(revokedKeyIDs=[revoked]))
+    await seen.converge()
+    seen.replicas.tell(NS, "corp", heard)
+    with pytest.raises(Conflict):
+        await identityprovider.reconcile(stale, NS, "corp")
+    assert revoked not in {key["kid"] for key in signing(seen)["jwks"]["keys"]}
 
 
 async def test_killed_after_any_write_it_converges() -> None:

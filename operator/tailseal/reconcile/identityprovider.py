@@ -65,9 +65,9 @@ class _Run:
             self._note(Reason.FORBIDDEN, str(error))
         return None
 
-    async def ensure(self, wanted: Object) -> None:
+    async def ensure(self, wanted: Object, *, exact: bool = False) -> None:
         """Bring one owned object to what it should be."""
-        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER))
+        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact))
 
     def _note(self, reason: Reason, message: str) -> None:
         self.stuck.append(Fact("Programmed", status=False, reason=reason, message=message, stalled=True))
@@ -128,7 +128,7 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
     if plan.published or former:
         files = build.signing_of(spec.issuer, plan, {**pems, **offered.pems}, state.poll_key)
-        await run.ensure(render.signing(provider, files))
+        await run.ensure(render.signing(provider, files), exact=True)
     for event in plan.events:
         await ctx.recorder.event(run.obj, warning=event.warning, reason=event.reason, message=event.message)
     return plan

@@ -23,10 +23,17 @@ def ref_of(obj: Object) -> Ref:
     return Ref(_KINDS[obj["apiVersion"], obj["kind"]], meta["namespace"], meta["name"])
 
 
-async def ensure(ctx: Context, wanted: Object, *, manager: str) -> Object:
+async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = False) -> Object:
     """Make the object be as wanted; nothing is written if it is.
 
+    Args:
+        ctx: ports.
+        wanted: the rendered object.
+        manager: field manager.
+        exact: write only over the version that was seen, so that no stale second operator undoes a newer write.
+
     Raises:
+        Conflict: with `exact`, the object is at another version by now.
         NameTaken: an object that is not ours holds the name.
         Leaving: it is being deleted, or still belongs to a deleted owner of the same name.
         ClusterError: whatever the API server said to the write.
@@ -45,7 +52,10 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str) -> Object:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
         present = await ctx.cluster.merge(ref, {**version, **patch})
         ctx.objects.put(present)
-    return await _apply(ctx, wanted, manager) if drift.differs(wanted, present) else present
+    if not drift.differs(wanted, present):
+        return present
+    seen = {"resourceVersion": present["metadata"]["resourceVersion"]} if exact else {}
+    return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **seen}}, manager)
 
 
 async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:

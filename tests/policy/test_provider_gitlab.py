@@ -93,6 +93,11 @@ def test_gitlab_trusts_the_jobs_that_are_meant(block: dict[str, Any], claims: Cl
             APP | {"pipelineSources": ["merge_request_event"]},
             jobs.gitlab(**MERGE, job_project_id="999"),
         ),
+        (
+            "a merge request at a GitLab that does not tell where it runs",
+            APP | {"pipelineSources": ["merge_request_event"]},
+            jobs.without(jobs.gitlab(**MERGE), "job_project_id"),
+        ),
         ("the place of the job as a number", APP, jobs.gitlab(job_project_id=20)),
         ("another GitLab", MAIN, jobs.gitlab(iss="https://gitlab.com.evil.example")),
         ("gitlab.com for one's own", MAIN | {"issuer": "https://git.corp.example"}, jobs.gitlab()),

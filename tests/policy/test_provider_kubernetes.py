@@ -45,6 +45,7 @@ def test_the_service_accounts_that_are_meant_are_trusted(block: dict[str, Any], 
     ("attack", "block", "claims"),
     [
         ("another namespace's account of that name", DEPLOYER, jobs.kubernetes("evil")),
+        ("an account of another namespace", SHOP, jobs.kubernetes("evil")),
         ("a namespace that begins alike", DEPLOYER, jobs.kubernetes("shop-2")),
         ("another account", DEPLOYER, jobs.kubernetes(name="default")),
         ("the account in another case", DEPLOYER, jobs.kubernetes(name="Deployer")),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import jobs, trust
-from fakes.jobs import CIRCLE, Claims, policy
+from fakes.jobs import Claims, policy
 from tailseal.domain import bounds
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
@@ -108,26 +108,31 @@ def test_a_block_with_an_id_is_pinned_and_one_without_is_not(case: tuple[str, di
     assert not bounds.is_pinned(policy(provider, names))
 
 
-@given(st.sampled_from(sorted(IDS["github"])), st.dictionaries(st.text(max_size=5), ANY, max_size=4), ANY)
-def test_any_claims_at_all_are_a_verdict_and_no_error(member: Member, claims: Claims, value: object) -> None:
-    block = {member[0]: "65", "branches": ["*"], "environments": ["a*"], "refProtected": True}
-    assert policy("github", block).matches(claims | {member[1]: value, "ref": value}) is not Verdict.MATCH
+JSON = st.recursive(ANY, lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=4)
 
 
 @pytest.mark.parametrize(
-    ("provider", "block"),
+    ("provider", "block", "claims"),
     [
-        ("gitlab", {"projectID": "20", "refs": ["*"], "project": "a/*"}),
-        ("buildkite", {"pipelineID": "0184990a-477b-4fa8-9968-496074483bbb", "refs": ["refs/heads/*"]}),
-        ("circleci", {"organizationID": jobs.CIRCLE_ORG, "contextIDs": [jobs.CIRCLE_ORG]}),
-        ("kubernetes", {"issuer": jobs.CLUSTER, "namespaces": ["shop"], "pods": ["a*"], "boundTo": "Pod"}),
+        ("github", {"ownerID": "65", "repository": "app", "branches": ["*"], "refProtected": True}, jobs.github()),
+        (
+            "gitlab",
+            {"projectID": "20", "refs": ["*"], "project": "acme/*/*", "pipelineSources": ["pu*"]},
+            jobs.gitlab(),
+        ),
+        ("buildkite", {"organization": "acme", "refs": ["refs/heads/*"], "steps": ["d*"]}, jobs.buildkite()),
+        ("circleci", {"organizationID": jobs.CIRCLE_ORG, "contextIDs": [jobs.CIRCLE_ORG]}, jobs.circleci()),
+        ("terraform", {"organization": "a*", "projects": ["Default*"]}, jobs.terraform()),
+        ("kubernetes", {"issuer": jobs.CLUSTER, "namespaces": ["shop"], "pods": ["a*"]}, jobs.kubernetes()),
     ],
 )
-@given(value=ANY, deeper=ANY)
-def test_values_of_any_type_are_refused_and_no_error(
-    provider: str, block: dict[str, Any], value: object, deeper: object
+@given(data=st.data())
+def test_every_rule_of_a_trace_has_a_verdict_on_values_of_any_type(
+    provider: str, block: dict[str, Any], claims: Claims, data: st.DataObject
 ) -> None:
-    names = ("job_project_id", "build_tag", "build_branch", "ref", CIRCLE + "vcs-ref", CIRCLE + "context-ids", "sub")
-    made = policy(provider, block)
-    for content in (value, {"namespace": deeper, "serviceaccount": deeper, "pod": deeper}):
-        assert made.matches(dict.fromkeys(names, value) | {"kubernetes.io": content}) is not Verdict.MATCH
+    inner = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(claims.get("kubernetes.io", ()), JSON)))
+    rules = policy(provider, block).rules
+    read = sorted({"build_tag", *(rule.path[0] for rule in rules)})
+    noise = data.draw(st.dictionaries(st.sampled_from(read), st.none() | JSON, max_size=8))
+    changed = claims | {"kubernetes.io": inner} | noise
+    assert all(isinstance(rule.test(changed), Verdict) for rule in rules)

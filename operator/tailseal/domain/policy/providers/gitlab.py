@@ -56,7 +56,10 @@ def _runs_at_home(claims: Mapping[str, Any]) -> Verdict:
     """Whether the job ran in the project that the token names.
 
     For a merge request from a fork, `project_id` is the fork and `job_project_id` the project where it runs, whose
-    members started it. GitLab before 18.4 has no such claim.
+    members started it. Older GitLabs have no such claim, so that they never show that a merge request is no fork's.
     """
     found = claims.get("job_project_id")
-    return Verdict.MATCH if found is None or found == claims.get("project_id") else Verdict.MISMATCH
+    if found is None:
+        source = claims.get("pipeline_source")
+        return Verdict.MATCH if type(source) is str and source not in _STRANGERS else Verdict.MISSING
+    return Verdict.MATCH if found == claims.get("project_id") else Verdict.MISMATCH

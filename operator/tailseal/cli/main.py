@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "idp": _Entry("tailseal.cli.idp", "Run the identity provider on a bundle directory."),
     "serve": _Entry("tailseal.cli.serve", "Run everything from a folder of YAML files, without a cluster."),
     "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
+    "lint": _Entry("tailseal.cli.lint", "Find what is wrong with manifests, without a cluster."),
 }
 """Each module has its click command under the name `command`."""
 

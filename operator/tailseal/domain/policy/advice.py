@@ -41,6 +41,13 @@ def value_at(claims: Claims, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - an
     return found
 
 
+def nested(path: tuple[str, ...], value: object) -> dict[str, Any]:
+    """Claims that say this value there, and nothing else."""
+    for step in reversed(path[1:]):
+        value = {step: value}
+    return {path[0]: value}
+
+
 def of_rule(rule: Rule, claims: Claims, verdict: Verdict) -> str:
     """What would let the token pass a subject or claim rule, or the rule take the token."""
     if rule.expected.startswith("present: "):
@@ -95,7 +102,7 @@ def _missing(path: tuple[str, ...], claims: Claims) -> str:
 
 
 def _wrong_type(rule: Rule, found: object) -> str:
-    if not isinstance(found, list) and _verdict(rule, [found]) is not Verdict.WRONG_TYPE:
+    if not isinstance(found, list) and rule.test(nested(rule.path, [found])) is not Verdict.WRONG_TYPE:
         return "the claim is no list: leave `match` out of the rule"
     if isinstance(found, list):
         return "the claim is a list: add `match: Any` (one element is enough) or `match: All` to the rule"
@@ -140,14 +147,6 @@ def _matches(pattern: str, text: str) -> bool:
         return patterns.glob(pattern)(text)
     except patterns.PatternError:
         return False
-
-
-def _verdict(rule: Rule, value: object) -> Verdict:
-    """What the rule says of another value in the same place."""
-    nested = value
-    for step in reversed(rule.path):
-        nested = {step: nested}
-    return rule.test(nested) if isinstance(nested, dict) else Verdict.MISSING
 
 
 def _otherwise(member: str) -> str:

@@ -177,7 +177,7 @@ def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Subje
 
 def _rule_check(step: Step, rule: Rule, subject: Subject) -> Check:
     value = advice.value_at(subject.claims, rule.path)
-    written = rule.expected.partition(": ")[2]
+    written = rule.prefix or rule.expected.partition(": ")[2]
     found = "" if value is None else sensitivity.shown(rule.path, value, written)
     fix = advice.of_rule(rule, subject.claims, Verdict(step.outcome))
     return Check(step.field, step.outcome, _wanted(rule), found, fix, ".".join(rule.path))

@@ -119,7 +119,7 @@ class House:
             component="sts",
             current=lambda: self.current,
             withheld=lambda: self.withheld,
-            keys=KeyCache(fetch, clock=lambda: self.now),
+            keys=KeyCache(fetch, clock=lambda: self.now, monotonic=lambda: self.now),
             upstreams=self.upstreams,
             audit=self.audit,  # type: ignore[arg-type]
             metrics=self.metrics,

@@ -25,13 +25,20 @@ class Bench:
     """A cache whose issuer answers with what it is told to."""
 
     def __init__(self) -> None:
-        self.now = exchange.NOW
+        self.now = 1000.0
+        self.adjusted = exchange.NOW - self.now
+        """By how much the wall clock is ahead of the other."""
         self.fetched: list[KeySource] = []
         self.counted: list[bool] = []
         self.answer: KeySet | Exception = keys("a")
         self.gate = asyncio.Event()
         self.gate.set()
-        self.cache = KeyCache(self.fetch, clock=lambda: self.now, count=self.counted.append)
+        self.cache = KeyCache(
+            self.fetch,
+            clock=lambda: self.now + self.adjusted,
+            monotonic=lambda: self.now,
+            count=self.counted.append,
+        )
 
     async def fetch(self, source: KeySource) -> KeySet:
         self.fetched.append(source)
@@ -142,6 +149,17 @@ async def test_the_last_good_set_serves_an_outage_up_to_a_limit() -> None:
     bench.now += 1
     with pytest.raises(KeysUnavailable):
         await bench.have()
+
+
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+async def test_a_wall_clock_that_is_put_right_changes_no_interval(step: float) -> None:
+    bench = Bench()
+    good = await bench.have()
+    bench.adjusted += step
+    assert await bench.have(kid="b") is good  # asked for less than an interval ago
+    bench.now += REFETCH_INTERVAL
+    bench.answer = keys("a", "b")
+    assert await bench.have(kid="b") is bench.answer
 
 
 async def test_keys_of_a_policy_need_no_second_fetch_and_expire() -> None:

@@ -42,6 +42,8 @@ class KeysUnavailable(Exception):  # noqa: N818 - a state of a source, not a fau
 
 @dataclass(slots=True)
 class _Entry:
+    """One source; all times are of the monotonic clock."""
+
     keys: KeySet | None = None
     fetched_at: float = float("-inf")
     tried_at: float = float("-inf")
@@ -57,14 +59,20 @@ class KeyCache:
 
     Args:
         fetch: gets a source's keys.
-        clock: Unix seconds.
+        clock: Unix seconds, for the expiry of keys that stand in a policy.
+        monotonic: seconds since whenever, for all intervals: a wall clock that is put right would stretch them.
         count: called with True or False after each fetch.
     """
 
     def __init__(
-        self, fetch: Fetch, *, clock: Callable[[], float], count: Callable[[bool], None] = lambda _: None
+        self,
+        fetch: Fetch,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        count: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._fetch, self._clock, self._count = fetch, clock, count
+        self._fetch, self._clock, self._monotonic, self._count = fetch, clock, monotonic, count
         self._entries: dict[KeySource, _Entry] = {}
 
     def get(self, source: KeySource, kid: str | None) -> KeySet | None:
@@ -73,8 +81,8 @@ class KeyCache:
         A set without the key id is given while its source was asked less than the interval ago: then the
         key is unknown, and no caller can make us ask again.
         """
-        entry, now = self._entries.get(source), self._clock()
-        if entry is None or entry.keys is None or not _usable(source, entry, now):
+        entry, now = self._entries.get(source), self._monotonic()
+        if entry is None or entry.keys is None or not self._usable(source, entry):
             return None
         entry.used_at = now
         if _rested(source, entry, now):
@@ -92,12 +100,12 @@ class KeyCache:
         Raises:
             KeysUnavailable: there is no usable set, neither new nor within the age limit.
         """
-        entry, now = self._entry(source), self._clock()
+        entry, now = self._entry(source), self._monotonic()
         if entry.pending is None and _rested(source, entry, now) and self.get(source, kid) is None:
             self._start(source, entry, now)
         if entry.pending is not None:
             await asyncio.shield(entry.pending)
-        if entry.keys is None or not _usable(source, entry, self._clock()):
+        if entry.keys is None or not self._usable(source, entry):
             raise entry.failure or KeysUnavailable("KeysExpired", f"the keys for {source.issuer} have expired")
 
     def _entry(self, source: KeySource) -> _Entry:
@@ -113,7 +121,7 @@ class KeyCache:
     async def _refresh(self, source: KeySource, entry: _Entry) -> None:
         try:
             entry.keys = await self._fetch(source)
-            entry.fetched_at, entry.failure = self._clock(), None
+            entry.fetched_at, entry.failure = self._monotonic(), None
         except KeysUnavailable as failure:
             entry.failure = failure
         except Exception as error:  # noqa: BLE001 - whatever a source does to us, it is that source's outage
@@ -122,11 +130,10 @@ class KeyCache:
             entry.pending = None
             self._count(entry.failure is None)
 
-
-def _usable(source: KeySource, entry: _Entry, now: float) -> bool:
-    if source.kind == "jwks":
-        return source.expires_at is None or now < source.expires_at
-    return now - entry.fetched_at <= AGE_LIMIT
+    def _usable(self, source: KeySource, entry: _Entry) -> bool:
+        if source.kind == "jwks":
+            return source.expires_at is None or self._clock() < source.expires_at
+        return self._monotonic() - entry.fetched_at <= AGE_LIMIT
 
 
 def _rested(source: KeySource, entry: _Entry, now: float) -> bool:

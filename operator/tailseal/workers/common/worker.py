@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,12 @@ class Worker:
             component=component,
             current=self._current,
             withheld=lambda: self._staleness.withheld(self.loader.snapshot),
-            keys=KeyCache(KeyFetcher(self._egress[0]), clock=clock, count=lambda ok: self.metrics.fetch(ok=ok)),
+            keys=KeyCache(
+                KeyFetcher(self._egress[0]),
+                clock=clock,
+                monotonic=time.monotonic,
+                count=lambda ok: self.metrics.fetch(ok=ok),
+            ),
             upstreams=TailscaleUpstreams(self._egress[1], self.metrics),
             audit=audit or Audit(),
             metrics=self.metrics,

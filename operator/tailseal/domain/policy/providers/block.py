@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -73,8 +74,7 @@ class Block:
     def among(self, member: str, path: Path, values: Sequence[str]) -> None:
         """The value at the path is one of these strings."""
         if values:
-            keys = frozenset(values)
-            self.add(member, path, matchers.claim(path, matchers.one_of(keys)), ", ".join(values), keys=keys)
+            self._rules.append(_among(_field(self.origin, member), path, tuple(values)))
 
     def present(self, member: str, path: Path) -> None:
         """There is a value at the path."""
@@ -116,26 +116,12 @@ class Block:
             strange: events that people without a right to the repository can bring about; those that go on with `_`
                 after such a name are meant as well.
         """
-        named = frozenset(filter(_is_literal, allowed))
-        tests: list[patterns.Test] = [] if allowed else [lambda _: True]
+        self._rules.append(_started_by(_field(self.origin, member), (claim,), tuple(allowed), strange))
         for place, pattern, test in self._compiled(Either(member, allowed)):
-            if pattern in named:
-                continue
-            tests.append(test)
-            if meant := ", ".join(sorted(filter(test, strange))):
+            meant = "" if _is_literal(pattern) else ", ".join(sorted(filter(test, strange)))
+            if meant:
                 message = f"also means {meant}, which strangers can bring about: name each event, without * and ?"
                 self._findings.append(Finding(f"{self.origin}.{place}", message))
-
-        def test_event(event: str) -> bool:
-            return event in named or (any(matches(event) for matches in tests) and not _is_of(event, strange))
-
-        self.add(
-            member,
-            (claim,),
-            matchers.claim((claim,), matchers.text(test_event)),
-            ", ".join(allowed) or "none that strangers can bring about",
-            keys=None if tests else named,
-        )
 
     def add(
         self,
@@ -150,10 +136,7 @@ class Block:
     ) -> None:
         """A rule of any kind; the arguments are those of `Rule`, with the member's attribute name as its place."""
         known: frozenset[str | int] | None = None if keys is None else frozenset(keys)
-        self._rules.append(Rule(self._field(member), path, cost, expected, known, prefix, test))
-
-    def _field(self, member: str) -> str:
-        return f"{self.origin}.{to_alias(member)}"
+        self._rules.append(Rule(_field(self.origin, member), path, cost, expected, known, prefix, test))
 
     def _compiled(self, either: Either) -> Iterator[tuple[str, str, patterns.Test]]:
         """Place, pattern and test of each; what is no pattern is a finding and matches nothing."""
@@ -162,7 +145,7 @@ class Block:
                 yield place, pattern, patterns.glob(either.prefix + pattern)
             except patterns.PatternError as error:
                 self._findings.append(Finding(f"{self.origin}.{place}", str(error)))
-                yield place, pattern, lambda _: False
+                yield place, pattern, _nothing
 
 
 def reading(read: Read, test: matchers.Test) -> ClaimsTest:
@@ -173,6 +156,48 @@ def reading(read: Read, test: matchers.Test) -> ClaimsTest:
         return Verdict.MISSING if found is None else test(found)
 
     return test_read
+
+
+@functools.cache
+def _field(origin: str, member: str) -> str:
+    return f"{origin}.{to_alias(member)}"
+
+
+# Thousands of policies name the same owner, the same branch and no event: they share the rules that say so.
+
+
+@functools.lru_cache(maxsize=4096)
+def _among(field: str, path: Path, values: tuple[str, ...]) -> Rule:
+    test = matchers.exact(values[0]) if len(values) == 1 else matchers.one_of(values)
+    return Rule(field, path, 0, ", ".join(values), frozenset(values), "", matchers.claim(path, test))
+
+
+@functools.lru_cache(maxsize=1024)
+def _started_by(field: str, path: Path, allowed: tuple[str, ...], strange: frozenset[str]) -> Rule:
+    named: frozenset[str | int] = frozenset(pattern for pattern in allowed if _is_literal(pattern))
+    tests = [_glob(pattern) for pattern in allowed if pattern not in named] if allowed else [_anything]
+
+    def test(event: str) -> bool:
+        return event in named or (any(matches(event) for matches in tests) and not _is_of(event, strange))
+
+    expected = ", ".join(allowed) or "none that strangers can bring about"
+    keys = None if tests else named
+    return Rule(field, path, 0, expected, keys, "", matchers.claim(path, matchers.text(test)))
+
+
+def _glob(pattern: str) -> patterns.Test:
+    try:
+        return patterns.glob(pattern)
+    except patterns.PatternError:  # a finding says so, and the policy never grants
+        return _nothing
+
+
+def _anything(_: str) -> bool:
+    return True
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 def _is_literal(pattern: str) -> bool:

@@ -161,7 +161,7 @@ async def test_callers_at_the_same_time_get_their_own_scopes_and_a_rotated_key_i
     api = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     fd = os.open(tmp_path / "audit", os.O_WRONLY | os.O_CREAT)
     with Issuer() as issuer:
-        made = Worker("sts", source(issuer, api, scopes), clock=clock, audit=Audit(fd))
+        made = Worker("sts", source(issuer, api, scopes), clock=clock, monotonic=clock, audit=Audit(fd))
         async with worker(made) as url, httpx.AsyncClient(trust_env=False) as client:
             wanted = [scopes[number % len(scopes)] for number in range(96)]
             token = issuer.token(exchange.OURS)

@@ -67,6 +67,7 @@ class Worker:
         component: `sts`, `idp` or `serve`.
         source: where the bundle comes from.
         clock: Unix seconds.
+        monotonic: seconds since whenever, for intervals.
         pod_uid: who we are to the operator.
         polled: whether an operator is expected to poll us.
         audit: where decisions are written.
@@ -79,6 +80,7 @@ class Worker:
         source: Source,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
         pod_uid: str = "",
         polled: bool = True,
         audit: Audit | None = None,
@@ -98,7 +100,7 @@ class Worker:
             keys=KeyCache(
                 KeyFetcher(self._egress[0]),
                 clock=clock,
-                monotonic=time.monotonic,
+                monotonic=monotonic,
                 count=lambda ok: self.metrics.fetch(ok=ok),
             ),
             upstreams=TailscaleUpstreams(self._egress[1], self.metrics),

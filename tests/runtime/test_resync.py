@@ -264,3 +264,24 @@ async def test_an_object_that_loses_one_of_the_labels_we_watch_by_is_not_forgott
         setting.cluster.user_delete(kinds.SECRET, "a", "both")
         await asyncio.sleep(60)
         assert setting.store.get(ref) is None
+
+
+@virtual
+async def test_a_watch_that_never_begins_is_dead() -> None:
+    async with running() as setting:
+        setting.feed.relisted()
+        await asyncio.sleep(59)
+        assert setting.feed.dead() == ""
+        await asyncio.sleep(2)
+        assert "the watch of trustpolicies never began" in setting.feed.dead()
+        setting.feed.see(None, setting.cluster.peek(kinds.TRUST_POLICY, "a", "one"))
+        assert setting.feed.dead() == ""
+
+
+@virtual
+async def test_a_watch_that_cannot_begin_for_an_outage_is_not_dead() -> None:
+    async with running() as setting:
+        setting.cluster.refuse = lambda verb, ref: Transient("no") if verb == "list" else None
+        setting.feed.relisted()
+        await asyncio.sleep(600)
+        assert setting.feed.dead() == ""

@@ -86,6 +86,7 @@ class Feed:
         self._jitter = jitter
         self._listed: dict[Source, float] = {}
         self._unheard: dict[Ref, tuple[int, float]] = {}
+        self._unwatched: dict[Kind, float] = {}
         self._relisted: float | None = None
         self._relisting_since = 0.0
         self._woken = asyncio.Event()
@@ -100,11 +101,13 @@ class Feed:
             await self._list(source)
         self._unheard.clear()
         self._store.primed = True
+        self._unwatched = {source.kind: self._time() for source in self._sources if self._store.count(source.kind) > 0}
 
     def see(self, change: str | None, obj: Object) -> None:
         """Take in an event: ADDED, MODIFIED, DELETED, or None for an object that a re-list of the source shows."""
         ref = kinds.ref(obj)
         version = version_of(obj)
+        self._unwatched.pop(ref.kind, None)
         if self._unheard.get(ref, (version + 1, 0.0))[0] <= version:
             del self._unheard[ref]
         if change == "DELETED":
@@ -157,6 +160,11 @@ class Feed:
         for source, at in self._listed.items():
             if now - at > 3.0 * self._timing.interval:
                 return f"{source.kind.plural} were last listed {now - at:.0f} s ago"
+        for source, at in self._listed.items():
+            # An event source shows all that there is when it begins; in an outage it cannot, but neither can we list.
+            since = self._unwatched.get(source.kind, now)
+            if now - since > self._timing.dead and at - since > self._timing.dead / 2:
+                return f"the watch of {source.kind.plural} never began: nothing was told for {now - since:.0f} s"
         for ref, (_, since) in self._unheard.items():
             if now - since > self._timing.dead:
                 return f"the watch of {ref.kind.plural} is silent: a change was not told for {now - since:.0f} s"

@@ -27,7 +27,10 @@ def imported(*arguments: str) -> set[str]:
     return set(done.stdout.rpartition("IMPORTED")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("sts", "--help"), ("idp", "--help"), ("serve", "--help")])
+HELPS = ((), ("sts",), ("idp",), ("serve",), ("explain",), ("lint",), ("import",), ("import", "tailsts"))
+
+
+@pytest.mark.parametrize("arguments", [(*command, "--help") for command in HELPS])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     found = imported(*arguments)
     assert found.isdisjoint(HEAVY)

@@ -1,0 +1,66 @@
+"""`tailseal import`: takes over the policies of other token services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tailseal.cli.errors import UNREACHABLE, USAGE, Failure
+
+_LARGEST: Final = 65_536
+
+
+@click.group("import", short_help="Turn the policies of other token services into TrustPolicies.")
+def command() -> None:
+    """Turn the policies of other token services into TrustPolicies."""
+
+
+@command.command("tailsts", short_help="Policies of TailSTS: TOML in, YAML out.")
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--provider", default="tailseal", show_default=True, metavar="[NAMESPACE/]NAME", help="The IdentityProvider."
+)
+@click.option("--upstream", default="tailscale", show_default=True, help="Its upstream that gives Tailscale tokens.")
+@click.option("-n", "--namespace", default="", help="Namespace of the policies.  [default: none is written]")
+@click.option(
+    "--audience",
+    "audiences",
+    multiple=True,
+    help="Whom tokens must be for; may be repeated.  [default: the provider's issuer and its token service's URL]",
+)
+def tailsts(*, directory: Path, provider: str, upstream: str, namespace: str, audiences: tuple[str, ...]) -> None:
+    """Write TrustPolicies for the TOML policies in DIR to standard output; comments say what had to be added, and why.
+
+    All files of DIR are taken, hidden ones and subfolders left out, as TailSTS does. If one of them cannot be taken
+    over, nothing is written.
+
+    Exit codes: 0 success, 1 a policy cannot be taken over, 2 wrong usage, 3 a file cannot be read.
+    """
+    from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.tailsts import NotTakenOverError, Target, translate  # noqa: PLC0415
+
+    files = _files(directory)
+    if not files:
+        raise Failure(f"there are no files in {directory}", hint="DIR is what --policies-dir named", exit_code=USAGE)
+    provider_namespace, _, name = provider.rpartition("/")
+    try:
+        written = translate(files, Target(name, provider_namespace, namespace, upstream, audiences))
+    except NotTakenOverError as error:
+        raise Failure("\n       ".join(map(printable, error.problems)), hint="nothing was written") from None
+    click.echo(written, nl=False)
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    try:
+        for path in sorted(directory.iterdir()):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            if path.stat().st_size > _LARGEST:
+                raise Failure(f"{path}: longer than {_LARGEST} bytes", hint="this is no policy: move it elsewhere")
+            files[path.name] = path.read_bytes()
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", exit_code=UNREACHABLE) from None
+    return files

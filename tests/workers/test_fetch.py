@@ -19,6 +19,7 @@ from fakes import bundles, exchange
 from tailseal.domain.bundle.model import Settings, Upstream
 from tailseal.domain.policy.source import KeySource, well_known
 from tailseal.egress.client import Egress
+from tailseal.workers.common import worker as worker_module
 from tailseal.workers.common.address import Address
 from tailseal.workers.common.audit import Audit
 from tailseal.workers.common.fetch import KeyFetcher
@@ -155,13 +156,16 @@ async def ask(client: httpx.AsyncClient, url: str, token: str, **fields: str) ->
     return await client.post(f"{url}/token", data=form | fields)
 
 
-async def test_callers_at_the_same_time_get_their_own_scopes_and_a_rotated_key_is_found(tmp_path: Path) -> None:
+async def test_callers_at_the_same_time_get_their_own_scopes_and_a_rotated_key_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scopes, upstreams, clock = [f"scope{number}:read" for number in range(16)], Upstreams(), Clock()
+    monkeypatch.setattr(worker_module, "monotonic", clock)
     listening = await asyncio.start_server(upstreams.serve, "127.0.0.1", 0)
     api = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     fd = os.open(tmp_path / "audit", os.O_WRONLY | os.O_CREAT)
     with Issuer() as issuer:
-        made = Worker("sts", source(issuer, api, scopes), clock=clock, monotonic=clock, audit=Audit(fd))
+        made = Worker("sts", source(issuer, api, scopes), clock=clock, audit=Audit(fd))
         async with worker(made) as url, httpx.AsyncClient(trust_env=False) as client:
             wanted = [scopes[number % len(scopes)] for number in range(96)]
             token = issuer.token(exchange.OURS)

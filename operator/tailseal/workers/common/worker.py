@@ -7,10 +7,10 @@ import contextlib
 import importlib
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -67,7 +67,6 @@ class Worker:
         component: `sts`, `idp` or `serve`.
         source: where the bundle comes from.
         clock: Unix seconds.
-        monotonic: seconds since whenever, for intervals.
         pod_uid: who we are to the operator.
         polled: whether an operator is expected to poll us.
         audit: where decisions are written.
@@ -80,7 +79,6 @@ class Worker:
         source: Source,
         *,
         clock: Callable[[], float],
-        monotonic: Callable[[], float] = time.monotonic,
         pod_uid: str = "",
         polled: bool = True,
         audit: Audit | None = None,

@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tailseal_dev.bench import clock, core, policies, report, server
+from tailseal_dev.bench import clock, core, operator, policies, report, server
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
 
-Extra = Callable[[int], Iterator[Row]]
+Extra = Callable[[int, Path], Iterator[Row]]
 
-EXTRA: list[Extra] = []
-"""Measurements of other rooms: each takes the number of rounds and gives rows."""
+EXTRA: list[Extra] = [operator.rows]
+"""Measurements of other rooms, left out of a quick run: each takes the number of rounds and the command to measure."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,14 +44,14 @@ def _rows(rounds: int, tailseal: Path, *, quick: bool) -> Iterator[Row]:
         yield from server.rows(workload, raw, Path(folder), rounds, tailseal)
         if not quick:
             yield server.rs256(workload, raw, Path(folder), rounds, tailseal)
-    for extra in EXTRA:
-        yield from extra(rounds)
+    for extra in [] if quick else EXTRA:
+        yield from extra(rounds, tailseal)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tailseal_dev.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, of which the median counts")
-    parser.add_argument("--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256")
+    parser.add_argument("--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256, no operator")
     parser.add_argument(
         "--tailseal",
         type=Path,

@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import structlog
 
-from fakes.exchange import FORM, NOW, SETTINGS, SPEC, claims, foreign_set, form, token
+from fakes.exchange import FORM, NOW, SETTINGS, SPEC, claims, foreign_set, form, record, spec, token
 from fakes.sts import House, post, snapshot
 from tailseal.domain.bundle.model import TailscaleUpstream, Upstream
+from tailseal.domain.policy.compile import compile_policy
+from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
 from tailseal.workers.common import wire
 from tailseal.workers.common.keycache import KeysUnavailable
 from tailseal.workers.exchange.peer import caller, networks
-from tailseal.workers.exchange.token import TokenEndpoint
+from tailseal.workers.exchange.token import AT_ONCE, TokenEndpoint
 
 
 @pytest.fixture
@@ -214,6 +217,73 @@ async def test_more_than_fits_is_turned_away_at_once(house: House) -> None:
         assert (await first).status_code == 200
     assert (crowded.status_code, crowded.json()["tailseal_reason"]) == (503, "Overloaded")
     assert crowded.headers["retry-after"]
+
+
+def with_sources(house: House, *places: str) -> None:
+    """Policies that name the issuer's keys and sets elsewhere for the same issuer."""
+    policies = [record()] + [record(spec(keys={"jwksURI": place}), name=f"p{place[-1]}") for place in places]
+    house.current = replace(snapshot(), index=PolicyIndex(compile_policy(entry, SETTINGS) for entry in policies))
+
+
+async def test_keys_of_several_sources_are_awaited_at_the_same_time(house: House) -> None:
+    with_sources(house, "https://keys.example/1", "https://keys.example/2")
+    asked: list[KeySource] = []
+    all_asked = asyncio.Event()
+
+    async def fetch(source: KeySource) -> KeySet:
+        asked.append(source)
+        if len(asked) == 3:
+            all_asked.set()
+        await all_asked.wait()
+        raise KeysUnavailable("KeysUnreachable", "no route")
+
+    house.fetch = fetch
+    async with asyncio.timeout(5), house.client() as client:
+        answer = await post(client)
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "KeysUnreachable")
+    assert asked[0].kind == "discovery"
+
+
+async def test_who_can_be_answered_does_not_wait_for_slow_sources_of_others(house: House) -> None:
+    with_sources(house, *(f"https://keys.example/{number}" for number in range(9)))
+    asked: list[KeySource] = []
+
+    async def fetch(source: KeySource) -> KeySet:
+        asked.append(source)
+        if source.kind != "discovery":
+            await asyncio.Event().wait()
+        return foreign_set()
+
+    house.fetch = fetch
+    async with asyncio.timeout(5), house.client() as client:
+        assert (await post(client)).status_code == 200
+    assert len(asked) <= AT_ONCE
+
+
+async def test_slow_sources_leave_places_to_those_whose_keys_are_there(house: House) -> None:
+    other = "https://other.example"
+    policies = [record(), record(spec(issuer=other), name="other")]
+    house.current = replace(snapshot(), index=PolicyIndex(compile_policy(entry, SETTINGS) for entry in policies))
+    slow = asyncio.Event()
+
+    async def fetch(source: KeySource) -> KeySet:
+        if source.issuer == other:
+            await slow.wait()
+        return foreign_set()
+
+    house.fetch = fetch
+    transport = httpx.ASGITransport(TokenEndpoint(house.runtime(), limit=4))
+    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
+        assert (await post(client)).status_code == 200
+        theirs = form(token(claims(iss=other)))
+        waiting = [asyncio.create_task(post(client, theirs)) for _ in range(3)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        (crowded,) = (task.result() for task in done)
+        assert (crowded.status_code, crowded.json()["tailseal_reason"]) == (503, "Overloaded")
+        assert crowded.headers["retry-after"]
+        assert (await post(client)).status_code == 200
+        slow.set()
+        assert sorted(answer.status_code for answer in await asyncio.gather(*waiting)) == [200, 200, 503]
 
 
 async def test_who_sends_slowly_takes_no_place_from_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_keys_that_are_not_in_hand_are_asked_for_by_source_and_kid() -> None:
     bench = Bench()
     (source,) = bench.index.issuers(FOREIGN)
     bench.keys = Keys()
-    assert bench.step() == NeedKeys(source, "f1")
+    assert bench.step() == NeedKeys((source,), "f1")
 
 
 def test_keys_that_cannot_be_had_are_nobodys_fault_but_grant_nothing() -> None:
@@ -261,7 +261,7 @@ def test_a_source_that_cannot_be_had_does_not_stand_in_the_way_of_another() -> N
     sources = {source.kind: source for source in bench.index.issuers(FOREIGN)}
     del bench.keys.sets[sources["jwks"]]
     assert bench.step().result == "granted"
-    assert bench.step(call(form(token(claims(sub="x"))))) == NeedKeys(sources["jwks"], "f1")
+    assert bench.step(call(form(token(claims(sub="x"))))) == NeedKeys((sources["jwks"],), "f1")
     outcome = bench.step(call(form(token(claims(sub="x")))), unavailable={sources["jwks"]: "KeysUnreachable"})
     assert outcome.reason == "NoPolicyMatches"
 
@@ -272,7 +272,7 @@ def test_who_names_a_policy_does_not_wait_for_the_keys_of_others() -> None:
     del bench.keys.sets[sources["jwks"]]
     stranger = token(claims(sub="x"))
     assert bench.reason(stranger, policy="identity/ci") == "NoPolicyMatches"
-    assert bench.step(call(form(stranger, policy="identity/nobody"))) == NeedKeys(sources["jwks"], "f1")
+    assert bench.step(call(form(stranger, policy="identity/nobody"))) == NeedKeys((sources["jwks"],), "f1")
 
 
 @pytest.mark.parametrize(("grant_ttl", "cap", "expected"), [("5m", 3600, 300), ("5m", 120, 120), (None, 3600, 600)])

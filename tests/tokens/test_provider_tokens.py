@@ -78,7 +78,7 @@ def test_keys_are_asked_for_where_the_provider_shows_them(member: str, block: di
     made.keys = Keys()
     need = made.step(call(form(presented(claims))))
     assert isinstance(need, NeedKeys)
-    assert need.source.location == claims["iss"] + "/.well-known/openid-configuration"
+    assert need.sources[0].location == claims["iss"] + "/.well-known/openid-configuration"
 
 
 def test_a_pods_token_is_verified_by_keys_that_stand_in_the_policy_and_by_no_others() -> None:

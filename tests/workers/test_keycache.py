@@ -76,6 +76,24 @@ async def test_callers_at_the_same_time_share_one_fetch() -> None:
     assert len(bench.fetched) == 1
 
 
+async def test_a_slow_source_holds_no_more_than_so_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keycache, "MOST_WAITING", 2)
+    bench, other = Bench(), replace(SOURCE, location="https://ci.example/other")
+    bench.gate.clear()
+    waiting = [asyncio.create_task(bench.have()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(KeysUnavailable) as caught:
+        await bench.have()
+    assert caught.value.reason == "KeysSlow"
+    waiting.append(asyncio.create_task(bench.have(other)))
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    waiting[0] = asyncio.create_task(bench.have())  # in the place of one who went away
+    await asyncio.sleep(0)
+    bench.gate.set()
+    assert await asyncio.gather(*waiting) == [bench.answer] * 3
+
+
 async def test_a_caller_that_goes_away_does_not_take_the_fetch_along() -> None:
     bench = Bench()
     bench.gate.clear()

@@ -76,9 +76,9 @@ class Answered(NamedTuple):
 
 
 class NeedKeys(NamedTuple):
-    """Load the keys of a source, then step again; if they cannot be had, step with the source named unavailable."""
+    """Load the keys of these sources and step again after each; name as unavailable whose keys cannot be had."""
 
-    source: KeySource
+    sources: tuple[KeySource, ...]
     kid: str | None
 
 
@@ -195,7 +195,7 @@ class Exchange:
         """What comes of one source; a fault of the signature is a value, since another source may verify it."""
         keys = sets.get(source, token.kid)
         if keys is None:
-            return NeedKeys(source, token.kid)
+            return NeedKeys((source,), token.kid)
         try:
             verify.check_signature(token, keys)
         except TokenError as error:
@@ -314,9 +314,9 @@ def _nearest(
     misses: Sequence[Refused | NeedKeys | TokenError], unavailable: Mapping[KeySource, str]
 ) -> Refused | NeedKeys:
     """What to say where no source granted: load what was not in hand, else the refusal that came furthest."""
-    for miss in misses:
-        if isinstance(miss, NeedKeys):
-            return miss
+    needs = [miss for miss in misses if isinstance(miss, NeedKeys)]
+    if needs:
+        return NeedKeys(tuple(source for need in needs for source in need.sources), needs[0].kid)
     refused = [miss for miss in misses if isinstance(miss, Refused)]
     if refused:
         return max(refused, key=lambda miss: miss.reason.rank)

@@ -23,6 +23,9 @@ AGE_LIMIT: Final = 86_400.0
 LARGEST: Final = 2048
 """Sources kept; the one unused for longest leaves first."""
 
+MOST_WAITING: Final = 128
+"""Callers who wait for one source at once: each holds a place, and a slow source may not take them all."""
+
 Fetch = Callable[["KeySource"], Awaitable["KeySet"]]
 """Gets a source's keys through the guarded client; raises `KeysUnavailable`."""
 
@@ -31,7 +34,7 @@ class KeysUnavailable(Exception):  # noqa: N818 - a state of a source, not a fau
     """A source's keys cannot be had now.
 
     Args:
-        reason: a stable word, e.g. `KeysUnreachable`, `KeysMalformed`, `KeysExpired`.
+        reason: a stable word, e.g. `KeysUnreachable`, `KeysMalformed`, `KeysExpired`, `KeysSlow`.
         message: what and where, without content.
     """
 
@@ -50,6 +53,7 @@ class _Entry:
     used_at: float = float("-inf")
     failure: KeysUnavailable | None = None
     pending: asyncio.Task[None] | None = None
+    waiting: int = 0
 
 
 class KeyCache:
@@ -98,13 +102,13 @@ class KeyCache:
         Afterwards `get` gives a set for the same source and key id.
 
         Raises:
-            KeysUnavailable: there is no usable set, neither new nor within the age limit.
+            KeysUnavailable: there is no usable set, neither new nor within the age limit; or too many wait for it.
         """
         entry, now = self._entry(source), self._monotonic()
         if entry.pending is None and _rested(source, entry, now) and self.get(source, kid) is None:
             self._start(source, entry, now)
         if entry.pending is not None:
-            await asyncio.shield(entry.pending)
+            await _wait(source, entry, entry.pending)
         if entry.keys is None or not self._usable(source, entry):
             raise entry.failure or KeysUnavailable("KeysExpired", f"the keys for {source.issuer} have expired")
 
@@ -134,6 +138,16 @@ class KeyCache:
         if source.kind == "jwks":
             return source.expires_at is None or self._clock() < source.expires_at
         return self._monotonic() - entry.fetched_at <= AGE_LIMIT
+
+
+async def _wait(source: KeySource, entry: _Entry, fetch: asyncio.Task[None]) -> None:
+    if entry.waiting >= MOST_WAITING:
+        raise KeysUnavailable("KeysSlow", f"{MOST_WAITING} callers already wait for the keys of {source.issuer}")
+    entry.waiting += 1
+    try:
+        await asyncio.shield(fetch)
+    finally:
+        entry.waiting -= 1
 
 
 def _rested(source: KeySource, entry: _Entry, now: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Mapping
 from time import perf_counter
@@ -37,6 +38,9 @@ from tailseal.workers.exchange.peer import Network, caller, networks
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
 
+AT_ONCE: Final = 8
+"""Key sources of one issuer that a request waits for at the same time, its own first."""
+
 _ENDPOINT: Final = "token"
 _WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for"})
 
@@ -54,7 +58,7 @@ class TokenEndpoint:
     def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
         self._runtime = runtime
         self._limit = limit
-        self._active = self._reading = 0
+        self._active = self._reading = self._waiting = 0
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
@@ -121,15 +125,21 @@ class TokenEndpoint:
     async def _decide(self, call: Call) -> Answered:
         """Step until there is a decision; each key source is waited for once at most."""
         missing: dict[KeySource, str] = {}
-        asked: set[KeySource] = set()
-        while True:
-            outcome = self._step(call, missing)
-            if isinstance(outcome, Answered):
-                return outcome
-            if isinstance(outcome, NeedKeys):
-                await self._load(outcome, asked, missing)
-            elif answered := await self._ask_upstream(outcome, call, missing):
-                return answered
+        loads: dict[KeySource, asyncio.Task[str]] = {}
+        try:
+            while True:
+                outcome = self._step(call, missing)
+                if isinstance(outcome, Answered):
+                    return outcome
+                if isinstance(outcome, NeedKeys):
+                    if 2 * self._waiting >= self._limit:
+                        return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
+                    await self._load(outcome, loads, missing)
+                elif answered := await self._ask_upstream(outcome, call, missing):
+                    return answered
+        finally:
+            for load in loads.values():
+                load.cancel()
 
     def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Outcome:
         _, exchange = self._current()
@@ -137,15 +147,32 @@ class TokenEndpoint:
             return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())
         return exchange.step(call, self._runtime.keys, self._runtime.clock(), missing)
 
-    async def _load(self, need: NeedKeys, asked: set[KeySource], missing: dict[KeySource, str]) -> None:
-        if need.source in asked:
-            missing[need.source] = Outage.KEYS_UNREACHABLE
-            return
-        asked.add(need.source)
+    async def _load(
+        self, need: NeedKeys, loads: dict[KeySource, asyncio.Task[str]], missing: dict[KeySource, str]
+    ) -> None:
+        """Wait until the keys of one source more are there, or are known to be missing."""
+        sources = need.sources[:AT_ONCE]
+        for source in sources:
+            load = loads.get(source)
+            if load is None:
+                loads[source] = asyncio.create_task(self._outage(source, need.kid))
+            elif load.done():
+                missing[source] = load.result() or Outage.KEYS_UNREACHABLE
+        awaited = [loads[source] for source in sources if source not in missing]
+        if awaited:
+            self._waiting += 1
+            try:
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._waiting -= 1
+
+    async def _outage(self, source: KeySource, kid: str | None) -> str:
+        """Why the source's keys cannot be had; empty where they are there."""
         try:
-            await self._runtime.keys.load(need.source, need.kid)
+            await self._runtime.keys.load(source, kid)
         except KeysUnavailable as error:
-            missing[need.source] = error.reason
+            return error.reason
+        return ""
 
     async def _ask_upstream(self, need: NeedUpstream, call: Call, missing: Mapping[KeySource, str]) -> Answered | None:
         """The answer; None where trust changed while the upstream was asked: what it gave is thrown away."""

@@ -171,3 +171,20 @@ async def test_a_policy_after_somebody_spoilt_the_manifest(manifest: str) -> Non
     )
     await seen.converge()
     assert held_policies(seen) == []
+
+
+async def test_a_policy_while_no_spec_of_the_provider_can_be_read() -> None:
+    """As after an update of the operator that understands neither the present nor the last accepted one."""
+    kept, removed, narrowed = "kept", "removed", "narrowed"
+    seen = world(signing_key(), provider(), *(policy(name) for name in (kept, removed, narrowed)))
+    await seen.run_for(600)
+    seen.cluster.user_edit(kinds.CONFIG_MAP, NS, "corp-accepted", lambda obj: obj["data"].update({"spec.json": "{"}))
+    seen.cluster.user_edit(kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update({"issuer": "no URL"}))
+    await seen.converge()
+    assert held_policies(seen) == sorted(f"{NS}/{name}" for name in (kept, removed, narrowed))
+    seen.cluster.user_delete(kinds.TRUST_POLICY, NS, removed)
+    seen.cluster.user_apply(policy(narrowed, subject="repo:b"))
+    seen.cluster.user_apply(policy("new"))
+    await seen.converge()
+    assert held_policies(seen) == [f"{NS}/{kept}"]
+    assert await seen.idle_writes() == []

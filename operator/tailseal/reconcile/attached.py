@@ -175,6 +175,19 @@ def memory_of(ctx: Context, namespace: str, name: str) -> BundleMemory:
     return memory
 
 
+def attached_versions(objects: Objects, namespace: str, name: str) -> dict[str, Version]:
+    """The present version, by id, of every policy that names the provider, whether it may grant there or not."""
+    return {_id(policy): _version(policy) for policy in _attached(objects, namespace, name)}
+
+
+def _attached(objects: Objects, namespace: str, name: str) -> list[Object]:
+    return [
+        policy
+        for policy in objects.select(kinds.TRUST_POLICY)
+        if provider_of(policy) == (namespace, name) and "deletionTimestamp" not in policy["metadata"]
+    ]
+
+
 def _id(policy: Object) -> str:
     return f"{policy['metadata']['namespace']}/{policy['metadata']['name']}"
 
@@ -191,12 +204,7 @@ def _spread(
     objects: Objects, provider: Object, settings: model.Settings
 ) -> tuple[dict[int, list[Object]], frozenset[str]]:
     """The provider's policies by shard, eldest first, and the ids of those beyond their namespace's number."""
-    own = (provider["metadata"]["namespace"], provider["metadata"]["name"])
-    attached = [
-        policy
-        for policy in objects.select(kinds.TRUST_POLICY)
-        if provider_of(policy) == own and "deletionTimestamp" not in policy["metadata"]
-    ]
+    attached = _attached(objects, provider["metadata"]["namespace"], provider["metadata"]["name"])
     attached.sort(key=_seniority)
     counted: dict[str, int] = defaultdict(int)
     spread: dict[int, list[Object]] = defaultdict(list)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
-from tailseal.reconcile.attached import BundleMemory, Gathered, ShardContent, gather, memory_of
+from tailseal.reconcile.attached import BundleMemory, Gathered, ShardContent, attached_versions, gather, memory_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.issuer_ledger import NameTaken
@@ -48,6 +49,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done()
     spec = intent_of(ctx.objects, provider).spec
     if spec is None:
+        await _withdraw(ctx, Provider(namespace, name, provider["metadata"]["uid"]))
         return Done()
     gathered = await gather(ctx, provider, spec)
     memory = memory_of(ctx, namespace, name)
@@ -71,6 +73,37 @@ def _blame(ctx: Context, memory: BundleMemory, key: Key, error: Exception) -> No
     reason = Reason.NAME_TAKEN if isinstance(error, NameTaken) else Reason.FORBIDDEN
     memory.problem = Fact("Programmed", status=False, reason=reason, message=str(error), stalled=True)
     ctx.enqueue(Key("IdentityProvider", key.namespace, key.name))
+
+
+async def _withdraw(ctx: Context, provider: Provider) -> None:
+    """Take out of a written bundle what was deleted or changed since.
+
+    Without a spec that we can read nothing new can be judged, but workers may serve what an earlier one allowed.
+    """
+    settings, named = _present_manifest(ctx.objects, provider)
+    if not named:
+        return
+    current = attached_versions(ctx.objects, provider.namespace, provider.name)
+    files = {}
+    for number, content in _present_shards(ctx.objects, provider):
+        records = _records(content) if canonical.digest(content) == named.get(number) else []
+        kept = [
+            record
+            for record in records
+            if current.get(f"{record.namespace}/{record.name}") == (record.uid, record.generation)
+        ]
+        if kept:
+            files[number] = content if len(kept) == len(records) else build.shard(kept)[0]
+    await _commit(ctx, provider, settings, files, sorted(files))
+
+
+def _records(content: bytes) -> list[model.PolicyRecord]:
+    """The policies in a shard's file; none if it cannot be read, as no worker can either."""
+    try:
+        shard = model.Shard.model_validate_json(gzip.decompress(content))
+        return [model.PolicyRecord.model_validate(record) for record in shard.policies]
+    except (OSError, EOFError, zlib.error, ValueError):
+        return []
 
 
 async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> dict[int, Exception]:
@@ -161,7 +194,7 @@ def _urgent(present: bytes | None, named: str | None, wanted: ShardContent) -> b
             wanted.held.get(f"{record['namespace']}/{record['name']}") != (record["uid"], record["generation"])
             for record in records
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         return True
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from fakes import bundles, exchange
 from fakes.worker import Running, content, form, inline, running, until
 from tailseal.domain import canonical, poll
 from tailseal.domain.bundle.model import MANIFEST_FILE, SIGNING_FILE, Upstream
-from tailseal.workers.common import logs
 from tailseal.workers.common.source import MemorySource
 
 CANARIES = (
@@ -24,17 +21,6 @@ CANARIES = (
     exchange.token().rpartition(".")[2][:20],
     exchange.token().split(".")[1][:40],
 )
-
-
-@pytest.fixture
-def log() -> Iterator[StringIO]:
-    """The application log at its most talkative."""
-    stream, root = StringIO(), logging.getLogger()
-    before = root.level, root.handlers[:]
-    logs.configure("debug", stream)
-    yield stream
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
 
 
 def with_upstream() -> MemorySource:

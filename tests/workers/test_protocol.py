@@ -152,3 +152,12 @@ async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch:
         connections[3] = await stack.enter_async_context(connected(listener))
         connections[0][1].write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await rest(connections[0][0])).startswith(b"HTTP/1.1 200")
+
+
+async def test_requests_beyond_the_places_are_counted() -> None:
+    refused: list[str] = []
+    listener = Listener(answer, Address("127.0.0.1", 0), most=2, refused=refused.append)
+    async with serving(listener), connected(listener), connected(listener) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert (await rest(reader)).startswith(b"HTTP/1.1 503")
+    assert refused == ["crowded"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import httpx
@@ -133,6 +134,24 @@ async def test_metrics_stay_few_whatever_strangers_send(client: httpx.AsyncClien
         assert "_created" not in text
         exchanges = 'tailseal_exchanges_total{endpoint="token",provider="identity/corp",reason="UnknownIssuer"'
         assert exchanges + ',result="refused"} 50.0' in text
+
+
+async def test_what_is_no_http_is_counted_and_writes_no_log(
+    client: httpx.AsyncClient, audit_file: Path, log: StringIO
+) -> None:
+    bad = (b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"a" * 40_000)
+    upgrade = b"GET / HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    async with running(granting(), audit_file) as worker:
+        before = log.getvalue()
+        for head in (*bad, upgrade):
+            reader, writer = await asyncio.open_connection(*worker.public.removeprefix("http://").split(":"))
+            writer.write(head)
+            assert (await reader.readline()).split()[1] in {b"400", b"404", b"431"}
+            writer.close()
+        text = (await client.get(f"{worker.private}/metrics")).text
+        assert log.getvalue() == before
+    assert 'tailseal_refused_heads_total{reason="malformed"} 2.0' in text
+    assert 'tailseal_refused_heads_total{reason="tooLarge"} 1.0' in text
 
 
 async def test_an_audit_log_that_cannot_be_written_grants_nothing(client: httpx.AsyncClient, tmp_path: Path) -> None:

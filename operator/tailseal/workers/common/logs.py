@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
-_QUIET: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore", "asyncio", "watchfiles")
+_QUIET: Final = ("uvicorn", "uvicorn.access", "httpx", "httpcore", "asyncio", "watchfiles")
 
 
 def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
@@ -45,6 +45,7 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
     logging.basicConfig(handlers=[handler], level=number, force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns at each request that is no HTTP
 
 
 def _dumps(event: Any, **_: Any) -> str:  # noqa: ANN401 - whatever is logged

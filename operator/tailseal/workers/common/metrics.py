@@ -41,6 +41,12 @@ class Metrics:
         self._upstream = Counter(
             "tailseal_upstream_requests", "Requests to upstreams.", ("upstream", "result"), registry=registry
         )
+        self._refused_heads = Counter(
+            "tailseal_refused_heads",
+            "Requests refused by their head: malformed, tooLarge, or crowded where all connections are taken.",
+            ("reason",),
+            registry=registry,
+        )
         self.ready = Gauge("tailseal_ready", "1 if this replica has a valid bundle.", registry=registry)
         self.problems = Gauge("tailseal_bundle_problems", "Parts of the bundle not loaded.", registry=registry)
         self.policies = Gauge("tailseal_policies", "Policies that may grant.", registry=registry)
@@ -92,6 +98,10 @@ class Metrics:
     def fetch(self, *, ok: bool) -> None:
         """Count a fetch of a foreign issuer's keys."""
         self._fetches.labels("ok" if ok else "failed").inc()
+
+    def refused_head(self, reason: str) -> None:
+        """Count a request that was refused before its endpoint was known; reason is a fixed word of `protocol`."""
+        self._refused_heads.labels(reason).inc()
 
     def upstream(self, name: str, result: str) -> None:
         """Count a request to an upstream that settings name; result is `ok` or an error's reason word."""

@@ -6,7 +6,8 @@ uvicorn itself waits for ever for a request's head of any size, and for ever for
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -27,13 +28,26 @@ _TOO_LARGE: Final = (
 )
 
 
+Refusal = Literal["malformed", "tooLarge", "crowded"]
+"""Why a request got no further than its head."""
+
+
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection.
+
+    Args:
+        refused: told of each request that is refused here; anybody can cause as many as he likes, so none is logged.
+        rest: as uvicorn has it.
+    """
 
     _unclaimed = 0
     """Bytes that were read and are no body, since the last head or body ended."""
     _patience: asyncio.TimerHandle | None = None
     _untaken: asyncio.TimerHandle | None = None
+
+    def __init__(self, *, refused: Callable[[Refusal], None], **rest: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        super().__init__(**rest)
+        self._refused = refused
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Wait for the first head."""
@@ -53,15 +67,23 @@ class Protocol(HttpToolsProtocol):
         if self._patience is None and self._is_between():  # most heads come in one piece and need no timer
             self._await_head()
         if self._unclaimed > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refused("tooLarge")
             if self._is_between():
                 self.transport.write(_TOO_LARGE)
             self._close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refused("malformed")
+        super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._unclaimed = 0
         self._cease(self._patience)
         self._patience = None
+        if self._is_full():
+            self._refused("crowded")
         super().on_headers_complete()
         if self._is_crowded():
             self.cycle.keep_alive = False
@@ -94,6 +116,12 @@ class Protocol(HttpToolsProtocol):
         """Whether no request is being answered."""
         cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn annotates
         return cycle is None or cycle.response_complete
+
+    def _is_full(self) -> bool:
+        """Whether uvicorn answers 503 in place of the application."""
+        return self.limit_concurrency is not None and (
+            len(self.connections) >= self.limit_concurrency or len(self.tasks) >= self.limit_concurrency
+        )
 
     def _is_crowded(self) -> bool:
         return self.limit_concurrency is not None and 2 * len(self.connections) > self.limit_concurrency

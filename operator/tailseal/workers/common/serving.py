@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from tailseal.workers.common.address import Address
-from tailseal.workers.common.protocol import Protocol
+from tailseal.workers.common.protocol import Protocol, Refusal
 from tailseal.workers.common.tls import Certificates
 
 KEEP_ALIVE: Final = 75
@@ -35,12 +35,20 @@ class Listener:
         app: the application.
         address: where; bound at once, so that a port in use is known before anything else happens.
         most: connections that are served.
+        refused: told of each request that is refused before the application sees it.
 
     Raises:
         OSError: the address cannot be bound.
     """
 
-    def __init__(self, app: ASGIApp, address: Address, *, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: Address,
+        *,
+        most: int = MOST_CONNECTIONS,
+        refused: Callable[[Refusal], None] = lambda _: None,
+    ) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,7 +73,7 @@ class Listener:
             timeout_graceful_shutdown=GRACE,
         )
         config.load()
-        self._server = _Server(config)
+        self._server = _Server(config, refused)
 
     def secure(self, certificates: Certificates) -> None:
         """Speak https; to be called before `run`."""
@@ -99,8 +107,9 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, refused: Callable[[Refusal], None]) -> None:
         super().__init__(config)
+        self._refused = refused
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -117,7 +126,7 @@ class _Server(uvicorn.Server):
         self.accepting.set()
 
     def _protocol(self) -> Protocol:
-        return Protocol(config=self.config, server_state=self.server_state, app_state={})
+        return Protocol(refused=self._refused, config=self.config, server_state=self.server_state, app_state={})
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

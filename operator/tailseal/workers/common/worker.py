@@ -128,9 +128,9 @@ class Worker:
             OSError: an address cannot be bound.
         """
         with contextlib.ExitStack() as sockets:
-            public = Listener(app, place.serving)
+            public = Listener(app, place.serving, refused=self.metrics.refused_head)
             sockets.callback(public.close)
-            private = Listener(self._management(), place.management)
+            private = Listener(self._management(), place.management, refused=self.metrics.refused_head)
             sockets.callback(private.close)
             self.loader.refresh()
             async with asyncio.TaskGroup() as group:

@@ -240,6 +240,21 @@ def test_audiences_that_only_look_like_ours_are_not_reserved(audience: str) -> N
     assert refused(spec(grants=[{"name": "g", "jwt": {"audiences": [audience]}}]), settings()) == set()
 
 
+@pytest.mark.parametrize("issuer", [trust.OURS, trust.OURS + "/", trust.OURS.upper().replace("HTTPS", "https")])
+@pytest.mark.parametrize(
+    "oidc", [{}, {"keys": {"jwksURI": "https://keys.example/jwks"}}, {"keys": {"jwks": {"keys": [KEY]}}}]
+)
+def test_nobody_trusts_the_providers_own_tokens_which_could_renew_themselves(issuer: str, oidc: dict[str, Any]) -> None:
+    content = spec(oidc | {"issuer": issuer, "audiences": [BILLING]})
+    expected = {("spec.from.oidc.issuer", Reason.INVALID_SPEC)}
+    assert refused(content, settings()) == expected
+    assert refused(content, settings(bounds=()), "identity/own") == expected
+    found = accepted(record(content), settings())
+    assert not isinstance(found, CompiledPolicy)
+    assert "spec.from.session" in str(found[0])
+    assert refused(spec(oidc | {"issuer": trust.OURS + "/realms/x"}), settings()) == set()
+
+
 @pytest.mark.parametrize(("listed", "allowed"), [((), False), (("groups",), True), (("email",), False)])
 def test_identity_claims_are_set_only_where_bounds_list_them(listed: tuple[str, ...], *, allowed: bool) -> None:
     policy = trust.compiled()

@@ -2,8 +2,8 @@
 
 Rules add: each grant, together with what the policy trusts, must be within one rule for its namespace. So a rule
 stands for itself, and adding one never makes more possible than what it says. Without any rule the provider's own
-namespace may do everything and other namespaces nothing. Independent of rules are reserved audiences and claims, and
-that trust in an issuer of many tenants is bound to one of them.
+namespace may do everything and other namespaces nothing. Independent of rules are reserved audiences and claims, that
+nobody trusts the provider's own issuer, and that trust in an issuer of many tenants is bound to one of them.
 """
 
 from __future__ import annotations
@@ -191,6 +191,12 @@ def _exceeds(path: str, what: str, member: str) -> Finding:
 
 
 def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
+    if _place(policy.source.issuer) == _place(settings.issuer):  # whatever its keys
+        message = (
+            f"{settings.issuer} is this IdentityProvider itself, whose tokens could renew themselves for ever: name"
+            " who issued the first token; trust in our own tokens will be spec.from.session, in a later version"
+        )
+        yield Finding(f"{policy.origin}.issuer", message, Reason.INVALID_SPEC)
     listed = {claim for rule in _rules(policy.namespace, settings) for claim in rule.jwt_claims}
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}].{grant.kind}"

@@ -266,6 +266,19 @@ def test_a_source_that_cannot_be_had_does_not_stand_in_the_way_of_another() -> N
     assert outcome.reason == "NoPolicyMatches"
 
 
+def test_a_refusal_is_an_outage_where_a_source_out_of_reach_would_grant() -> None:
+    bench, _ = two_tenants()
+    sources = {source.kind: source for source in bench.index.issuers(FOREIGN)}
+    del bench.keys.sets[sources["jwks"]]
+    away = {sources["jwks"]: "KeysUnreachable"}
+    theirs = token(claims(sub="repo:evil/app"))
+    outcome = bench.step(call(form(theirs)), unavailable=away)
+    assert (outcome.response.status, outcome.reason) == (503, "KeysUnreachable")
+    assert b"retry-after" in dict(outcome.response.headers)
+    for refused in (form(theirs, scope="admin"), form(token(claims(sub="repo:evil/other")))):
+        assert bench.step(call(refused), unavailable=away).response.status == 400
+
+
 def test_who_names_a_policy_does_not_wait_for_the_keys_of_others() -> None:
     bench, _ = two_tenants()
     sources = {source.kind: source for source in bench.index.issuers(FOREIGN)}

@@ -182,7 +182,11 @@ class Exchange:
                 if isinstance(decision, Granted):
                     return decision
                 misses.append(decision)
-        return _nearest(misses, keys.unavailable)
+
+        def could_grant(source: KeySource) -> bool:
+            return isinstance(self._under(source, token, asked, now), Granted)
+
+        return _nearest(misses, keys.unavailable, could_grant)
 
     def _named(self, policy: str | None, sources: Sequence[KeySource]) -> Sequence[KeySource]:
         """Who names a policy does not wait for the keys of others; a name that is not there changes nothing."""
@@ -201,6 +205,10 @@ class Exchange:
         except TokenError as error:
             return error
         verify.check_claims(token.payload, now=now, skew=self._settings.clock_skew)
+        return self._under(source, token, asked, now)
+
+    def _under(self, source: KeySource, token: Compact, asked: GrantRequest, now: float) -> Granted | Refused:
+        """What the policies of a source say to a token that it verifies."""
         subject = Subject(source, token.alg, verify.audiences(token.payload), token.payload)
         return decide(self._index, subject, asked, self._settings, now)
 
@@ -311,17 +319,24 @@ def _granted(
 
 
 def _nearest(
-    misses: Sequence[Refused | NeedKeys | TokenError], unavailable: Mapping[KeySource, str]
+    misses: Sequence[Refused | NeedKeys | TokenError],
+    unavailable: Mapping[KeySource, str],
+    could_grant: Callable[[KeySource], bool],
 ) -> Refused | NeedKeys:
-    """What to say where no source granted: load what was not in hand, else the refusal that came furthest."""
+    """What to say where no source granted: load what was not in hand, else the refusal that came furthest.
+
+    A refusal under one source stands, unless another is out of reach under which the same token would be granted:
+    so nobody's broken source makes an outage of what everybody else is rightly refused.
+    """
     needs = [miss for miss in misses if isinstance(miss, NeedKeys)]
     if needs:
         return NeedKeys(tuple(source for need in needs for source in need.sources), needs[0].kid)
     refused = [miss for miss in misses if isinstance(miss, Refused)]
+    for source, reason in unavailable.items():
+        if not refused or could_grant(source):
+            raise _Refusing(refusals.unavailable(reason))
     if refused:
         return max(refused, key=lambda miss: miss.reason.rank)
-    for reason in unavailable.values():
-        raise _Refusing(refusals.unavailable(reason))
     for miss in misses:
         if isinstance(miss, TokenError):
             raise miss

@@ -383,6 +383,19 @@ async def test_deleted_and_applied_again_it_goes_on_with_its_ledger() -> None:
     assert signing(seen)["active"] == before["active"]
 
 
+async def test_another_issuer_never_takes_over_the_ledger() -> None:
+    seen = standard()
+    await seen.converge()
+    kept = files(seen, "corp-issuer")
+    seen.cluster.user_delete(kinds.IDENTITY_PROVIDER, NS, "corp")
+    seen.cluster.collect_garbage()
+    seen.cluster.user_apply(provider(issuer="https://other.example"))
+    await seen.converge()
+    assert conditions(seen)["Programmed"] == ("False", "NameTaken")
+    assert "holds the ledger of issuer https://idp.corp.example: delete it" in message(seen, "Programmed")
+    assert files(seen, "corp-issuer") == kept
+
+
 async def test_what_a_former_provider_of_the_name_left_is_waited_for() -> None:
     seen = standard()
     await seen.converge()

@@ -105,7 +105,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
 async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     """Plan the issuer's keys, write the ledger, then the signing Secret that follows from exactly that ledger."""
     ctx, provider, spec = run.ctx, run.provider, run.spec
-    state = await load_or_create(ctx, provider.namespace, provider.name)
+    state = await load_or_create(ctx, provider.namespace, provider.name, spec.issuer)
     offered = signing_keys(ctx.objects, provider.namespace, spec, state.ledger.sources())
     run.problems += offered.problems
     former = files_of(ctx.objects, provider.namespace, meta.signing_secret(provider.name))

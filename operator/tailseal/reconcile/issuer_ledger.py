@@ -1,4 +1,8 @@
-"""Load, create and save the Secret `<provider>-issuer`: the issuer's ledger, poll key and salt, kept for ever."""
+"""Load, create and save the Secret `<provider>-issuer`: the issuer's ledger, poll key and salt, kept for ever.
+
+A provider made anew under the same name goes on with it, if it is the same issuer: what another issuer published,
+signed and revoked is no history of this one, and its salt would link the subjects of both.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ __all__ = ["IssuerState", "NameTaken", "load_or_create", "save", "state_of"]
 MANAGER = "tailseal-issuer"
 POLL_KEY = "poll.key"
 SALT = "salt"
+ISSUER = "issuer"
 KEY_BYTES = 32
 
 
@@ -27,32 +32,41 @@ class IssuerState:
 
     Args:
         secret: the object as read or written; its resourceVersion is the next write's precondition.
+        issuer: the URL that all of it belongs to.
         ledger: decoded.
         poll_key: 32 bytes with which the status poll is authenticated.
         salt: 32 bytes, for pairwise subjects.
     """
 
     secret: Object = field(repr=False)
+    issuer: str
     ledger: IssuerLedger
     poll_key: bytes = field(repr=False)
     salt: bytes = field(repr=False)
 
 
-async def load_or_create(ctx: Context, namespace: str, provider: str) -> IssuerState:
+async def load_or_create(ctx: Context, namespace: str, provider: str, issuer: str) -> IssuerState:
     """The issuer's state; made anew if there is none.
 
     Raises:
-        NameTaken: an object that is not ours holds the name.
+        NameTaken: an object that is not ours, or that is another issuer's, holds the name.
         LedgerError: the content is unreadable; it is never made anew.
         Conflict: somebody else wrote first; reconcile again.
     """
     ref, labels = _address(namespace, provider)
     present = await kept_secret.read(ctx, ref, labels)
     if present is not None and present.get("data"):
-        return state_of(present)
+        state = state_of(present)
+        if state.issuer != issuer:
+            text = f"Secret {ref.name} holds the ledger of issuer {state.issuer}"
+            raise NameTaken(
+                f"{text}: delete it if that issuer is gone for good, or name this IdentityProvider otherwise"
+            )
+        return state
     # A signing Secret without a ledger: verifiers hold sets that we no longer know of, so law 1 holds from the start.
     served = ctx.objects.get(Ref(SECRET, namespace, signing_secret(provider))) is not None
     new = {
+        ISSUER: issuer.encode(),
         FILE: IssuerLedger(served=served).to_json(),
         POLL_KEY: ctx.entropy.token(KEY_BYTES),
         SALT: ctx.entropy.token(KEY_BYTES),
@@ -68,7 +82,7 @@ async def save(ctx: Context, state: IssuerState, ledger: IssuerLedger) -> Issuer
     """
     metadata = state.secret["metadata"]
     ref, labels = _address(metadata["namespace"], metadata["labels"][PROVIDER_LABEL])
-    data = {FILE: ledger.to_json(), POLL_KEY: state.poll_key, SALT: state.salt}
+    data = {ISSUER: state.issuer.encode(), FILE: ledger.to_json(), POLL_KEY: state.poll_key, SALT: state.salt}
     return state_of(await kept_secret.write(ctx, state.secret, ref, labels, data, manager=MANAGER))
 
 
@@ -82,13 +96,14 @@ def state_of(secret: Object) -> IssuerState:
         data = kept_secret.content(secret)
     except ValueError as error:
         raise LedgerError("the Secret's data is not base64") from error
-    for name in (FILE, POLL_KEY, SALT):
+    for name in (ISSUER, FILE, POLL_KEY, SALT):
         if name not in data:
             raise LedgerError(f"{name} is missing")
     for name in (POLL_KEY, SALT):
         if len(data[name]) != KEY_BYTES:
             raise LedgerError(f"{name} must be {KEY_BYTES} bytes long")
-    return IssuerState(secret, IssuerLedger.from_json(data[FILE]), data[POLL_KEY], data[SALT])
+    issuer = data[ISSUER].decode(errors="replace")
+    return IssuerState(secret, issuer, IssuerLedger.from_json(data[FILE]), data[POLL_KEY], data[SALT])
 
 
 def _address(namespace: str, provider: str) -> tuple[Ref, dict[str, str]]:

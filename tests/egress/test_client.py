@@ -35,7 +35,7 @@ def reply(head: str, body: bytes = b"") -> Talk:
 
 
 @asynccontextmanager
-async def server(talk: Talk, context: SSLContext | None = None) -> AsyncIterator[int]:
+async def server(talk: Talk, context: SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
@@ -45,7 +45,7 @@ async def server(talk: Talk, context: SSLContext | None = None) -> AsyncIterator
         finally:
             writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    listening = await asyncio.start_server(serve, host, 0, ssl=context)
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
@@ -239,6 +239,47 @@ async def test_names_whose_servers_never_answer_keep_nobody_else_waiting(monkeyp
             await fails(egress, "https://fast.example/", EgressReason.UNRESOLVED)
         finally:
             answered.set()
+
+
+async def test_a_slow_host_keeps_nobody_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress_client, "CONNECTIONS", 3)
+    held, answer = 0, asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal held
+        held += 1
+        await answer.wait()
+        await OK(reader, writer)
+
+    async with server(slow) as slow_port, server(OK, host="127.0.0.2") as port, made(per_host=2) as egress:
+        waiting = [asyncio.create_task(egress.get(f"http://127.0.0.1:{slow_port}/")) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert (await egress.get(f"http://127.0.0.2:{port}/")).body == b"ok"
+        assert held <= 2
+        answer.set()
+        assert [done.body for done in await asyncio.gather(*waiting)] == [b"ok"] * 4
+
+
+async def test_a_client_that_has_to_leave_ends_its_requests_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress_client, "_MOST_CLIENTS", 1)
+    asked, go_on, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await reader.read()
+        hung_up.set()
+
+    async with server(slow) as slow_port, server(OK) as port, made() as egress:
+        first = asyncio.create_task(egress.get(f"http://127.0.0.1:{slow_port}/"))
+        await asked.wait()
+        assert (await egress.get(f"http://127.0.0.1:{port}/", ca=Authority().certificate.decode())).body == b"ok"
+        go_on.set()
+        assert (await first).body == b"ok"
+        async with asyncio.timeout(5):
+            await hung_up.wait()  # and then its connections are closed
 
 
 async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 import httpcore
 import httpx
@@ -23,6 +25,9 @@ PATIENCE: Final = 5.0
 
 CONNECTIONS: Final = 64
 """Kept open per client: as many as requests run at once, else each burst pays for new handshakes."""
+
+PER_HOST: Final = 8
+"""Requests to one host at once: where it is slow, the others wait for their turn, and not everybody for its end."""
 
 _MOST_CLIENTS: Final = 64
 
@@ -42,6 +47,16 @@ class Answer:
     body: bytes
 
 
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """The connections under one set of trusted certificates."""
+
+    client: httpx.AsyncClient
+    requests: int = 0
+    """In progress."""
+    evicted: bool = False
+
+
 class Egress:
     """Outbound HTTP for everybody, under the platform's rules.
 
@@ -49,13 +64,22 @@ class Egress:
         open_hosts: names and ranges beyond the public internet that may be reached.
         extra_ca: PEM certificates to trust besides the system's.
         resolve: how host names are resolved; None: as the system does.
+        per_host: requests to one host at once.
     """
 
-    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "", *, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self,
+        open_hosts: Iterable[str] = (),
+        extra_ca: str = "",
+        *,
+        resolve: Resolve | None = None,
+        per_host: int = PER_HOST,
+    ) -> None:
         self._opened, self._extra_ca = Opened.of(open_hosts), extra_ca
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._pools: dict[str, _Pool] = {}
+        self._per_host, self._turns = per_host, WeakValueDictionary[str, asyncio.Semaphore]()
 
     async def get(self, url: str, *, ca: str = "", accept: str = "application/json") -> Answer:
         """Fetch a document.
@@ -83,9 +107,9 @@ class Egress:
     async def aclose(self) -> None:
         """Close all connections."""
         self._resolver.close()
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            await client.aclose()
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            await pool.client.aclose()
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], data: dict[str, str] | None, ca: str
@@ -93,9 +117,12 @@ class Egress:
         target = check_url(url, self._opened)
         try:
             async with asyncio.timeout(PATIENCE):
-                client = await self._client(ca)
                 sent = {"accept-encoding": "identity", **headers}
-                async with client.stream(method, target, headers=sent, data=data) as response:
+                async with (
+                    self._turn(target.host),
+                    self._client(ca) as client,
+                    client.stream(method, target, headers=sent, data=data) as response,
+                ):
                     return await _receive(response)
         except TimeoutError:
             raise EgressError(EgressReason.TIMEOUT, f"{target.host} took longer than {PATIENCE:g} s") from None
@@ -104,16 +131,38 @@ class Egress:
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpx.HTTPError):
             raise EgressError(EgressReason.UNREACHABLE, f"the connection to {target.host} failed") from None
 
-    async def _client(self, ca: str) -> httpx.AsyncClient:
-        """One pool per set of trusted certificates: a connection is never shared between different trust."""
-        client = self._clients.pop(ca, None)
-        if client is None:
+    def _turn(self, host: str) -> asyncio.Semaphore:
+        """Of the host; forgotten when nobody holds or awaits it."""
+        return self._turns.setdefault(host, asyncio.Semaphore(self._per_host))
+
+    @asynccontextmanager
+    async def _client(self, ca: str) -> AsyncIterator[httpx.AsyncClient]:
+        """The client that trusts these certificates; once evicted, it is closed after its last request."""
+        pool = await self._pool(ca)
+        pool.requests += 1
+        try:
+            yield pool.client
+        finally:
+            pool.requests -= 1
+            await _close_unused(pool)
+
+    async def _pool(self, ca: str) -> _Pool:
+        """One per set of trusted certificates: a connection is never shared between different trust."""
+        pool = self._pools.pop(ca, None)
+        if pool is None:
             context = await asyncio.to_thread(_context, ca, self._extra_ca)
             transport = _Transport(context, PinnedNetwork(self._opened, self._resolve))
-            client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
-            if len(self._clients) >= _MOST_CLIENTS:
-                await self._clients.pop(next(iter(self._clients))).aclose()
-        return self._clients.setdefault(ca, client)  # the last used stands last
+            pool = _Pool(httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False))
+            if len(self._pools) >= _MOST_CLIENTS:
+                former = self._pools.pop(next(iter(self._pools)))
+                former.evicted = True
+                await _close_unused(former)
+        return self._pools.setdefault(ca, pool)  # the last used stands last
+
+
+async def _close_unused(pool: _Pool) -> None:
+    if pool.evicted and not pool.requests:
+        await pool.client.aclose()
 
 
 class _Transport(httpx.AsyncBaseTransport):

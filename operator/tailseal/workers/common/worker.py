@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _CERTIFICATE_PAUSE: Final = 1.0
 _EGRESS_REST: Final = 15.0
+_PER_KEY_HOST: Final = 8
+_PER_UPSTREAM: Final = 32
+"""Requests to one host at once: each exchange asks its upstream, and only the platform names those."""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,7 +93,7 @@ class Worker:
         self.loader = Loader(source, clock=clock, observe=self._observed, swapped=self._swapped)
         self.health = Health(lambda: self.loader.snapshot, lambda: self.loader.problems)
         self._status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
-        self._egress = (_Egress(self._current), _Egress(self._current))
+        self._egress = (_Egress(self._current, _PER_KEY_HOST), _Egress(self._current, _PER_UPSTREAM))
         self.runtime = Runtime(
             component=component,
             current=self._current,
@@ -213,8 +216,8 @@ class Worker:
 class _Egress:
     """The guarded client under the present settings: made when first needed, made anew when they change."""
 
-    def __init__(self, current: Callable[[], Snapshot | None]) -> None:
-        self._current = current
+    def __init__(self, current: Callable[[], Snapshot | None], per_host: int) -> None:
+        self._current, self._per_host = current, per_host
         self._client: Egress | None = None
         self._made_for: tuple[tuple[str, ...], str] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -226,7 +229,7 @@ class _Egress:
         if self._client is None or wanted != self._made_for:
             if self._client is not None:
                 self._let_go(self._client)
-            self._client, self._made_for = module.Egress(*wanted), wanted
+            self._client, self._made_for = module.Egress(*wanted, per_host=self._per_host), wanted
         client: Egress = self._client
         return client
 

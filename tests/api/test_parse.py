@@ -134,7 +134,6 @@ def test_words_that_cel_reserves_are_escaped() -> None:
 FEDERATED = {"name": "p", "tailscale": {"workloadIdentity": {"clientID": "c"}}}
 STORE = {"name": "s", "objectStore": {"bucket": "jwks"}, "publicURL": "https://cdn.example"}
 LATER = (
-    ("SigningKey", {"source": {"import": {"secretRef": {"name": "mine"}}}}, "spec.source.import"),
     (
         "SigningKey",
         {"source": {"pkcs11": {"module": "/m", "tokenLabel": "t", "keyLabel": "k", "pinSecretRef": {"name": "p"}}}},

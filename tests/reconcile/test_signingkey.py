@@ -175,10 +175,11 @@ async def test_an_annotation_that_is_no_time_is_refused_and_rotation_goes_on() -
 
 async def test_what_is_not_supported_yet_is_refused_and_the_last_good_schedule_goes_on() -> None:
     seen = await settled(in_use())
-    edit(seen, lambda obj: obj["spec"].update(source={"import": {"secretRef": {"name": "mine"}}}))
+    module = {"module": "/x", "tokenLabel": "t", "keyLabel": "k", "pinSecretRef": {"name": "p"}}
+    edit(seen, lambda obj: obj["spec"].update(source={"pkcs11": module}))
     await seen.converge()
     assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
-    assert "spec.source.import" in message(seen, "Accepted")
+    assert "spec.source.pkcs11" in message(seen, "Accepted")
     first = status(seen)["activeKeyID"]
     edit(seen, lambda obj: obj["spec"].update(revokedKeyIDs=[first]))
     await seen.converge()

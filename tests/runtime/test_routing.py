@@ -81,6 +81,14 @@ CASES = {
         made("v1", "Secret", "id", "tls", {"tailseal.dev/allow": "true"}),
         {CORP, BUNDLE, "IdentityProvider id/other", "Bundle id/other"},
     ),
+    "a Secret that a SigningKey imports from wakes that, too": (
+        made("v1", "Secret", "id", "mine", {"tailseal.dev/allow": "true"}),
+        {CORP, BUNDLE, "IdentityProvider id/other", "Bundle id/other", "SigningKey id/k4"},
+    ),
+    "a Secret of another namespace wakes no importer": (
+        made("v1", "Secret", "team", "mine", {"tailseal.dev/allow": "true"}),
+        set(),
+    ),
     "a pod wakes who stamps and who judges it": (made("v1", "Pod", "id", "p", OF_CORP), {CORP, PROPAGATION}),
     "a pod without our label wakes nobody": (made("v1", "Pod", "id", "p"), set()),
 }
@@ -90,6 +98,8 @@ CASES = {
 @pytest.mark.parametrize("event", ["added", "deleted"])
 def test_a_change_wakes(store: Store, name: str, event: str) -> None:
     obj, expected = CASES[name]
+    if name.startswith("a Secret"):
+        store.put(custom("SigningKey", "id", "k4", source={"import": {"secretRef": {"name": "mine"}}}))
     before, after = (None, obj) if event == "added" else (obj, None)
     assert said(wakes(before, after, store)) == expected
 

@@ -105,6 +105,8 @@ class Reason(StrEnum):
     # Events of rotation
     KEY_CREATED = "KeyCreated"
     """A key was made."""
+    KEY_IMPORTED = "KeyImported"
+    """A key that somebody brought was taken up."""
     KEY_ACTIVATED = "KeyActivated"
     """A key began to sign."""
     KEY_REMOVED = "KeyRemoved"

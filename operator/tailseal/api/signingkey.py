@@ -68,12 +68,16 @@ class Generate(ApiModel):
 
 
 class ImportKey(ApiModel):
-    """A key of one's own; it keeps its key id."""
+    """A key of one's own. It is copied; another one in its place follows it as soon as verifiers can know it."""
 
     secret_ref: SecretRef
-    """Secret with the private key: `tls.key` (PKCS#8 PEM) or `jwk.json`."""
+    """Secret with one private key, not encrypted, as `tls.key`, `key.pem`, `jwk.json` or `jwks.json`.
+
+    PEM may be PKCS#8, PKCS#1 or SEC1; it must fit `algorithm`."""
     key_id: KeyID | None = None
-    """The `kid` to publish; left out, that of the JWK, else the RFC 7638 thumbprint."""
+    """Which key of a JWKS, by its `kid`; or the `kid` of a key that has none.
+
+    Left out, the JWK keeps its own, and others are named by their RFC 7638 thumbprint."""
 
 
 class Pkcs11(ApiModel):

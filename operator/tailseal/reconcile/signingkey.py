@@ -17,7 +17,7 @@ from tailseal.cluster.port import Object, Ref
 from tailseal.domain import jwks, keys
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
-from tailseal.domain.rotation.offering import SUFFIX, Content, content
+from tailseal.domain.rotation.offering import Content, content, pem_file
 from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
 from tailseal.reconcile import kept_secret, signingkey_status
@@ -49,7 +49,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     try:
         secret = await kept_secret.read(ctx, ref, labels)
         held = content(secret) if secret is not None else Content(None, {})
-        wish = asked(obj, held.ledger)
+        wish = asked(ctx.objects, obj, held.ledger)
     except NameTaken as error:
         return await _stuck(ctx, obj, Reason.NAME_TAKEN, str(error))
     except LedgerError as error:
@@ -64,7 +64,8 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     taken = await _write_config_map(ctx, obj, step.plan)
     for event in step.plan.events:
         await ctx.recorder.event(obj, warning=event.warning, reason=event.reason, message=event.message)
-    view = signingkey_status.View(obj, step.plan, tuple(issuers), wish.refused, taken)
+    missing = None if wish.missing is None else (*wish.missing, *step.plan.refused)
+    view = signingkey_status.View(obj, step.plan, tuple(issuers), wish.refused, taken, missing)
     after = await signingkey_status.write(ctx, view, manager=MANAGER)
     wakes = [time for time in (step.plan.wake_at, after) if time is not None]
     return Done(after=max(0.0, min(wakes) - ctx.clock.now()) if wakes else None)
@@ -91,6 +92,8 @@ async def _plan(
             ledger = with_key(ledger, new, jwk, now)
             message = f"key {jwk['kid']} ({new.algorithm}) is made"
             await ctx.recorder.event(obj, warning=False, reason=Reason.KEY_CREATED, message=message)
+    if wish.imported is not None and not step.refused:
+        pems.setdefault(wish.imported.kid, wish.imported.pem)
     return _Step(step, {kid: pem for kid, pem in pems.items() if kid in step.material})
 
 
@@ -106,7 +109,7 @@ async def _new_ledger(ctx: Context, obj: Object, wish: Wish) -> SigningKeyLedger
 
 async def _write_secret(ctx: Context, obj: Object, present: Object | None, step: _Step) -> None:
     namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
-    data = {FILE: step.plan.ledger.to_json()} | {kid + SUFFIX: pem for kid, pem in step.pems.items()}
+    data = {FILE: step.plan.ledger.to_json()} | {pem_file(kid): pem for kid, pem in step.pems.items()}
     ref = Ref(SECRET, namespace, key_secret(name))
     written = await kept_secret.write(ctx, present, ref, {SIGNING_KEY_LABEL: name}, data, manager=MANAGER)
     if written is present:
@@ -165,6 +168,6 @@ async def _stuck(ctx: Context, obj: Object, reason: Reason, message: str) -> Don
 
 
 async def _refused(ctx: Context, obj: Object, wish: Asked) -> Done:
-    facts = summarise((signingkey_status.accepted(wish.refused),))
+    facts = summarise((signingkey_status.accepted(wish.refused), *signingkey_status.resolved(wish.missing)))
     await write_status(ctx, obj, facts, signingkey_status.remembered(obj), manager=MANAGER)
     return Done()

@@ -18,8 +18,9 @@ from tailseal.domain.rotation import IssuedKey, LedgerError
 from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedger
 from tailseal.domain.rotation.usage import usage_of
-from tailseal.reconcile.context import Context
+from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.issuer_ledger import state_of
+from tailseal.reconcile.signingkey_import import import_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,19 @@ class Asked:
     Args:
         wish: None if nothing was ever accepted.
         refused: while there are any, the last accepted schedule goes on.
+        missing: what stands in the way of the key to import; the same holds. None if none is to be imported.
     """
 
     wish: Wish | None
     refused: tuple[Finding, ...]
+    missing: tuple[Finding, ...] | None = None
 
 
-def asked(obj: Object, ledger: SigningKeyLedger | None) -> Asked:
+def asked(objects: Objects, obj: Object, ledger: SigningKeyLedger | None) -> Asked:
     """The present wish; revocations count even in a spec that is refused otherwise."""
     rotate_after, refused = _rotate_after(obj)
     schedule = ledger.schedule if ledger is not None else None
+    imported, missing = None, None
     try:
         spec = parse("SigningKey", obj)
     except SpecError as error:
@@ -46,10 +50,11 @@ def asked(obj: Object, ledger: SigningKeyLedger | None) -> Asked:
     else:
         later = unsupported(spec)
         refused = (*later, *refused)
-        schedule = schedule if later else _schedule(spec)
+        imported, missing = (None, None) if later else import_of(objects, obj, spec)
+        schedule = schedule if later or missing else _schedule(spec)
     if schedule is None:
-        return Asked(None, refused)
-    return Asked(Wish(schedule, rotate_after, revoked_ids(obj)), refused)
+        return Asked(None, refused, missing)
+    return Asked(Wish(schedule, rotate_after, revoked_ids(obj), imported), refused, missing)
 
 
 def lists(provider: Object, signing_key: str) -> bool:
@@ -84,6 +89,7 @@ def _schedule(spec: SigningKeySpec) -> Schedule:
         clock_skew=spec.clock_skew,
         spare=spec.rotation.spare,
         sign_now=spec.rotation.on_revoke_without_spare == "SignNow",
+        imported=spec.source is not None and spec.source.import_ is not None,
     )
 
 

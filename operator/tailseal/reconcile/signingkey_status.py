@@ -35,6 +35,7 @@ class View:
         issuers: who uses its keys.
         refused: what of the spec was refused.
         taken: why the public keys could not be written; empty if they were.
+        missing: what stands in the way of the key to import; None if none is to be imported.
     """
 
     obj: Object
@@ -42,11 +43,12 @@ class View:
     issuers: tuple[Issuer, ...]
     refused: tuple[Finding, ...]
     taken: str
+    missing: tuple[Finding, ...] | None = None
 
 
 async def write(ctx: Context, view: View, *, manager: str) -> float | None:
     """Write status if it says something new; when to look again because a wait will have become too long."""
-    facts = [accepted(view.refused), _published(view), _active(view)]
+    facts = [accepted(view.refused), *resolved(view.missing), _published(view), _active(view)]
     summary = [fact for fact in summarise(facts) if fact.type != _ACTIVE]
     stall_at = _stall_at(view)
     if stall_at is not None:
@@ -63,6 +65,16 @@ def accepted(refused: Sequence[Finding]) -> Fact:
         return Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message="the spec is valid")
     message = "; ".join(map(str, refused)) + "; what was accepted last goes on"
     return Fact(ConditionType.ACCEPTED, status=False, reason=refused[0].reason, message=message, stalled=True)
+
+
+def resolved(missing: Sequence[Finding] | None) -> tuple[Fact, ...]:
+    """Whether the key to import is there; nothing is said where none is asked for."""
+    if missing is None:
+        return ()
+    if not missing:
+        return (Fact(ConditionType.RESOLVED_REFS, status=True, reason=Reason.RESOLVED, message="the key is there"),)
+    message = "; ".join(map(str, missing)) + "; the key that was imported last, if any, goes on"
+    return (Fact(ConditionType.RESOLVED_REFS, status=False, reason=missing[0].reason, message=message, stalled=True),)
 
 
 def remembered(obj: Object) -> Mapping[str, Any]:
@@ -107,6 +119,9 @@ def _active(view: View) -> Fact:
     if ledger.revoked and signer is not None and not ledger.schedule.sign_now:
         message = f"the signer was revoked; key {signer.kid} signs when no verifier can hold a set without it"
         return Fact(_ACTIVE, status=False, reason=Reason.SIGNING_STOPPED, message=message)
+    if signer is None and ledger.schedule.imported:
+        message = "there is no key that may sign: import one"
+        return Fact(_ACTIVE, status=False, reason=Reason.SIGNING_STOPPED, message=message, stalled=True)
     message = "no IdentityProvider signs with a key of this one yet"
     return Fact(_ACTIVE, status=False, reason=Reason.WAITING_FOR_PROVIDER, message=message)
 

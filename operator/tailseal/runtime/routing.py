@@ -164,12 +164,21 @@ def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
 
 
 def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
-    """Ours, or one that a user has opened to the providers of its namespace."""
+    """Ours, or one that a user has opened to the providers and SigningKeys of its namespace."""
     yield from _owned(obj, known, told=told)
     if obj["metadata"].get("labels", {}).get(meta.ALLOW_LABEL) == "true":
         for provider in known.select(kinds.IDENTITY_PROVIDER, obj["metadata"]["namespace"]):
             yield _key(IDENTITY_PROVIDER, provider)
             yield _key(BUNDLE, provider)
+        for signing_key in known.select(kinds.SIGNING_KEY, obj["metadata"]["namespace"]):
+            if _imports(signing_key, obj["metadata"]["name"]):
+                yield _key(SIGNING_KEY, signing_key)
+
+
+def _imports(signing_key: Object, secret: str) -> bool:
+    """Whether the SigningKey's material comes from that Secret."""
+    source = (signing_key.get("spec") or {}).get("source") or {}
+    return (((source.get("import") or {}).get("secretRef")) or {}).get("name") == secret
 
 
 def _pod(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +18,9 @@ from tailseal.domain.rotation.ledger import FILE, LedgerError
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 
 SUFFIX = ".pem"
-"""A key's PKCS#8 PEM stands in the Secret under its key id and this."""
+"""A key's PKCS#8 PEM stands in the Secret under its key id (or, where that cannot be, its digest) and this."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,11 @@ class Content:
 
     ledger: SigningKeyLedger | None
     pems: Mapping[str, bytes] = field(repr=False)
+
+
+def pem_file(kid: str) -> str:
+    """Name of a key's file: an imported key's id may hold characters that no name in a Secret may."""
+    return (kid if _FILE_NAME.fullmatch(kid) else f"sha256.{hashlib.sha256(kid.encode()).hexdigest()}") + SUFFIX
 
 
 def content(secret: Mapping[str, Any]) -> Content:
@@ -125,11 +134,11 @@ def _decode(name: str, value: str) -> bytes:
 
 def _intact(record: KeyRecord, data: Mapping[str, str]) -> bytes | None:
     """The PEM of that record if it is there and is that key."""
-    value = data.get(record.kid + SUFFIX)
+    value = data.get(pem_file(record.kid))
     if value is None or record.gone:
         return None
     try:
-        pem = _decode(record.kid + SUFFIX, value)
+        pem = _decode(pem_file(record.kid), value)
         jwk = keys.public_jwk(pem, record.algorithm)
     except (LedgerError, keys.KeyMaterialError):
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from tailseal.domain.rotation.signingkey_import import adopt, names
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
 from tailseal.domain.rotation.signingkey_model import (
     MEMORY,
@@ -42,14 +44,16 @@ def plan(
     Args:
         wish: what is asked for.
         ledger: as it stands in the Secret.
-        material: ids of the keys whose PEM is in the Secret and intact.
+        material: ids of the keys whose PEM is in the Secret and intact; that of a key that is brought is at hand.
         issuers: every provider of the namespace that lists this key or still publishes one of its keys.
         now: Unix seconds.
     """
     before = ledger
-    ledger = ledger.but(schedule=wish.schedule)
     ledger = _revoke(ledger, wish.revoked, now)
-    ledger = _lose(ledger, material, now)
+    ledger, refused = adopt(ledger, wish.imported, now)
+    wish = _possible(wish, ledger, brought=not refused)
+    ledger = ledger.but(schedule=wish.schedule)
+    ledger = _lose(ledger, {*material, wish.imported.kid} if wish.imported else material, now)
     ledger = _observe(ledger, issuers, now)
     ledger = _discard(ledger, wish, now)
     ledger, missing = _advance(ledger, wish, now)
@@ -60,7 +64,14 @@ def plan(
     if not urgent and _needs_spare(ledger, now):
         return SigningKeyPlan(ledger=before, make=(_new_key(wish.schedule),))
     ledger = _retire(ledger, issuers, now)
-    return result(wish, before, ledger, issuers, now, again=urgent)
+    return replace(result(wish, before, ledger, issuers, now, again=urgent), refused=refused)
+
+
+def _possible(wish: Wish, ledger: SigningKeyLedger, *, brought: bool) -> Wish:
+    """The wish or, where it asks for a key that is not brought, what was accepted last."""
+    if brought and (wish.imported is not None or not wish.schedule.imported):
+        return wish
+    return replace(wish, schedule=ledger.schedule, imported=None)
 
 
 def _new_key(schedule: Schedule) -> NewKey:
@@ -74,11 +85,12 @@ def _changed(ledger: SigningKeyLedger, changed: Mapping[str, KeyRecord]) -> Sign
 
 
 def _revoke(ledger: SigningKeyLedger, revoked: frozenset[str], now: float) -> SigningKeyLedger:
-    """For ever: an id that leaves the list stays revoked."""
+    """For ever: an id that leaves the list stays revoked, and so does its key under any other id."""
     ids = dict(ledger.revoked) | {kid: now for kid in sorted(revoked) if kid not in ledger.revoked}
     hit = {
         key.kid: key.but(revoked_at=ids[key.kid]) for key in ledger.keys if key.kid in ids and key.revoked_at is None
     }
+    ids = {name: ids[key.kid] for key in hit.values() for name in names(key.kid, key.public_jwk)} | ids
     return _changed(ledger, hit).but(revoked=ids)
 
 
@@ -112,12 +124,14 @@ def _asks_for(issuer: Issuer, kid: str) -> bool:
 
 
 def _discard(ledger: SigningKeyLedger, wish: Wish, now: float) -> SigningKeyLedger:
-    """Drop unused keys of a former algorithm or size, or made before the time of a request to rotate."""
+    """Drop unused keys of a former algorithm, size or origin, or made before the time of a request to rotate."""
     unfit = [key for key in ledger.upcoming() if not _fits(key, wish, now)]
     return _changed(ledger, {key.kid: key.but(superseded_at=now) for key in unfit})
 
 
 def _fits(key: KeyRecord, wish: Wish, now: float) -> bool:
+    if wish.schedule.imported:
+        return wish.imported is None or key.kid == wish.imported.kid
     kind = NewKey(key.algorithm, key.rsa_bits)
     return kind == _new_key(wish.schedule) and not _requested(key, wish, now)
 
@@ -134,7 +148,7 @@ def _advance(ledger: SigningKeyLedger, wish: Wish, now: float) -> tuple[SigningK
         return ledger, None
     following = next(iter(ledger.upcoming()), None)
     if following is None:
-        return ledger, _new_key(wish.schedule)
+        return ledger, None if wish.schedule.imported else _new_key(wish.schedule)
     changed = {following.kid: following.but(wanted_at=now)}
     if signer is not None:
         changed[signer.kid] = signer.but(superseded_at=now)
@@ -143,6 +157,8 @@ def _advance(ledger: SigningKeyLedger, wish: Wish, now: float) -> tuple[SigningK
 
 def _due(signer: KeyRecord, wish: Wish, now: float) -> bool:
     """Whether the signer has had its time; one that does not sign yet has not: requests meanwhile coalesce."""
+    if wish.schedule.imported:
+        return wish.imported is not None and wish.imported.kid != signer.kid
     if signer.activated_at is None:
         return False
     return now >= signer.activated_at + wish.schedule.interval or _requested(signer, wish, now)
@@ -161,7 +177,7 @@ def _hurry(ledger: SigningKeyLedger) -> SigningKeyLedger:
 
 
 def _needs_spare(ledger: SigningKeyLedger, now: float) -> bool:
-    if ledger.upcoming():
+    if ledger.upcoming() or ledger.schedule.imported:
         return False
     if ledger.schedule.spare:
         return True

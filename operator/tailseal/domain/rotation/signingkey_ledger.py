@@ -14,6 +14,7 @@ class Schedule(Entry):
 
     Attributes:
         sign_now: a successor of a revoked signer need not wait for law 1.
+        imported: keys are brought, never made; a new one follows when it is brought, whatever the interval.
     """
 
     algorithm: str
@@ -24,6 +25,7 @@ class Schedule(Entry):
     clock_skew: int
     spare: bool = True
     sign_now: bool = True
+    imported: bool = False
 
     @property
     def wait(self) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from tailseal.api.findings import Finding
+from tailseal.domain.keyimport import ImportedKey
 from tailseal.domain.rotation.issuer_model import Transition
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
 
@@ -35,11 +37,13 @@ class Wish:
         schedule: from the spec.
         rotate_after: a signer created at or after this time (Unix seconds) is asked for.
         revoked: `spec.revokedKeyIDs`.
+        imported: the key that is brought; None where keys are made, or while none that fits is brought.
     """
 
     schedule: Schedule
     rotate_after: float | None = None
     revoked: frozenset[str] = frozenset()
+    imported: ImportedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class SigningKeyPlan:
         next_rotation: Unix seconds; None while a rotation is under way.
         wake_at: plan again then at the latest.
         events: what this plan changes.
+        refused: why the key that is brought is not taken up; all goes on as it was accepted last.
     """
 
     ledger: SigningKeyLedger
@@ -124,3 +129,4 @@ class SigningKeyPlan:
     next_rotation: float | None = None
     wake_at: float | None = None
     events: tuple[Transition, ...] = ()
+    refused: tuple[Finding, ...] = ()

@@ -65,7 +65,7 @@ def _active(ledger: SigningKeyLedger, issuers: Sequence[Issuer]) -> KeyRecord | 
 
 
 def _next_rotation(signer: KeyRecord | None, wish: Wish) -> float | None:
-    if signer is None or signer.activated_at is None:
+    if signer is None or signer.activated_at is None or wish.schedule.imported:
         return None
     due = signer.activated_at + wish.schedule.interval
     asked = wish.rotate_after
@@ -77,9 +77,9 @@ def _wakes(ledger: SigningKeyLedger, issuers: Sequence[Issuer], next_rotation: f
     if next_rotation is not None:
         yield next_rotation
     signer = ledger.signer()
-    if signer is not None and signer.activated_at is not None:
+    if signer is not None and signer.activated_at is not None and not ledger.schedule.imported:
         yield lead_at(signer.activated_at, ledger.schedule)
-    elif signer is not None:
+    elif signer is not None and signer.activated_at is None:
         yield alone_at(ledger, signer, issuers)
     for key in ledger.keys:
         if key.superseded_at is not None and not key.gone:
@@ -137,6 +137,8 @@ def _removal(key: KeyRecord, ledger: SigningKeyLedger, issuers: Sequence[Issuer]
 def _transitions(before: SigningKeyLedger, after: SigningKeyLedger) -> Iterable[Transition]:
     for key in after.keys:
         was = before.key(key.kid)
+        if was is None and after.schedule.imported:
+            yield Transition("KeyImported", f"key {key.kid} ({key.algorithm}) is imported")
         if key.revoked_at is not None and (was is None or was.revoked_at is None):
             message = f"key {key.kid} is revoked for ever: tokens that it signed do not verify any more"
             yield Transition("KeyRevoked", message, warning=True)

@@ -8,21 +8,23 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import ALLOW_LABEL, ROTATE_ANNOTATION
 from tailseal.api.parse import parse
-from tailseal.api.signingkey import SigningKeySpec
+from tailseal.api.signingkey import ImportKey, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import PolicyRecord, Settings
+from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
+from tailseal.domain.rotation.signingkey_import import PATH
 from tailseal.domain.rotation.signingkey_ledger import Schedule
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
@@ -83,6 +85,7 @@ class Reader:
     def __init__(self, open_hosts: Sequence[str] = ()) -> None:
         self._open_hosts = tuple(open_hosts)
         self._good: dict[Key, tuple[str, Any]] = {}
+        self._imports: dict[Key, ImportKey | None] = {}
         self._generations: dict[Key, tuple[Any, int]] = {}
 
     def read(self, folder: Folder) -> Household:
@@ -106,7 +109,7 @@ class Reader:
         compiled = list(self._compiled(mine, settings, problems))
         return Household(
             provider=provider,
-            wishes={key[2]: wish for key, (_, wish) in self._good.items() if key[:2] == _of(provider, "SigningKey")},
+            wishes=dict(self._wishes(provider, problems)),
             settings=settings,
             records=tuple(record for record, _ in compiled),
             credentials=self._credentials(provider, problems),
@@ -134,9 +137,35 @@ class Reader:
             if manifest.key in self._good and manifest.kind == "SigningKey":
                 former: Wish = self._good[manifest.key][1]
                 revoked = former.revoked | _revoked(manifest.obj)  # counts even in a spec that is refused otherwise
-                self._good[manifest.key] = manifest.file, Wish(former.schedule, former.rotate_after, revoked)
+                self._good[manifest.key] = manifest.file, replace(former, revoked=revoked)
         else:
             self._good[manifest.key] = manifest.file, meaning
+            if manifest.kind == "SigningKey":
+                self._imports[manifest.key] = _import(manifest)
+
+    def _wishes(self, provider: Provider, problems: list[FileProblem]) -> Iterator[tuple[str, Wish]]:
+        """What is asked of each SigningKey, with the key to import where there is one that fits."""
+        for key, (file, wish) in self._good.items():
+            if key[:2] != _of(provider, "SigningKey"):
+                continue
+            wanted = self._imports.get(key)
+            try:
+                imported = self._imported(wanted, provider.namespace, wish.schedule.algorithm) if wanted else None
+            except KeyRefused as refused:
+                problems.append(FileProblem(file, f"{PATH}.{refused.member}", str(refused)))
+                imported = None
+            yield key[2], replace(wish, imported=imported)
+
+    def _imported(self, wanted: ImportKey, namespace: str, algorithm: str) -> ImportedKey:
+        name = wanted.secret_ref.name
+        data: Mapping[str, bytes] = self._good.get(("Secret", namespace, name), ("", {}))[1]
+        if not data:
+            text = f'a Secret {name} in namespace {namespace} with the label {ALLOW_LABEL}: "true" and a key is needed'
+            raise KeyRefused(text)
+        try:
+            return imported_key(data, algorithm, wanted.key_id)
+        except KeyRefused as refused:
+            raise KeyRefused(f"Secret {name}: {refused}", refused.member) from None
 
     def _provider(self, problems: list[FileProblem]) -> Provider | None:
         found = [(key, file, spec) for key, (file, spec) in self._good.items() if key[0] == "IdentityProvider"]
@@ -226,8 +255,14 @@ def _wish(manifest: Manifest) -> Wish:
         clock_skew=spec.clock_skew,
         spare=rotation.spare,
         sign_now=rotation.on_revoke_without_spare == "SignNow",
+        imported=spec.source is not None and spec.source.import_ is not None,
     )
     return Wish(schedule, _rotate_after(manifest.obj), _revoked(manifest.obj))
+
+
+def _import(manifest: Manifest) -> ImportKey | None:
+    source = parse("SigningKey", manifest.obj, loopback=True).source
+    return source.import_ if source is not None else None
 
 
 def _spec(manifest: Manifest) -> IdentityProviderSpec:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tailseal.api.findings import Finding
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain import keys
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
 from tailseal.domain.rotation.ledger import FILE
-from tailseal.domain.rotation.offering import SUFFIX, Content, content
+from tailseal.domain.rotation.offering import Content, content, pem_file
 from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
 from tailseal.domain.rotation.usage import usage_of
@@ -32,11 +33,13 @@ class Kept:
         files: of the volume.
         wake_at: Unix seconds; None: when something changes.
         events: what this step changed.
+        refused: why keys that were brought are not taken up, by name of the SigningKey.
     """
 
     files: Mapping[str, bytes] = field(repr=False)
     wake_at: float | None
     events: tuple[Transition, ...]
+    refused: tuple[tuple[str, Finding], ...] = ()
 
 
 class Keeper:
@@ -68,15 +71,16 @@ class Keeper:
             StateError: the folder cannot be read or written.
         """
         ledger, poll_key = self._issuer()
-        plans = [self._keep(name, wish, spec, ledger, now) for name, wish in wishes.items()]
+        plans = {name: self._keep(name, wish, spec, ledger, now) for name, wish in wishes.items()}
         offered, pems = self._offers((*spec.order, *sorted(ledger.sources() - {*spec.order})))
         decided = plan_issuer(spec, ledger, offered, replicas, now)
         self._state.save("issuer", {FILE: decided.ledger.to_json(), POLL_KEY: poll_key})
-        wakes = [time for time in (decided.wake_at, *(entry.wake_at for entry in plans)) if time is not None]
+        wakes = [time for time in (decided.wake_at, *(entry.wake_at for entry in plans.values())) if time is not None]
         return Kept(
             files=build.signing_of(issuer, decided, pems, poll_key) if decided.published else {},
             wake_at=min(wakes, default=None),
-            events=(*(event for entry in plans for event in entry.events), *decided.events),
+            events=(*(event for entry in plans.values() for event in entry.events), *decided.events),
+            refused=tuple((name, finding) for name, entry in plans.items() for finding in entry.refused),
         )
 
     def _issuer(self) -> tuple[IssuerLedger, bytes]:
@@ -102,7 +106,9 @@ class Keeper:
                 ledger = with_key(ledger, new, jwk, now)
             if not decided.make:
                 break
-        kept = {kid + SUFFIX: pem for kid, pem in pems.items() if kid in decided.material}
+        if wish.imported is not None and not decided.refused:
+            pems.setdefault(wish.imported.kid, wish.imported.pem)
+        kept = {pem_file(kid): pem for kid, pem in pems.items() if kid in decided.material}
         self._state.save(_entry(name), {FILE: decided.ledger.to_json(), **kept})
         return decided
 

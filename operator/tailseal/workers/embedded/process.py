@@ -86,6 +86,7 @@ class Embedded:
     _reader: Reader = field(init=False)
     _keeper: Keeper = field(init=False)
     _told: tuple[FileProblem, ...] | None = field(default=None)
+    _refused: tuple[FileProblem, ...] = ()
 
     def __post_init__(self) -> None:
         listen = self.options.listen
@@ -164,11 +165,14 @@ class Embedded:
         )
         self.source.put("signing", kept.files)
         happened += [event.message for event in kept.events]
+        self._refused = tuple(
+            FileProblem("", finding.path, f"SigningKey {name}: {finding.message}") for name, finding in kept.refused
+        )
         return kept.wake_at
 
     def _report(self, happened: tuple[str, ...]) -> None:
         bundle = tuple(FileProblem("", "", f"{entry.reason}: {entry.message}") for entry in self.worker.loader.problems)
-        problems = (*self.household.problems, *bundle)
+        problems = (*self.household.problems, *self._refused, *bundle)
         if problems != self._told or happened:
             self._told = problems
             self.tell(problems, happened)

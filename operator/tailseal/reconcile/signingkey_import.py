@@ -1,0 +1,72 @@
+"""The key that a SigningKey imports: out of a Secret that may be read, or why there is none to take."""
+
+from __future__ import annotations
+
+from tailseal.api import meta
+from tailseal.api.findings import Finding
+from tailseal.api.reasons import Reason
+from tailseal.api.signingkey import SigningKeySpec
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.rotation import LedgerError
+from tailseal.domain.rotation.ledger import FILE
+from tailseal.domain.rotation.signingkey_import import PATH, held_elsewhere
+from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.reconcile import kept_secret
+from tailseal.reconcile.context import Objects
+
+Outcome = tuple[ImportedKey | None, tuple[Finding, ...] | None]
+
+
+def import_of(objects: Objects, obj: Object, spec: SigningKeySpec) -> Outcome:
+    """The key to import and what stands in its way; the latter is None if none is asked for.
+
+    Args:
+        objects: the store.
+        obj: the SigningKey.
+        spec: its spec.
+    """
+    wanted = spec.source.import_ if spec.source is not None else None
+    if wanted is None:
+        return None, None
+    namespace, name = obj["metadata"]["namespace"], wanted.secret_ref.name
+    secret = objects.get(Ref(kinds.SECRET, namespace, name))
+    if problem := _unreadable(secret, namespace, name):
+        return None, (problem,)
+    try:
+        key = imported_key(kept_secret.content(secret or {}), spec.algorithm, wanted.key_id)
+    except KeyRefused as refused:
+        return None, (Finding(f"{PATH}.{refused.member}", f"Secret {name}: {refused}", Reason.REF_INVALID),)
+    except ValueError:
+        return None, (Finding(f"{PATH}.secretRef", f"Secret {name} is not base64", Reason.REF_INVALID),)
+    elsewhere = _elsewhere(objects, namespace, obj["metadata"]["name"], key)
+    return (None, (elsewhere,)) if elsewhere is not None else (key, ())
+
+
+def _unreadable(secret: Object | None, namespace: str, name: str) -> Finding | None:
+    if secret is None:
+        text = (
+            f"there is no Secret {name} in namespace {namespace} that carries the label {meta.ALLOW_LABEL}=true; "
+            "create or label it"
+        )
+        return Finding(f"{PATH}.secretRef", text, Reason.REF_NOT_FOUND)
+    if secret["metadata"].get("labels", {}).get(meta.ALLOW_LABEL) != "true":
+        text = f"Secret {name} may not be read: it lacks the label {meta.ALLOW_LABEL}=true"
+        return Finding(f"{PATH}.secretRef", text, Reason.REF_NOT_PERMITTED)
+    return None
+
+
+def _elsewhere(objects: Objects, namespace: str, own: str, key: ImportedKey) -> Finding | None:
+    """What another SigningKey has: one id must never mean two keys, nor one key have two owners."""
+    for secret in objects.select(kinds.SECRET, namespace):
+        owner = secret["metadata"].get("labels", {}).get(meta.SIGNING_KEY_LABEL)
+        if owner in (None, own) or secret["metadata"]["name"] != meta.key_secret(owner):
+            continue
+        try:
+            ledger = SigningKeyLedger.from_json(kept_secret.content(secret).get(FILE, b""))
+        except (LedgerError, ValueError):
+            continue  # a shell, or what its own SigningKey complains of
+        if finding := held_elsewhere(key, owner, ledger):
+            return finding
+    return None

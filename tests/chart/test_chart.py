@@ -131,7 +131,7 @@ def test_without_fast_propagation_there_is_no_right_to_touch_pods_and_none_to_fe
 
 
 def test_the_fences_can_be_left_out_where_cluster_wide_policies_may_not_be_installed() -> None:
-    objects = _objects("--set=fence.pods=false,fence.deployments=false")
+    objects = _objects("--set=fence.pods=false,fence.deployments=false,fence.objects=false")
     assert not [name for name in objects if name.startswith("ValidatingAdmission")]
 
 

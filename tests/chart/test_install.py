@@ -273,6 +273,42 @@ def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str
         kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
 
 
+OBJECT_ATTACKS = [
+    (("create", "configmap", "mine", "--from-literal=a=b"), "may write only what it marks as its own"),
+    (("annotate", "configmap/kube-root-ca.crt", "a=b"), "may write only what it marks as its own"),
+    (("label", "configmap/kube-root-ca.crt", "app.kubernetes.io/managed-by=tailseal"), "touch nothing that is not its"),
+    (("delete", "serviceaccount/default"), "may touch nothing that is not its own"),
+    (("create", "token", "default"), "no business with subresources"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), OBJECT_ATTACKS, ids=[" ".join(row[0]) for row in OBJECT_ATTACKS])
+def test_the_fence_refuses_the_operator_objects_of_others(
+    pods: str, kubectl: Kubectl, arguments: tuple[str, ...], said: str
+) -> None:
+    dry_run = () if "token" in arguments else ("--dry-run=server",)
+    _eventually(lambda: said in _try(kubectl, pods, *arguments, *dry_run))
+
+
+def test_the_fence_lets_the_operator_repair_a_label_that_somebody_took_off(pods: str, kubectl: Kubectl) -> None:
+    owner = OBJECTS.split("---")[1].replace(PROVIDERS, pods)
+    kubectl("apply", "-f", "-", stdin=owner)
+    uid = kubectl("get", "identityprovider/corp", f"--namespace={pods}", "--output=jsonpath={.metadata.uid}")
+    manifest = f"""\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: owned
+  ownerReferences:
+  - {{apiVersion: tailseal.dev/v1alpha1, kind: IdentityProvider, name: corp, uid: "{uid}", controller: true}}
+"""
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=manifest)
+    answer = _try(
+        kubectl, pods, "label", "configmap/owned", "app.kubernetes.io/managed-by=tailseal", "--dry-run=server"
+    )
+    assert "labeled" in answer
+
+
 def _try(kubectl: Kubectl, namespace: str, *arguments: str) -> str:
     """What kubectl says to the operator's account, refusal or not."""
     try:

@@ -120,6 +120,22 @@ async def test_an_unknown_key_id_is_asked_for_at_most_once_an_interval() -> None
     assert len(bench.fetched) == 2
 
 
+async def test_all_who_come_with_a_new_key_while_it_is_fetched_get_it() -> None:
+    bench = Bench()
+    await bench.have()
+    bench.now += REFETCH_INTERVAL
+    bench.answer = keys("a", "b")
+    bench.gate.clear()
+    first = asyncio.create_task(bench.have(kid="b"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(bench.have(kid="b"))
+    await asyncio.sleep(0)
+    assert await bench.have(kid="a") is not None
+    bench.gate.set()
+    assert await asyncio.gather(first, second) == [bench.answer, bench.answer]
+    assert len(bench.fetched) == 2
+
+
 async def test_a_failure_is_remembered_for_an_interval() -> None:
     bench = Bench()
     bench.answer = KeysUnavailable("KeysUnreachable", "gone")

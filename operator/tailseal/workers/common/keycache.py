@@ -82,18 +82,18 @@ class KeyCache:
     def get(self, source: KeySource, kid: str | None) -> KeySet | None:
         """The set to verify with, or None if `load` should be awaited first.
 
-        A set without the key id is given while its source was asked less than the interval ago: then the
-        key is unknown, and no caller can make us ask again.
+        A set without the key id is given while its source was asked, and answered, less than the interval ago: then
+        the key is unknown, and no caller can make us ask again.
         """
         entry, now = self._entries.get(source), self._monotonic()
         if entry is None or entry.keys is None or not self._usable(source, entry):
             return None
         entry.used_at = now
-        if _rested(source, entry, now):
-            if kid is not None and kid not in entry.keys:
-                return None
-            if now - entry.fetched_at > REFRESH_AFTER:
-                self._start(source, entry, now)
+        rested = _rested(source, entry, now)
+        if kid is not None and kid not in entry.keys and (rested or entry.pending is not None):
+            return None  # just when an issuer rotates, all its callers come with the new key at once
+        if rested and now - entry.fetched_at > REFRESH_AFTER:
+            self._start(source, entry, now)
         return entry.keys
 
     async def load(self, source: KeySource, kid: str | None) -> None:

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "serve": _Entry("tailseal.cli.serve", "Run everything from a folder of YAML files, without a cluster."),
     "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
     "lint": _Entry("tailseal.cli.lint", "Find what is wrong with manifests, without a cluster."),
+    "keys": _Entry("tailseal.cli.keys", "Show the signing keys of a cluster and what their next step waits for."),
     "import": _Entry("tailseal.cli.imports", "Turn the policies of other token services into TrustPolicies."),
 }
 """Each module has its click command under the name `command`."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
+
+# No test asserts speed, so neither may hypothesis on a busy machine. A gate must not turn red by a new example that has
+# nothing to do with the change; people's own runs go on looking for new ones.
+settings.register_profile(
+    "tailseal", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
+settings.load_profile("tailseal")
 
 
 @pytest.fixture(scope="session")

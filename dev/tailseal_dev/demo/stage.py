@@ -82,11 +82,15 @@ class Operator:
 
     Args:
         cluster: what it looks after.
+
+    Attributes:
+        health: where it answers about its health and with its metrics.
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        (health,) = free_ports(1)
-        self._arguments = ("operator", *cluster.operator_flags, f"--health=127.0.0.1:{health}")
+        (port,) = free_ports(1)
+        self.health = f"127.0.0.1:{port}"
+        self._arguments = ("operator", *cluster.operator_flags, f"--health={self.health}")
         self._cluster = cluster
         self._running: subprocess.Popen[bytes] | None = None
 

@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding
+from tailseal.api.trustpolicy import GitHub, GitLab, Terraform
 from tailseal.domain.policy import matchers, patterns
+from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import ClaimsTest, Path, Rule, Verdict
 
 Read = Callable[[Mapping[str, Any]], Any]
@@ -60,6 +62,23 @@ class Block:
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with it."""
         return tuple(self._findings)
+
+    def hosted(self, block: GitHub | GitLab | Terraform, issuer: str) -> General:
+        """The general form of a provider that people may host themselves: then they name issuer, keys and authority.
+
+        Args:
+            block: from the manifest.
+            issuer: of the provider's public service.
+        """
+        return General(
+            origin=self.origin,
+            issuer=block.issuer or issuer,
+            rules=self.rules,
+            keys=block.keys,
+            ca_bundle=block.ca_bundle or "",
+            audiences=block.audiences,
+            findings=self.findings,
+        )
 
     def equal(self, member: str, claim: str, value: str | None) -> None:
         """The claim is that very string."""

@@ -49,15 +49,7 @@ def general(block: GitHub, origin: str) -> General:
     rules.like(("environment",), Either("environments", block.environments))
     rules.started_by("events", "event_name", block.events, _STRANGERS)
     rules.like(("job_workflow_ref",), Either("workflows", block.workflows))
-    return General(
-        origin=origin,
-        issuer=block.issuer or ISSUER,
-        rules=rules.rules,
-        keys=block.keys,
-        ca_bundle=block.ca_bundle or "",
-        audiences=block.audiences,
-        findings=rules.findings,
-    )
+    return rules.hosted(block, ISSUER)
 
 
 def _repository(rules: Block, block: GitHub) -> None:

@@ -41,15 +41,7 @@ def general(block: GitLab, origin: str) -> General:
     rules.started_by("pipeline_sources", "pipeline_source", block.pipeline_sources, _STRANGERS)
     rules.like(("ci_config_ref_uri",), Either("ci_configs", block.ci_configs))
     rules.add("project_id", ("job_project_id",), _runs_at_home, "the project itself, not another's merge request")
-    return General(
-        origin=origin,
-        issuer=block.issuer or ISSUER,
-        rules=rules.rules,
-        keys=block.keys,
-        ca_bundle=block.ca_bundle or "",
-        audiences=block.audiences,
-        findings=rules.findings,
-    )
+    return rules.hosted(block, ISSUER)
 
 
 def _runs_at_home(claims: Mapping[str, Any]) -> Verdict:

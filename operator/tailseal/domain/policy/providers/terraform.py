@@ -31,12 +31,4 @@ def general(block: Terraform, origin: str) -> General:
     rules.like(("terraform_project_name",), Either("projects", block.projects))
     rules.like(("terraform_workspace_name",), Either("workspaces", block.workspaces))
     rules.among("run_phases", ("terraform_run_phase",), block.run_phases or PHASES)
-    return General(
-        origin=origin,
-        issuer=block.issuer or ISSUER,
-        rules=rules.rules,
-        keys=block.keys,
-        ca_bundle=block.ca_bundle or "",
-        audiences=block.audiences,
-        findings=rules.findings,
-    )
+    return rules.hosted(block, ISSUER)

@@ -20,6 +20,12 @@ from tailseal.domain.evidence import Report
 PATH = "/-/status"
 """Where a worker's management port answers, by POST."""
 
+KEY_FILE = "poll.key"
+"""Name under which the key is kept beside the issuer's ledger."""
+
+KEY_BYTES = 32
+"""Length of the key."""
+
 MAX_BYTES = 262_144
 """No question or answer is larger; more is refused unread."""
 

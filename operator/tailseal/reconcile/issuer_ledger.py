@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tailseal.api.meta import PROVIDER_LABEL, issuer_secret, signing_secret
 from tailseal.cluster.kinds import SECRET
 from tailseal.cluster.port import Object, Ref
+from tailseal.domain import poll
 from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.reconcile import kept_secret
@@ -20,10 +21,8 @@ from tailseal.reconcile.kept_secret import NameTaken
 __all__ = ["IssuerState", "NameTaken", "load_or_create", "save", "state_of"]
 
 MANAGER = "tailseal-issuer"
-POLL_KEY = "poll.key"
 SALT = "salt"
 ISSUER = "issuer"
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ async def load_or_create(ctx: Context, namespace: str, provider: str, issuer: st
     new = {
         ISSUER: issuer.encode(),
         FILE: IssuerLedger(served=served).to_json(),
-        POLL_KEY: ctx.entropy.token(KEY_BYTES),
-        SALT: ctx.entropy.token(KEY_BYTES),
+        poll.KEY_FILE: ctx.entropy.token(poll.KEY_BYTES),
+        SALT: ctx.entropy.token(poll.KEY_BYTES),
     }
     return state_of(await kept_secret.write(ctx, present, ref, labels, new, manager=MANAGER))
 
@@ -82,7 +81,7 @@ async def save(ctx: Context, state: IssuerState, ledger: IssuerLedger) -> Issuer
     """
     metadata = state.secret["metadata"]
     ref, labels = _address(metadata["namespace"], metadata["labels"][PROVIDER_LABEL])
-    data = {ISSUER: state.issuer.encode(), FILE: ledger.to_json(), POLL_KEY: state.poll_key, SALT: state.salt}
+    data = {ISSUER: state.issuer.encode(), FILE: ledger.to_json(), poll.KEY_FILE: state.poll_key, SALT: state.salt}
     return state_of(await kept_secret.write(ctx, state.secret, ref, labels, data, manager=MANAGER))
 
 
@@ -96,14 +95,14 @@ def state_of(secret: Object) -> IssuerState:
         data = kept_secret.content(secret)
     except ValueError as error:
         raise LedgerError("the Secret's data is not base64") from error
-    for name in (ISSUER, FILE, POLL_KEY, SALT):
+    for name in (ISSUER, FILE, poll.KEY_FILE, SALT):
         if name not in data:
             raise LedgerError(f"{name} is missing")
-    for name in (POLL_KEY, SALT):
-        if len(data[name]) != KEY_BYTES:
-            raise LedgerError(f"{name} must be {KEY_BYTES} bytes long")
+    for name in (poll.KEY_FILE, SALT):
+        if len(data[name]) != poll.KEY_BYTES:
+            raise LedgerError(f"{name} must be {poll.KEY_BYTES} bytes long")
     issuer = data[ISSUER].decode(errors="replace")
-    return IssuerState(secret, issuer, IssuerLedger.from_json(data[FILE]), data[POLL_KEY], data[SALT])
+    return IssuerState(secret, issuer, IssuerLedger.from_json(data[FILE]), data[poll.KEY_FILE], data[SALT])
 
 
 def _address(namespace: str, provider: str) -> tuple[Ref, dict[str, str]]:

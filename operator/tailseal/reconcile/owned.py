@@ -10,17 +10,9 @@ from tailseal.domain.render import drift
 from tailseal.reconcile.context import Context
 from tailseal.reconcile.issuer_ledger import NameTaken
 
-_KINDS = {(kind.api_version, kind.kind): kind for kind in kinds.OWNED}
-
 
 class Leaving(Transient):
     """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
-
-
-def ref_of(obj: Object) -> Ref:
-    """The address of an owned object."""
-    meta = obj["metadata"]
-    return Ref(_KINDS[obj["apiVersion"], obj["kind"]], meta["namespace"], meta["name"])
 
 
 async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = False) -> Object:
@@ -38,7 +30,7 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = Fa
         Leaving: it is being deleted, or still belongs to a deleted owner of the same name.
         ClusterError: whatever the API server said to the write.
     """
-    ref = ref_of(wanted)
+    ref = kinds.ref(wanted)
     # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
     present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:

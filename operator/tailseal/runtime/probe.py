@@ -24,8 +24,6 @@ from tailseal.domain import poll
 from tailseal.domain.evidence import Replica, Report
 from tailseal.runtime.store import Store
 
-MANAGEMENT_PORT = 9090
-POLL_KEY = "poll.key"
 _IN_FLIGHT = 32
 
 Ask = Callable[[Object, bytes], Awaitable[bytes]]
@@ -221,7 +219,7 @@ class Probe:
         namespace, name = provider
         secret = self._store.get(Ref(kinds.SECRET, namespace, meta.issuer_secret(name)))
         try:
-            return base64.b64decode((secret or {}).get("data", {})[POLL_KEY], validate=True) or None
+            return base64.b64decode((secret or {}).get("data", {})[poll.KEY_FILE], validate=True) or None
         except (KeyError, TypeError, binascii.Error):
             return None
 

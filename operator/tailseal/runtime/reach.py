@@ -10,7 +10,7 @@ import httpx
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Cluster, Object
 from tailseal.domain import poll
-from tailseal.runtime.probe import MANAGEMENT_PORT
+from tailseal.domain.render.common import MANAGEMENT_PORT
 
 _TIMEOUT = httpx.Timeout(2.0)
 

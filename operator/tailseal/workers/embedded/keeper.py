@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tailseal.api.findings import Finding
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
-from tailseal.domain import keys
+from tailseal.domain import keys, poll
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
@@ -20,8 +20,6 @@ from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
 from tailseal.domain.rotation.usage import usage_of
 from tailseal.workers.embedded.state import State
 
-POLL_KEY: Final = "poll.key"
-_POLL_KEY_BYTES: Final = 32
 _MOST_NEW_KEYS: Final = 3
 
 
@@ -74,7 +72,7 @@ class Keeper:
         plans = {name: self._keep(name, wish, spec, ledger, now) for name, wish in wishes.items()}
         offered, pems = self._offers((*spec.order, *sorted(ledger.sources() - {*spec.order})))
         decided = plan_issuer(spec, ledger, offered, replicas, now)
-        self._state.save("issuer", {FILE: decided.ledger.to_json(), POLL_KEY: poll_key})
+        self._state.save("issuer", {FILE: decided.ledger.to_json(), poll.KEY_FILE: poll_key})
         wakes = [time for time in (decided.wake_at, *(entry.wake_at for entry in plans.values())) if time is not None]
         return Kept(
             files=build.signing_of(issuer, decided, pems, poll_key) if decided.published else {},
@@ -86,10 +84,10 @@ class Keeper:
     def _issuer(self) -> tuple[IssuerLedger, bytes]:
         data = self._state.load("issuer")
         if data is None:
-            return IssuerLedger(), self._token(_POLL_KEY_BYTES)
-        poll_key = data.get(POLL_KEY, b"")
-        if len(poll_key) != _POLL_KEY_BYTES:
-            raise LedgerError(f"issuer: {POLL_KEY} is missing or damaged")
+            return IssuerLedger(), self._token(poll.KEY_BYTES)
+        poll_key = data.get(poll.KEY_FILE, b"")
+        if len(poll_key) != poll.KEY_BYTES:
+            raise LedgerError(f"issuer: {poll.KEY_FILE} is missing or damaged")
         return IssuerLedger.from_json(data.get(FILE, b"")), poll_key
 
     def _keep(self, name: str, wish: Wish, spec: IssuerSpec, issuer: IssuerLedger, now: float) -> SigningKeyPlan:

@@ -1,10 +1,11 @@
-// Hyper is the development control plane: etcd, API server, controller manager and kubectl in one program,
-// so that a machine without Docker and without a cluster can run the real API server.
+// Hyper is a development cluster in one program: etcd, the control plane, kubectl, and what runs a node, so that a
+// machine without Docker and without a cluster can run the real API server and real pods.
 //
 // The component is chosen by argv[0] (a link named kube-apiserver …) or by the first argument.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,6 +23,9 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // component returns the command of a long-running component, or nil if the name is none.
@@ -31,6 +35,12 @@ func component(name string) *cobra.Command {
 		return apiserver.NewAPIServerCommand()
 	case "kube-controller-manager":
 		return controllers.NewControllerManagerCommand()
+	case "kube-proxy":
+		return proxy.NewProxyCommand()
+	case "kube-scheduler":
+		return scheduler.NewSchedulerCommand()
+	case "kubelet":
+		return kubelet.NewKubeletCommand(context.Background())
 	}
 	return nil
 }
@@ -64,6 +74,6 @@ func main() {
 			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: hyper etcd|kube-apiserver|kube-controller-manager|kubectl …")
+	fmt.Fprintln(os.Stderr, "usage: hyper etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet|kubectl …")
 	os.Exit(2)
 }

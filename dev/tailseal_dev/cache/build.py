@@ -70,7 +70,7 @@ HELPERS = {
             ".",
             "hyper",
             _kubernetes_flags(),
-            ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"),
+            ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"),
         ),
         Helper(
             "helm",

@@ -20,11 +20,11 @@ from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.signers import LocalSigner
 from tailseal.upstream.errors import UpstreamError
-from tailseal.workers.common.audit import AuditError
-from tailseal.workers.common.keycache import KeyCache
-from tailseal.workers.common.metrics import Metrics
+from tailseal.workers.common.bundle.snapshot import LoadedSigning, Snapshot
+from tailseal.workers.common.outbound.keycache import KeyCache
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.snapshot import LoadedSigning, Snapshot
+from tailseal.workers.common.telemetry.audit import AuditError
+from tailseal.workers.common.telemetry.metrics import Metrics
 from tailseal.workers.sts import app
 
 PUBLISHED = {"keys": [jwk(ec_key("ours"), "k1", "ES256")]}

@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 
 from fakes import bundles, exchange
 from tailseal.domain import poll
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.audit import Audit
-from tailseal.workers.common.serving import Listener
-from tailseal.workers.common.source import MemorySource
+from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.serving import Listener
+from tailseal.workers.common.telemetry.audit import Audit
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.sts import app as sts
 

@@ -20,8 +20,8 @@ from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
-from tailseal.workers.common import wire
-from tailseal.workers.common.keycache import KeysUnavailable
+from tailseal.workers.common.http import wire
+from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.exchange.peer import caller, networks
 from tailseal.workers.exchange.token import AT_ONCE, TokenEndpoint
 

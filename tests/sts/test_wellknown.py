@@ -11,7 +11,7 @@ from fakes.exchange import NOW, OURS, SETTINGS
 from fakes.sts import PUBLISHED, House, snapshot
 from tailseal.domain.bundle.model import Signing
 from tailseal.tokens.request import GRANT_TYPE
-from tailseal.workers.common.wellknown import cache_seconds
+from tailseal.workers.common.http.wellknown import cache_seconds
 
 JWKS = "/.well-known/jwks.json"
 OPENID = "/.well-known/openid-configuration"

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tailseal.workers.common import logs
+from tailseal.workers.common.telemetry import logs
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailseal.workers.common.address import Address, AddressError
+from tailseal.workers.common.http.address import Address, AddressError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tailseal.workers.common.audit import LONGEST_LINE, PATIENCE, Audit, AuditError
+from tailseal.workers.common.telemetry.audit import LONGEST_LINE, PATIENCE, Audit, AuditError
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from fakes import bundles, exchange
 from tailseal.domain import canonical
 from tailseal.domain.bundle.digest import policies_digest, volume_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, SIGNING_FILE
-from tailseal.workers.common.bundle import Loader
-from tailseal.workers.common.policies import GRACE
-from tailseal.workers.common.source import DirectorySource, MemorySource
+from tailseal.workers.common.bundle.loader import Loader
+from tailseal.workers.common.bundle.policies import GRACE
+from tailseal.workers.common.bundle.source import DirectorySource, MemorySource
 
 Files = dict[str, bytes]
 

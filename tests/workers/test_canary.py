@@ -12,7 +12,7 @@ from fakes import bundles, exchange
 from fakes.worker import Running, content, form, inline, running, until
 from tailseal.domain import canonical, poll
 from tailseal.domain.bundle.model import MANIFEST_FILE, SIGNING_FILE, Upstream
-from tailseal.workers.common.source import MemorySource
+from tailseal.workers.common.bundle.source import MemorySource
 
 CANARIES = (
     bundles.SECRET,

@@ -20,11 +20,11 @@ from tailseal.domain.bundle.model import Settings, Upstream
 from tailseal.domain.policy.source import KeySource, well_known
 from tailseal.egress.client import Egress
 from tailseal.workers.common import worker as worker_module
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.audit import Audit
-from tailseal.workers.common.fetch import KeyFetcher
-from tailseal.workers.common.keycache import REFETCH_INTERVAL, KeysUnavailable
-from tailseal.workers.common.source import MemorySource
+from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.outbound.fetch import KeyFetcher
+from tailseal.workers.common.outbound.keycache import REFETCH_INTERVAL, KeysUnavailable
+from tailseal.workers.common.telemetry.audit import Audit
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.sts import app as sts
 from tailseal_dev.issuer import Issuer

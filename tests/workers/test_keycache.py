@@ -10,8 +10,14 @@ import pytest
 from fakes import exchange
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet, parse_jwks
-from tailseal.workers.common import keycache
-from tailseal.workers.common.keycache import AGE_LIMIT, REFETCH_INTERVAL, REFRESH_AFTER, KeyCache, KeysUnavailable
+from tailseal.workers.common.outbound import keycache
+from tailseal.workers.common.outbound.keycache import (
+    AGE_LIMIT,
+    REFETCH_INTERVAL,
+    REFRESH_AFTER,
+    KeyCache,
+    KeysUnavailable,
+)
 
 SOURCE = KeySource("https://ci.example", "jwksURI", "https://ci.example/jwks")
 INLINE = KeySource("https://ci.example", "jwks", "sha256:aa", jwks="{}", expires_at=exchange.NOW + 100)

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tailseal.workers.common import protocol
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.serving import Listener
+from tailseal.workers.common.http import protocol
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.serving import Listener
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -7,10 +7,10 @@ import pytest
 from fakes import bundles, exchange
 from tailseal.domain import poll
 from tailseal.domain.bundle.model import Staleness as Limits
-from tailseal.workers.common.bundle import Loader
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.staleness import Staleness, Withheld
-from tailseal.workers.common.status import Status
+from tailseal.workers.common.bundle.loader import Loader
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.management.staleness import Staleness, Withheld
+from tailseal.workers.common.management.status import Status
 
 LIMITS = Limits(behind=120, unheard=3600)
 

@@ -11,8 +11,8 @@ import pytest
 
 from fakes import exchange
 from fakes.worker import LOOPBACK, granting, running, until
-from tailseal.workers.common import serving
-from tailseal.workers.common.tls import Certificates, TLSError
+from tailseal.workers.common.http import serving
+from tailseal.workers.common.http.tls import Certificates, TLSError
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.sts import app as sts
 from tailseal_dev.pki import Authority

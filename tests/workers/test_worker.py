@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fakes import bundles, exchange
 from fakes.worker import LOOPBACK, content, eventually, form, granting, running
 from tailseal.domain import poll
-from tailseal.workers.common.address import Address
+from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.source import MemorySource
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.idp import app as idp
 from tailseal.workers.sts import app as sts

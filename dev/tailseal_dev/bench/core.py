@@ -14,8 +14,8 @@ from tailseal.tokens import compact, verify
 from tailseal.tokens.exchange import Answered, Call, Exchange
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.signers import LocalSigner
-from tailseal.workers.common.audit import Audit
-from tailseal.workers.common.metrics import Metrics
+from tailseal.workers.common.telemetry.audit import Audit
+from tailseal.workers.common.telemetry.metrics import Metrics
 from tailseal_dev.bench import clock
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row

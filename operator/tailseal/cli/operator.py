@@ -14,8 +14,8 @@ import click
 
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 from tailseal.cli.options import AddressType, log_level
-from tailseal.workers.common import logs
-from tailseal.workers.common.address import Address
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.telemetry import logs
 
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from tailseal.workers.common.address import Address, AddressError
+from tailseal.workers.common.http.address import Address, AddressError
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 

@@ -9,10 +9,10 @@ import click
 
 from tailseal.cli import options
 from tailseal.cli.errors import UNREACHABLE, Failure
-from tailseal.workers.common.address import Address
+from tailseal.workers.common.http.address import Address
 
 if TYPE_CHECKING:
-    from tailseal.workers.common.serving import Listener
+    from tailseal.workers.common.http.serving import Listener
     from tailseal.workers.embedded.manifests import FileProblem
     from tailseal.workers.embedded.process import Embedded
 
@@ -57,7 +57,7 @@ def command(
     Changes count within 200 ms. A bad file never loses keys or settings; a policy that is bad grants nothing.
     Decisions are written to standard output, one JSON object a line; problems and events to standard error.
     """
-    from tailseal.workers.common import logs  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.workers.common.telemetry import logs  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.workers.embedded.process import Embedded, Options  # noqa: PLC0415
     from tailseal.workers.embedded.state import State, StateError  # noqa: PLC0415
 

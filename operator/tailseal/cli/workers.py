@@ -13,7 +13,7 @@ import click
 
 from tailseal.cli import options
 from tailseal.cli.errors import UNREACHABLE, Failure
-from tailseal.workers.common.address import Address
+from tailseal.workers.common.http.address import Address
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -94,8 +94,8 @@ def _run(  # noqa: PLR0913 - one argument an option
     log_level: str,
 ) -> None:
     gc.set_threshold(_GARBAGE)
-    from tailseal.workers.common import logs  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.workers.common.source import DirectorySource  # noqa: PLC0415
+    from tailseal.workers.common.bundle.source import DirectorySource  # noqa: PLC0415
+    from tailseal.workers.common.telemetry import logs  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.workers.common.worker import Place, Worker, run_loop  # noqa: PLC0415
 
     logs.configure(log_level)

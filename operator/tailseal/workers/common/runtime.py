@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tailseal.upstream.tailscale import UpstreamToken
-from tailseal.workers.common.audit import Audit
-from tailseal.workers.common.keycache import KeyCache
-from tailseal.workers.common.metrics import Metrics
-from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.outbound.keycache import KeyCache
+from tailseal.workers.common.telemetry.audit import Audit
+from tailseal.workers.common.telemetry.metrics import Metrics
 
 
 class Upstreams(Protocol):

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from starlette.types import ASGIApp
 
-from tailseal.workers.common import management
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.audit import Audit
-from tailseal.workers.common.bundle import Loader
-from tailseal.workers.common.fetch import KeyFetcher
-from tailseal.workers.common.keycache import KeyCache
-from tailseal.workers.common.management import Health
-from tailseal.workers.common.metrics import Metrics
-from tailseal.workers.common.problem import Problem
+from tailseal.workers.common.bundle.loader import Loader
+from tailseal.workers.common.bundle.problem import Problem
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.bundle.source import Source
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.serving import Listener
+from tailseal.workers.common.http.tls import Certificates, TLSError
+from tailseal.workers.common.management import endpoints as management
+from tailseal.workers.common.management.endpoints import Health
+from tailseal.workers.common.management.staleness import Staleness
+from tailseal.workers.common.management.status import Status
+from tailseal.workers.common.outbound.fetch import KeyFetcher
+from tailseal.workers.common.outbound.keycache import KeyCache
+from tailseal.workers.common.outbound.upstreams import TailscaleUpstreams
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.serving import Listener
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.source import Source
-from tailseal.workers.common.staleness import Staleness
-from tailseal.workers.common.status import Status
-from tailseal.workers.common.tls import Certificates, TLSError
-from tailseal.workers.common.upstreams import TailscaleUpstreams
+from tailseal.workers.common.telemetry.audit import Audit
+from tailseal.workers.common.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from tailseal.egress.client import Egress

@@ -20,13 +20,13 @@ from watchfiles import awatch
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import LedgerError
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.application import application
-from tailseal.workers.common.problem import Problem
+from tailseal.workers.common.bundle.problem import Problem
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.application import application
+from tailseal.workers.common.http.serving import Listener
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.serving import Listener
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.source import MemorySource
 from tailseal.workers.common.worker import Place, Worker, stop_signal
 from tailseal.workers.embedded import manifests
 from tailseal.workers.embedded.household import Household, Reader

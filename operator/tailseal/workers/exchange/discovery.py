@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tailseal.tokens.request import GRANT_TYPE
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.wellknown import jwks_uri
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.http.wellknown import jwks_uri
 
 
 def oauth(snapshot: Snapshot) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from tailseal.workers.common import wellknown
+from tailseal.workers.common.http import wellknown
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.exchange import discovery
 from tailseal.workers.exchange.token import TokenEndpoint

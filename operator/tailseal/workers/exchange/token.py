@@ -27,12 +27,12 @@ from tailseal.tokens.exchange import (
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import MAX_BODY_BYTES
 from tailseal.upstream.errors import UpstreamError
-from tailseal.workers.common import wire
-from tailseal.workers.common.audit import AuditError
-from tailseal.workers.common.keycache import KeysUnavailable
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.http import wire
+from tailseal.workers.common.http.wire import Receive, Scope, Send
+from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.wire import Receive, Scope, Send
+from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.exchange.peer import Network, caller, networks
 
 MAX_CONCURRENT: Final = 512

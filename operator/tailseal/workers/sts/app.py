@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from tailseal.workers.common.application import application
+from tailseal.workers.common.http.application import application
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.exchange.routes import routes
 

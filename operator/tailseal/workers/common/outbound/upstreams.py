@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tailseal.domain.bundle.model import TailscaleUpstream
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
 from tailseal.upstream.tailscale import Credential, Reply, UpstreamToken, fetch_token
-from tailseal.workers.common.metrics import Metrics
-from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from tailseal.egress.client import Egress

@@ -10,7 +10,7 @@ import orjson
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.errors import KeySetError
 from tailseal.tokens.keyset import KeySet, parse_jwks
-from tailseal.workers.common.keycache import KeysUnavailable
+from tailseal.workers.common.outbound.keycache import KeysUnavailable
 
 if TYPE_CHECKING:
     from tailseal.egress.client import Egress

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from tailseal.domain.poll import Question
-from tailseal.workers.common.snapshot import Snapshot
+from tailseal.workers.common.bundle.snapshot import Snapshot
 
 
 class Withheld(StrEnum):

@@ -11,9 +11,9 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from tailseal.workers.common.address import Address
-from tailseal.workers.common.protocol import Protocol, Refusal
-from tailseal.workers.common.tls import Certificates
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.protocol import Protocol, Refusal
+from tailseal.workers.common.http.tls import Certificates
 
 KEEP_ALIVE: Final = 75
 """Seconds for which an idle connection is kept: longer than the 60 s of the usual load balancers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tailseal.domain import poll
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.staleness import Staleness
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.management.staleness import Staleness
 
 
 class Status:

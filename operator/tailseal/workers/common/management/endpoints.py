@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tailseal.domain import poll
-from tailseal.workers.common import wire
-from tailseal.workers.common.metrics import CONTENT_TYPE, Metrics
-from tailseal.workers.common.problem import Problem
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.staleness import Staleness
-from tailseal.workers.common.status import Status
+from tailseal.workers.common.bundle.problem import Problem
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.http import wire
+from tailseal.workers.common.management.staleness import Staleness
+from tailseal.workers.common.management.status import Status
+from tailseal.workers.common.telemetry.metrics import CONTENT_TYPE, Metrics
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tailseal.domain.bundle.model import PolicyRecord, Settings, Shard
 from tailseal.domain.policy.compile import PolicyError, compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.workers.common.problem import BundleError, Problem, explain
+from tailseal.workers.common.bundle.problem import BundleError, Problem, explain
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes that a shard may hold once decompressed."""

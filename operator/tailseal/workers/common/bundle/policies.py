@@ -11,9 +11,9 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle.digest import policies_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Manifest, Settings, shard_file
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.workers.common import shard
-from tailseal.workers.common.problem import BundleError, Problem, explain
-from tailseal.workers.common.source import Files
+from tailseal.workers.common.bundle import shard
+from tailseal.workers.common.bundle.problem import BundleError, Problem, explain
+from tailseal.workers.common.bundle.source import Files
 
 GRACE: Final = 30.0
 """Seconds for which a shard that is unreadable or off the manifest is used as it last was; then it grants nothing."""

@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from tailseal.domain.bundle.model import Signing
 from tailseal.tokens.answers import RETRY_AFTER_SECONDS, Header, Response
-from tailseal.workers.common import wire
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.http import wire
+from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.snapshot import Snapshot
-from tailseal.workers.common.wire import Receive, Scope, Send
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 OPENID_PATH: Final = "/.well-known/openid-configuration"

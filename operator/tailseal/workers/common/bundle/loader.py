@@ -11,11 +11,11 @@ from typing import Final
 from tailseal.domain.bundle.digest import volume_digest
 from tailseal.domain.bundle.model import VOLUMES
 from tailseal.domain.policy.index import PolicyIndex
-from tailseal.workers.common.policies import LoadedPolicies, PoliciesReader
-from tailseal.workers.common.problem import BundleError, Problem
-from tailseal.workers.common.signing import SigningReader
-from tailseal.workers.common.snapshot import LoadedSigning, Snapshot
-from tailseal.workers.common.source import Files, Source
+from tailseal.workers.common.bundle.policies import LoadedPolicies, PoliciesReader
+from tailseal.workers.common.bundle.problem import BundleError, Problem
+from tailseal.workers.common.bundle.signing import SigningReader
+from tailseal.workers.common.bundle.snapshot import LoadedSigning, Snapshot
+from tailseal.workers.common.bundle.source import Files, Source
 
 INTERVAL: Final = 0.05
 """Seconds between two looks."""

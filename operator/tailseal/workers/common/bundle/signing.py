@@ -14,9 +14,9 @@ from tailseal.domain.bundle.model import SIGNING_FILE, HeldKey, Signing
 from tailseal.tokens.errors import KeySetError, TokenError
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.signers import LocalSigner, Signer, SignerError
-from tailseal.workers.common.problem import BundleError, explain
-from tailseal.workers.common.snapshot import LoadedSigning
-from tailseal.workers.common.source import Files
+from tailseal.workers.common.bundle.problem import BundleError, explain
+from tailseal.workers.common.bundle.snapshot import LoadedSigning
+from tailseal.workers.common.bundle.source import Files
 
 _PROBE: Final = b"tailseal signing probe"
 _STATUS_KEY_BYTES: Final = 32

@@ -1,0 +1,1 @@
+"""From the mounted files to one immutable snapshot: reading, checking, swapping."""

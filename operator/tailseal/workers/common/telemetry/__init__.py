@@ -1,0 +1,1 @@
+"""What a worker leaves behind of what it did: the audit log, the application log, metrics."""

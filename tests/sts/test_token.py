@@ -316,7 +316,7 @@ async def test_a_fault_of_ours_shows_neither_token_nor_detail(house: House, monk
     def broken(*_: object, **__: object) -> None:
         raise ValueError(f"broken by {token()}")
 
-    monkeypatch.setattr("tailseal.tokens.exchange.decide", broken)
+    monkeypatch.setattr("tailseal.tokens.trust.decide", broken)
     with structlog.testing.capture_logs() as logs:
         async with house.client() as client:
             answer = await post(client)

@@ -1,0 +1,150 @@
+"""What the exchange core is asked and what it answers: a decision, or what its shell must wait for first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from tailseal.domain.policy.source import KeySource
+from tailseal.tokens import answers, refusals, verify
+from tailseal.tokens.answers import Refusal, Response
+from tailseal.tokens.keyset import KeySet
+
+Audit = dict[str, object]
+
+
+class KeySets(Protocol):
+    """Foreign keys in hand."""
+
+    def get(self, source: KeySource, kid: str | None) -> KeySet | None:
+        """The set to verify with, or None if it must be loaded first."""
+        ...
+
+
+class Call(NamedTuple):
+    """One HTTP request to the token endpoint.
+
+    Args:
+        body: as received.
+        decision: id of this decision; also the `jti` of a token that we sign for it.
+        content_type: header `Content-Type`, else empty.
+        accept: header `Accept`, else empty.
+        authorization: whether a header `Authorization` came along.
+        peer: the caller's address, for the audit line.
+    """
+
+    body: bytes
+    decision: str
+    content_type: str = ""
+    accept: str = ""
+    authorization: bool = False
+    peer: str = ""
+
+
+class Answered(NamedTuple):
+    """The decision: write the audit line, then send the response.
+
+    Args:
+        response: what the caller gets.
+        audit: the line's fields: identifiers and reasons, no token.
+        result: `granted`, `refused` or `error`, for the metric.
+        reason: stable word, empty where granted.
+    """
+
+    response: Response
+    audit: Audit
+    result: str
+    reason: str
+
+
+class NeedKeys(NamedTuple):
+    """Load the keys of these sources and step again after each; name as unavailable whose keys cannot be had."""
+
+    sources: tuple[KeySource, ...]
+    kid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedUpstream:
+    """Ask an upstream for a token with exactly these scopes and tags, then call `finish` or `refuse`.
+
+    Args:
+        upstream: name in the settings.
+        scopes: what the grant gives, narrowed to the request.
+        tags: likewise.
+        call: the request.
+        audit: fields gathered so far.
+    """
+
+    upstream: str
+    scopes: tuple[str, ...]
+    tags: tuple[str, ...]
+    call: Call = field(repr=False)
+    audit: Audit
+
+    def is_met_by(self, other: NeedUpstream) -> bool:
+        """Whether what is given for the other need is just what this one asks for."""
+        return (self.upstream, self.scopes, self.tags) == (other.upstream, other.scopes, other.tags)
+
+
+Outcome = Answered | NeedKeys | NeedUpstream
+
+NOTHING_UNAVAILABLE: Final[Mapping[KeySource, str]] = {}
+
+
+def finish(need: NeedUpstream, token: str, *, expires_in: int, scopes: Sequence[str]) -> Answered:
+    """The answer with an upstream's token.
+
+    Args:
+        need: what was asked for.
+        token: what the upstream gave: for this caller and nobody else.
+        expires_in: seconds, as the upstream says.
+        scopes: what the token grants.
+    """
+    return granted(
+        need.call,
+        need.audit,
+        token,
+        issued_type=verify.ACCESS_TOKEN,
+        token_type="Bearer",  # noqa: S106 - RFC 6750
+        expires_in=expires_in,
+        scopes=scopes,
+    )
+
+
+def refuse(call: Call, audit: Audit, refusal: Refusal) -> Answered:
+    """The answer without a token; the reason goes to the caller, the audit line and the metric alike."""
+    result = "error" if refusal.status >= 500 else "refused"  # noqa: PLR2004 - the class of server errors
+    audit["result"] = result
+    audit["reason"] = refusal.reason
+    response = answers.refused(refusal, decision=call.decision, text=answers.wants_text(call.accept))
+    return Answered(response, audit, result, refusal.reason)
+
+
+def unavailable(call: Call, reason: str, now: float) -> Answered:
+    """The answer where nothing can be granted now, whatever the request says.
+
+    Args:
+        call: the request.
+        reason: stable word, e.g. an `Outage`.
+        now: Unix seconds.
+    """
+    return refuse(call, {"time": now, "decision": call.decision, "peer": call.peer}, refusals.unavailable(reason))
+
+
+def granted(
+    call: Call, audit: Audit, token: str, *, issued_type: str, token_type: str, expires_in: int, scopes: Sequence[str]
+) -> Answered:
+    """The answer with a token; the arguments are those of `answers.granted`."""
+    audit["result"] = "granted"
+    audit["expiresIn"] = expires_in
+    response = answers.granted(
+        token,
+        issued_type=issued_type,
+        token_type=token_type,
+        expires_in=expires_in,
+        scopes=scopes,
+        text=answers.wants_text(call.accept),
+    )
+    return Answered(response, audit, "granted", "")

@@ -365,3 +365,20 @@ def test_the_caller_is_the_last_hop_that_trusted_proxies_vouch_for(
     trusted: tuple[str, ...], forwarded: str, expected: str
 ) -> None:
     assert caller("10.0.0.1", forwarded, networks(trusted)) == expected
+
+
+async def test_a_moments_trouble_at_the_issuer_is_an_outage_of_a_second_not_of_half_a_minute(house: House) -> None:
+    answers = iter([KeysUnavailable("KeysUnreachable", "gone"), foreign_set()])
+
+    async def fetch(_: KeySource) -> KeySet:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    house.fetch = fetch
+    async with house.client() as client:
+        assert (await post(client)).status_code == 503
+        assert (await post(client)).status_code == 503
+        house.now += 1
+        assert (await post(client)).status_code == 200

@@ -142,17 +142,36 @@ async def test_all_who_come_with_a_new_key_while_it_is_fetched_get_it() -> None:
     assert len(bench.fetched) == 2
 
 
-async def test_a_failure_is_remembered_for_an_interval() -> None:
+async def test_a_first_failure_is_remembered_for_a_second_and_each_further_one_for_twice_as_long() -> None:
     bench = Bench()
     bench.answer = KeysUnavailable("KeysUnreachable", "gone")
-    for _ in range(20):
-        with pytest.raises(KeysUnavailable, match="gone"):
-            await bench.have()
-    assert len(bench.fetched) == 1
-    assert bench.counted == [False]
+    for pause in (1, 2, 4, 8, 16, REFETCH_INTERVAL, REFETCH_INTERVAL):
+        before = len(bench.fetched)
+        for elapsed in (0, pause - 0.001):
+            with pytest.raises(KeysUnavailable, match="gone"):
+                await bench.have()
+            bench.now += elapsed
+        assert len(bench.fetched) == before + 1
+        bench.now += 0.001
+    assert bench.counted == [False] * 7
     bench.now += REFETCH_INTERVAL
     bench.answer = keys("a")
     assert await bench.have() is bench.answer
+
+
+async def test_after_an_answer_unknown_key_ids_wait_for_the_interval_again_and_failures_count_anew() -> None:
+    bench = Bench()
+    good = await bench.have()
+    bench.answer = KeysUnavailable("KeysUnreachable", "gone")
+    for pause in (REFETCH_INTERVAL, 1, 2):
+        bench.now += pause
+        assert await bench.have(kid="b") is good
+    bench.now += 4
+    bench.answer = keys("a")
+    good = await bench.have(kid="b")
+    bench.now += REFETCH_INTERVAL - 1
+    assert await bench.have(kid="b") is good
+    assert bench.counted == [True, False, False, False, True]
 
 
 async def test_a_source_that_makes_us_stumble_is_unavailable_and_remembered_as_any_other() -> None:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from tailseal.tokens.keyset import KeySet
 
 REFETCH_INTERVAL: Final = 30.0
-"""Seconds between two fetches of a source, whatever key ids callers name and whether the last one failed or not."""
+"""Seconds between two fetches of a source that answers, whatever key ids callers name; the longest after failures."""
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds after a first failure; doubled with each further one: a moment's trouble must not be an outage of half a
+minute, nor a source that stays away be asked without end."""
 
 REFRESH_AFTER: Final = 300.0
 """Seconds after which a set is fetched anew beside its use, so that a key its issuer withdrew stops counting."""
@@ -52,6 +56,7 @@ class _Entry:
     tried_at: float = float("-inf")
     used_at: float = float("-inf")
     failure: KeysUnavailable | None = None
+    failures: int = 0
     pending: asyncio.Task[None] | None = None
     waiting: int = 0
 
@@ -125,13 +130,14 @@ class KeyCache:
     async def _refresh(self, source: KeySource, entry: _Entry) -> None:
         try:
             entry.keys = await self._fetch(source)
-            entry.fetched_at, entry.failure = self._monotonic(), None
+            entry.fetched_at, entry.failure, entry.failures = self._monotonic(), None, 0
         except KeysUnavailable as failure:
             entry.failure = failure
         except Exception as error:  # noqa: BLE001 - whatever a source does to us, it is that source's outage
             entry.failure = KeysUnavailable("InternalFault", f"{type(error).__name__} for keys of {source.issuer}")
         finally:
             entry.pending = None
+            entry.failures += entry.failure is not None
             self._count(entry.failure is None)
 
     def _usable(self, source: KeySource, entry: _Entry) -> bool:
@@ -153,4 +159,10 @@ async def _wait(source: KeySource, entry: _Entry, fetch: asyncio.Task[None]) -> 
 def _rested(source: KeySource, entry: _Entry, now: float) -> bool:
     if source.kind == "jwks" and entry.keys is not None:
         return False  # written into the policy: asking again cannot bring anything new
-    return now - entry.tried_at >= REFETCH_INTERVAL
+    return now - entry.tried_at >= _pause(entry.failures)
+
+
+def _pause(failures: int) -> float:
+    """Seconds between two tries, after so many failures in a row."""
+    doublings = min(failures - 1, 10)
+    return min(FIRST_PAUSE * 2.0**doublings, REFETCH_INTERVAL) if failures else REFETCH_INTERVAL

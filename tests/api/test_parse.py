@@ -172,7 +172,11 @@ LATER = (
         "spec.bounds[0].namespaces.from",
     ),
     ("TrustPolicy", {"from": {"tailnet": {"users": ["ana@corp.example"]}}}, "spec.from.tailnet"),
-    ("TrustPolicy", {"from": {"session": {}}}, "spec.from.session"),
+    (
+        "TrustPolicy",
+        {"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}},
+        "spec.from.session.capability",
+    ),
     ("TrustPolicy", oidc(condition="true"), "spec.from.oidc.condition"),
     ("TrustPolicy", oidc(replay={"oneTime": True}), "spec.from.oidc.replay.oneTime"),
     ("TrustPolicy", {"actors": [{"session": {}}]}, "spec.actors"),

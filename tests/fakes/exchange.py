@@ -151,9 +151,10 @@ class Bench:
         signer: Signer | None = LocalSigner(ec_key("ours"), "ES256", "k1"),  # noqa: B008
         max_token_ttl: int = 3600,
         keys: KeySet | None = None,
+        published: Mapping[str, Any] = {"keys": []},
     ) -> None:
         self.index = PolicyIndex(compile_policy(entry, settings) for entry in (records or (record(),)))
-        self.exchange = Exchange(settings, self.index, lambda _alg, _now: signer, max_token_ttl)
+        self.exchange = Exchange(settings, self.index, lambda _alg, _now: signer, max_token_ttl, published)
         loaded = keys or foreign_set()
         self.keys = Keys(dict.fromkeys(self.index.issuers(FOREIGN), loaded))
 

@@ -22,7 +22,7 @@ _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "TailscaleUpstream.workload_identity": bool,
     "BoundNamespaces.from_": "Selector".__eq__,
     "From.tailnet": bool,
-    "From.session": bool,
+    "SessionSource.capability": bool,
     "Oidc.condition": bool,
     "Replay.one_time": bool,
     "TrustPolicySpec.actors": bool,

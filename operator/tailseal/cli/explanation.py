@@ -146,6 +146,8 @@ def _source(token: Compact, source: KeySource, question: Question, settings: Set
         if keys is not None:
             verify.check_signature(token, keys)
             signature = CHECKED
+        if source.kind == "session":
+            verify.check_session(token, verify.JWT)
     except TokenError as error:
         return Source(source, WRONG, _problem(error))
     except KeySetError as error:

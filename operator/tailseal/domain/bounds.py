@@ -3,7 +3,7 @@
 Rules add: each grant, together with what the policy trusts, must be within one rule for its namespace. So a rule
 stands for itself, and adding one never makes more possible than what it says. Without any rule the provider's own
 namespace may do everything and other namespaces nothing. Independent of rules are reserved audiences and claims, that
-nobody trusts the provider's own issuer, and that trust in an issuer of many tenants is bound to one of them.
+nobody trusts the provider's own issuer but by `session`, and that trust in an issuer of many tenants is bound to one.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _trust(policy: CompiledPolicy, rule: Bound, settings: Settings) -> Iterator[
     if not _allowed(source.issuer, rule.issuers):
         yield _exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
     if not _key_source_allowed(source, rule.key_sources):
-        what = "inline keys" if source.kind == "jwks" else f"keys from {source.location}"
+        what = {"jwks": "inline keys", "session": "our own tokens"}.get(source.kind, f"keys from {source.location}")
         yield _exceeds(f"{policy.origin}.keys", what, "keySources")
     for audience in sorted(policy.audiences.difference(settings.subject_audiences)):
         if not _allowed(audience, rule.subject_audiences):
@@ -191,12 +191,16 @@ def _exceeds(path: str, what: str, member: str) -> Finding:
 
 
 def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
-    if _place(policy.source.issuer) == _place(settings.issuer):  # whatever its keys
+    if policy.source.kind != "session" and _place(policy.source.issuer) == _place(settings.issuer):
         message = (
             f"{settings.issuer} is this IdentityProvider itself, whose tokens could renew themselves for ever: name"
-            " who issued the first token; trust in our own tokens will be spec.from.session, in a later version"
+            " who issued the first token, or trust our own tokens by spec.from.session"
         )
         yield Finding(f"{policy.origin}.issuer", message, Reason.INVALID_SPEC)
+    for audience in sorted(policy.audiences) if policy.source.kind == "session" else ():
+        if audience.lower().startswith(RESERVED_PREFIX):
+            message = f"{audience} is what this IdentityProvider says to itself and to upstreams: no session is for it"
+            yield Finding(f"{policy.origin}.audiences", message, Reason.RESERVED_AUDIENCE)
     listed = {claim for rule in _rules(policy.namespace, settings) for claim in rule.jwt_claims}
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}].{grant.kind}"
@@ -240,6 +244,8 @@ def _matches(value: str, pattern: str) -> bool:
 def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
     if source.kind == "jwks":
         return "JWKS" in allowed or "*" in allowed
+    if source.kind == "session":
+        return "Session" in allowed or "*" in allowed
     if leads_elsewhere(source.location):
         return False
     if source.kind == "discovery" and source.location == well_known(source.issuer):

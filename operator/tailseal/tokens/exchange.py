@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import Any, Final
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compiled import GrantKind
@@ -15,9 +16,9 @@ from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
-from tailseal.tokens import compact, refusals, verify
+from tailseal.tokens import refusals, verify
 from tailseal.tokens.answers import Refusal
-from tailseal.tokens.errors import TokenError
+from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted, mint
 from tailseal.tokens.outcomes import (
     NOTHING_UNAVAILABLE,
@@ -36,9 +37,11 @@ from tailseal.tokens.outcomes import (
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import RequestError, read
 from tailseal.tokens.signers import Signer
-from tailseal.tokens.trust import Hand, Judge, Refusing
+from tailseal.tokens.trust import Hand, Judge, Presented, Refusing, present
 
 __all__ = ["Answered", "Call", "Exchange", "NeedKeys", "NeedUpstream", "Outcome", "finish", "refuse", "unavailable"]
+
+_NO_KEYS: Final[Mapping[str, Any]] = {"keys": []}
 
 
 class Exchange:
@@ -49,6 +52,7 @@ class Exchange:
         index: policies that may grant.
         signer: gives the published, active key of an algorithm (`""`: the default) within its lease at a time, or None.
         max_token_ttl: seconds: the longest lifetime that the promised overlaps honour.
+        published: our own JWK Set, which tokens of ours are verified with when they are exchanged.
     """
 
     __slots__ = ("_judge", "_max_token_ttl", "_settings", "_signer")
@@ -59,9 +63,10 @@ class Exchange:
         index: PolicyIndex,
         signer: Callable[[str, float], Signer | None],
         max_token_ttl: int,
+        published: Mapping[str, Any] = _NO_KEYS,
     ) -> None:
         self._settings = settings
-        self._judge = Judge(settings, index)
+        self._judge = Judge(settings, index, published)
         self._signer = signer
         self._max_token_ttl = max_token_ttl
 
@@ -84,14 +89,13 @@ class Exchange:
         try:
             request = read(call.body, call.content_type, authorization=call.authorization)
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
-            token = compact.split(request.subject_token)
-            verify.check_type(token, request.subject_token_type)
-            audit["issuer"] = issuer = verify.issuer(token.payload)
-            decision = self._judge.decide(token, issuer, request.asked, Hand(keys, unavailable), now)
+            subject = present(request.subject_token, request.subject_token_type)
+            audit["issuer"] = subject.issuer
+            decision = self._judge.decide(subject, request.asked, Hand(keys, unavailable), now)
             if isinstance(decision, NeedKeys):
                 return decision
-            audit["subject"] = token.payload["sub"]
-            return self._conclude(decision, request.asked, call, audit, now)
+            audit["subject"] = subject.token.payload["sub"]
+            return self._conclude(decision, subject, request.asked, call, audit, now)
         except RequestError as error:
             return refuse(call, audit, Refusal(error.status, error.error, error.reason, str(error)))
         except TokenError as error:
@@ -100,7 +104,13 @@ class Exchange:
             return refuse(call, audit, error.refusal)
 
     def _conclude(
-        self, decision: Granted | Refused, asked: GrantRequest, call: Call, audit: Audit, now: float
+        self,
+        decision: Granted | Refused,
+        subject: Presented,
+        asked: GrantRequest,
+        call: Call,
+        audit: Audit,
+        now: float,
     ) -> Answered | NeedUpstream:
         if decision.audited:
             audit["wouldAllow"] = decision.audited
@@ -116,14 +126,18 @@ class Exchange:
         if decision.grant.kind is GrantKind.TAILSCALE:
             audit["upstream"] = decision.grant.upstream
             return NeedUpstream(decision.grant.upstream, decision.scopes, decision.tags, call, audit)
-        return self._sign(decision, asked, call, audit, now)
+        return self._sign(decision, subject, asked, call, audit, now)
 
-    def _sign(self, decision: Granted, asked: GrantRequest, call: Call, audit: Audit, now: float) -> Answered:
+    def _sign(
+        self, decision: Granted, presented: Presented, asked: GrantRequest, call: Call, audit: Audit, now: float
+    ) -> Answered:
         signer = self._signer("", now)
         if signer is None:
             return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
         subject = f"policy:{decision.policy.id}"
         ttl = min(decision.ttl, self._max_token_ttl)
+        if decision.policy.source.kind == "session":
+            ttl = _within_session(ttl, presented, now)
         content = Minted(
             issuer=self._settings.issuer,
             subject=subject,
@@ -147,3 +161,13 @@ class Exchange:
             expires_in=ttl,
             scopes=decision.scopes,
         )
+
+
+def _within_session(ttl: int, session: Presented, now: float) -> int:
+    """Seconds that a token may live which is given for one of ours: else a session could renew itself for ever."""
+    left = int(session.token.payload["exp"] - now)
+    if left < 1:
+        raise TokenError(Fault.EXPIRED, "the token has expired")
+    return min(ttl, left)
+
+

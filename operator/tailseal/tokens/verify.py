@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tailseal.domain.bounds import RESERVED_PREFIX
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.keyset import KeySet
@@ -39,6 +40,26 @@ def check_type(token: Compact, token_type: str) -> None:
     typ = token.header.get("typ")
     if (typ if typ is None else typ.lower()) not in _TYPES[token_type]:
         raise TokenError(Fault.WRONG_TYPE, "the token's `typ` does not fit the subject token type")
+
+
+def check_session(token: Compact, token_type: str) -> None:
+    """Refuse a token of our own that is not one that we gave to a client: an ID token, an assertion to an upstream.
+
+    Sources: RFC 9068 sections 2.1, 2.2 and 4 (`typ`, `client_id`), RFC 8725 section 3.12.
+
+    Args:
+        token: whose signature is ours.
+        token_type: one of `SUBJECT_TOKEN_TYPES`.
+
+    Raises:
+        TokenError: `WrongTokenType`.
+    """
+    typ = token.header.get("typ")
+    fits = typ == "at+jwt" or (typ == "JWT" and token_type == JWT)
+    subject = token.payload.get("sub")
+    ours_alone = isinstance(subject, str) and subject.startswith(RESERVED_PREFIX)
+    if not fits or token_type == ID_TOKEN or not isinstance(token.payload.get("client_id"), str) or ours_alone:
+        raise TokenError(Fault.WRONG_TYPE, "the token is of this provider, but no access token or JWT for a client")
 
 
 def check_signature(token: Compact, keys: KeySet) -> None:

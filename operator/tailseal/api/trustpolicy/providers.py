@@ -244,13 +244,19 @@ class TailnetSource(ApiModel):
 
 
 class SessionSource(ApiModel):
-    """Tokens that this very provider issued, such as those of people who have logged in."""
+    """Tokens that this very provider issued, such as those of people who have logged in.
 
+    What is exchanged for one never outlives it.
+    """
+
+    audiences: Audiences = ()
+    """Accepted `aud`: the service that exchanges what it was sent; left out, our issuer and the URL of our token
+    service."""
     clients: Patterns = ()
     """Client ids that the token was issued to."""
     users: Patterns = ()
-    """Login names."""
+    """Login names, by the claim `username`."""
     groups: Patterns = ()
-    """Groups."""
+    """Groups, of which one is enough."""
     capability: CallerCapability | None = None
     """An app capability that the person must have been granted."""

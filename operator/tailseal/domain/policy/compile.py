@@ -109,7 +109,7 @@ def _compile(
 ) -> tuple[CompiledPolicy, tuple[Finding, ...]]:
     """The policy without what is wrong, and what is wrong."""
     findings = list(trust.findings)
-    source = _source(trust, findings)
+    source = _source(trust, settings, findings)
     policy = CompiledPolicy(
         namespace=record.namespace,
         name=record.name,
@@ -132,16 +132,18 @@ def _compile(
     return policy, tuple(findings)
 
 
-def _source(trust: General, findings: list[Finding]) -> KeySource:
+def _source(trust: General, settings: Settings, findings: list[Finding]) -> KeySource:
     keys, bundle = trust.keys, trust.ca_bundle
+    if not trust.issuer:
+        return _named(settings.issuer, "session", settings.issuer, "")
     if keys is not None and keys.jwks is not None:
         expires_at = _expiry(keys.jwks.expiry_time, f"{trust.origin}.keys.jwks.expiryTime", findings)
         return _inline(trust.issuer, canonical.dumps(keys.jwks.jwks()), expires_at)
     if keys is not None and keys.jwks_uri is not None:
-        return _fetched(trust.issuer, "jwksURI", keys.jwks_uri, bundle)
+        return _named(trust.issuer, "jwksURI", keys.jwks_uri, bundle)
     discovery = keys.discovery if keys is not None else None
     url = (discovery.discovery_url if discovery is not None else None) or well_known(trust.issuer)
-    return _fetched(trust.issuer, "discovery", url, bundle)
+    return _named(trust.issuer, "discovery", url, bundle)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -150,7 +152,7 @@ def _inline(issuer: str, jwks: bytes, expires_at: float | None) -> KeySource:
 
 
 @functools.lru_cache(maxsize=1024)
-def _fetched(issuer: str, kind: SourceKind, url: str, ca_bundle: str) -> KeySource:
+def _named(issuer: str, kind: SourceKind, url: str, ca_bundle: str) -> KeySource:
     ca_digest = canonical.digest(ca_bundle.encode()) if ca_bundle else ""
     return KeySource(issuer, kind, url, ca_digest, ca_bundle=ca_bundle)
 

@@ -15,7 +15,7 @@ class General:
 
     Args:
         origin: the place in the manifest, e.g. `spec.from.github`.
-        issuer: `iss`, compared byte by byte.
+        issuer: `iss`, compared byte by byte; empty: the provider's own, with the keys that it publishes.
         rules: on `sub` and other claims; all must hold.
         keys: where the issuer's keys come from; None: discovery.
         ca_bundle: PEM certificates for the issuer's https instead of the system's; empty: those.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-SourceKind = Literal["discovery", "jwksURI", "jwks"]
+SourceKind = Literal["discovery", "jwksURI", "jwks", "session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,9 @@ class KeySource:
 
     Args:
         issuer: byte for byte what `iss` must be.
-        kind: `discovery` (location: URL of the discovery document), `jwksURI` (location: URL of the JWKS) or `jwks`
-            (location: digest of the JWKS that stands in the policy).
+        kind: `discovery` (location: URL of the discovery document), `jwksURI` (location: URL of the JWKS), `jwks`
+            (location: digest of the JWKS that stands in the policy) or `session` (location: our own issuer; the keys
+            are those that we publish, and are never fetched).
         location: see `kind`.
         ca_digest: digest of `ca_bundle`, empty where there is none.
         jwks: the inline JWKS as canonical JSON; empty for the other kinds.

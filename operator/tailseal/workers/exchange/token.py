@@ -225,4 +225,4 @@ def _whereabouts(error: Exception) -> dict[str, str]:
 
 def _exchange(snapshot: Snapshot) -> Exchange:
     signing = snapshot.signing
-    return Exchange(snapshot.settings, snapshot.index, signing.signer, signing.model.max_token_ttl)
+    return Exchange(snapshot.settings, snapshot.index, signing.signer, signing.model.max_token_ttl, signing.model.jwks)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from tailseal.api.base import to_alias
 from tailseal.api.trustpolicy import From
 from tailseal.domain.policy.general import General
-from tailseal.domain.policy.providers import buildkite, circleci, github, gitlab, kubernetes, terraform
+from tailseal.domain.policy.providers import buildkite, circleci, github, gitlab, kubernetes, session, terraform
 
 _BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
     "github": github.general,
@@ -17,6 +17,7 @@ _BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
     "circleci": circleci.general,
     "terraform": terraform.general,
     "kubernetes": kubernetes.general,
+    "session": session.general,
 }
 
 

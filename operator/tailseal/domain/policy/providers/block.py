@@ -125,6 +125,14 @@ class Block:
             prefix=patterns.literal_prefix(globs[0]) if len(globs) == 1 and read is None else "",
         )
 
+    def any_like(self, path: Path, either: Either) -> None:
+        """An element of the list at the path matches any of the globs."""
+        if either.patterns:
+            tests = [test for _, _, test in self._compiled(either)]
+            test = matchers.text(lambda text: any(matches(text) for matches in tests))
+            expected = ", ".join(either.prefix + pattern for _, pattern in either.places)
+            self.add(either.member, path, matchers.claim(path, matchers.elements(test, "Any")), expected, cost=1)
+
     def started_by(self, member: str, claim: str, allowed: Sequence[str], strange: frozenset[str]) -> None:
         """The event that started the job is allowed; one that strangers can bring about, only by its very name.
 

@@ -34,6 +34,8 @@ class KeyFetcher:
         Raises:
             KeysUnavailable: unreachable, malformed, or of another issuer.
         """
+        if source.kind == "session":  # the exchange has them, and nobody else may stand in for us
+            raise KeysUnavailable("KeysUnreachable", "our own keys are never fetched")
         if source.kind == "jwks":
             return _parsed(source, source.jwks.encode())
         location = await self._discover(source) if source.kind == "discovery" else source.location

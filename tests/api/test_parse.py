@@ -134,11 +134,6 @@ def test_words_that_cel_reserves_are_escaped() -> None:
 FEDERATED = {"name": "p", "tailscale": {"workloadIdentity": {"clientID": "c"}}}
 STORE = {"name": "s", "objectStore": {"bucket": "jwks"}, "publicURL": "https://cdn.example"}
 LATER = (
-    (
-        "SigningKey",
-        {"source": {"pkcs11": {"module": "/m", "tokenLabel": "t", "keyLabel": "k", "pinSecretRef": {"name": "p"}}}},
-        "spec.source.pkcs11",
-    ),
     ("IdentityProvider", {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}}}, "spec.tailnet"),
     ("IdentityProvider", {"publish": [STORE]}, "spec.publish"),
     (

@@ -98,6 +98,11 @@ CASES: tuple[Case, ...] = (
         {"algorithm": "ES256", "rsaBits": 4096},
     ),
     _key(
+        "rsaBits is for keys that the operator makes: one that is brought has its size; leave rsaBits out",
+        {"algorithm": "RS256", "rsaBits": 4096, "source": {"generate": {}}},
+        {"algorithm": "RS256", "rsaBits": 4096, "source": {"import": {"secretRef": {"name": "mine"}}}},
+    ),
+    _key(
         "rotation.publishLead must be at least clockSkew plus the longer of jwks.maxAge and 30s",
         {"clockSkew": "1s", "jwks": {"maxAge": "5s"}, "rotation": {"interval": "60s", "publishLead": "31s"}},
         {"clockSkew": "2s", "jwks": {"maxAge": "5s"}, "rotation": {"interval": "60s", "publishLead": "31s"}},

@@ -173,13 +173,12 @@ async def test_an_annotation_that_is_no_time_is_refused_and_rotation_goes_on() -
     assert status(seen)["activeKeyID"] != first
 
 
-async def test_what_is_not_supported_yet_is_refused_and_the_last_good_schedule_goes_on() -> None:
+async def test_what_contradicts_itself_is_refused_and_the_last_good_schedule_goes_on() -> None:
     seen = await settled(in_use())
-    module = {"module": "/x", "tokenLabel": "t", "keyLabel": "k", "pinSecretRef": {"name": "p"}}
-    edit(seen, lambda obj: obj["spec"].update(source={"pkcs11": module}))
+    edit(seen, lambda obj: obj["spec"].update(rsaBits=2048, source={"import": {"secretRef": {"name": "mine"}}}))
     await seen.converge()
-    assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
-    assert "spec.source.pkcs11" in message(seen, "Accepted")
+    assert conditions(seen)["Accepted"] == ("False", "InvalidSpec")
+    assert "rsaBits is for keys that the operator makes" in message(seen, "Accepted")
     first = status(seen)["activeKeyID"]
     edit(seen, lambda obj: obj["spec"].update(revokedKeyIDs=[first]))
     await seen.converge()

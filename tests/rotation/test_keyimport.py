@@ -67,8 +67,8 @@ def test_it_is_read(name: str) -> None:
     assert kid in (None, found.kid)
     assert found.algorithm == found.public_jwk["alg"] == algorithm
     assert (found.rsa_bits == 2048) is algorithm.endswith("S256") if found.rsa_bits else True
-    load_pem_private_key(found.pem, None)
-    assert keys.thumbprint(keys.public_jwk(found.pem, algorithm)) == keys.thumbprint(found.public_jwk)
+    load_pem_private_key(found.material, None)
+    assert keys.thumbprint(keys.public_jwk(found.material, algorithm)) == keys.thumbprint(found.public_jwk)
     assert not {"d", "p", "q", "dp", "dq", "qi"} & found.public_jwk.keys()
     assert "PRIVATE" not in repr(found)
 

@@ -81,16 +81,24 @@ class ImportKey(ApiModel):
 
 
 class Pkcs11(ApiModel):
-    """Keys that live in a hardware module and never leave it."""
+    """A key that lives in a hardware module and never leaves it.
+
+    Only the workers open the token. Another key, by its label and public key, follows as soon as verifiers can
+    know it, and signs once every replica was seen to sign with it.
+    """
 
     module: Annotated[str, StringConstraints(max_length=256, pattern=r"^/[!-~]+$")]
-    """Path of the PKCS#11 library in the worker's image."""
-    token_label: Text
+    """Path of the PKCS#11 library in the worker's image, with all that it needs: the image is yours to make."""
+    token_label: Annotated[str, StringConstraints(min_length=1, max_length=32)]
     """Label of the token."""
     key_label: Text
-    """Label of the key pair."""
+    """Label of the private key; one key of the token must have it."""
+    public_key: Annotated[str, StringConstraints(max_length=4096, pattern=r"^\s*-----BEGIN PUBLIC KEY-----[\s\S]+$")]
+    """Its public key as PEM (SubjectPublicKeyInfo); it must fit `algorithm`. It is what gets published."""
+    key_id: KeyID | None = None
+    """Its `kid`; left out, its RFC 7638 thumbprint."""
     pin_secret_ref: SecretRef
-    """Secret with the user PIN under `pin`."""
+    """Secret with the user PIN of the token under `pin`."""
 
 
 class KeySource(ApiModel):
@@ -103,7 +111,7 @@ class KeySource(ApiModel):
     import_: ImportKey | None = None
     """A key made elsewhere."""
     pkcs11: Pkcs11 | None = None
-    """A hardware security module."""
+    """A key in a hardware security module."""
 
 
 class SigningKeySpec(ApiModel):
@@ -115,6 +123,11 @@ class SigningKeySpec(ApiModel):
             cel="!has(self.rsaBits) || self.algorithm in ['RS256', 'PS256']",
             message="rsaBits is for the algorithms RS256 and PS256 only",
             holds=lambda self: "rsa_bits" not in self.model_fields_set or self.algorithm in _RSA,
+        ),
+        Rule(
+            cel="!has(self.rsaBits) || !has(self.source) || has(self.source.generate)",
+            message="rsaBits is for keys that the operator makes: one that is brought has its size; leave rsaBits out",
+            holds=lambda self: "rsa_bits" not in self.model_fields_set or not self.brought,
         ),
         Rule(
             cel=(
@@ -142,6 +155,11 @@ class SigningKeySpec(ApiModel):
     revoked_key_ids: Annotated[tuple[KeyID, ...], Items(64, "set")] = ()
     """Emergency: key ids that must neither sign nor be published from now on. Revoked is for ever, also after
     the id is taken off this list. Tokens that such a key signed stop to verify."""
+
+    @property
+    def brought(self) -> bool:
+        """Whether keys are brought: nobody but their owner can make the next one."""
+        return self.source is not None and self.source.generate is None
 
 
 class KeyStatus(ApiModel):

@@ -11,7 +11,6 @@ from tailseal.api.findings import Finding, join_path
 from tailseal.api.reasons import Reason
 
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "KeySource.pkcs11": bool,
     "IdentityProviderSpec.tailnet": bool,
     "IdentityProviderSpec.publish": bool,
     "Storage.type": "Postgres".__eq__,

@@ -60,7 +60,7 @@ class KeyRefused(Exception):  # noqa: N818 - what happened, not a fault of ours
 
     Args:
         message: what is wrong and what would be right; never anything of the key.
-        member: the field of `spec.source.import` that it is about.
+        member: the field of the member of `spec.source` that it is about.
     """
 
     def __init__(self, message: str, member: str = "secretRef") -> None:
@@ -77,14 +77,16 @@ class ImportedKey:
         algorithm: JWS algorithm it is to sign with.
         public_jwk: what to publish.
         rsa_bits: size of an RSA key.
-        pem: PKCS#8, not encrypted.
+        material: PKCS#8 PEM, not encrypted, or the handle of a key that stays where it is.
+        path: the field that brought it.
     """
 
     kid: str
     algorithm: str
     public_jwk: Mapping[str, Any]
     rsa_bits: int | None = None
-    pem: bytes = field(default=b"", repr=False)
+    material: bytes = field(default=b"", repr=False)
+    path: str = "spec.source.import.secretRef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +135,22 @@ def _checked(found: _Found, algorithm: str, key_id: str | None) -> ImportedKey:
         raise KeyRefused(f"{error}: import a key that fits spec.algorithm, or change that") from None
     bits = None
     if isinstance(found.key, rsa.RSAPrivateKey):
-        bits = found.key.key_size
-        _check_rsa(bits, found.key.public_key().public_numbers().e)
+        bits = check_rsa(found.key.public_key())
     kid = found.kid or key_id or jwk["kid"]
     return ImportedKey(kid, algorithm, jwk | {"kid": kid}, bits, pem)
 
 
-def _check_rsa(bits: int, exponent: int) -> None:
-    if bits > MAX_RSA_BITS:
+def check_rsa(key: rsa.RSAPublicKey) -> int:
+    """The size in bits of a key that is neither too large nor weak.
+
+    Raises:
+        KeyRefused: it is.
+    """
+    if key.key_size > MAX_RSA_BITS:
         raise KeyRefused(f"an RSA key may have {MAX_RSA_BITS} bits at most: import a smaller one")
-    if exponent < MIN_EXPONENT:
+    if key.public_numbers().e < MIN_EXPONENT:
         raise KeyRefused(f"the RSA key's public exponent is weak: make one with {MIN_EXPONENT}")
+    return key.key_size
 
 
 def _from_pem(content: bytes, _algorithm: str, _key_id: str | None) -> _Found:

@@ -38,7 +38,19 @@ def public_jwk(pem: bytes, algorithm: str) -> dict[str, Any]:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyMaterialError("not an unencrypted private key in PEM") from error
-    public = key.public_key()
+    return jwk_of(key.public_key(), algorithm)
+
+
+def jwk_of(public: object, algorithm: str) -> dict[str, Any]:
+    """The JWK to publish for a public key.
+
+    Args:
+        public: one of cryptography's public keys.
+        algorithm: JWS algorithm that its private key is to sign with.
+
+    Raises:
+        KeyMaterialError: not a key for that algorithm.
+    """
     if isinstance(public, rsa.RSAPublicKey) and algorithm in _RSA:
         members = _rsa_members(public)
     elif isinstance(public, ec.EllipticCurvePublicKey) and algorithm in _CURVES:

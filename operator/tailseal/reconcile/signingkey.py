@@ -15,6 +15,7 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster.kinds import CONFIG_MAP, IDENTITY_PROVIDER, SECRET, SIGNING_KEY
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import jwks, keys
+from tailseal.domain.keyhandle import taken_up
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
@@ -93,7 +94,7 @@ async def _plan(
             message = f"key {jwk['kid']} ({new.algorithm}) is made"
             await ctx.recorder.event(obj, warning=False, reason=Reason.KEY_CREATED, message=message)
     if wish.imported is not None and not step.refused:
-        pems.setdefault(wish.imported.kid, wish.imported.pem)
+        pems = taken_up(pems, wish.imported)
     return _Step(step, {kid: pem for kid, pem in pems.items() if kid in step.material})
 
 

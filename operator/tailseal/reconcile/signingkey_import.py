@@ -1,4 +1,4 @@
-"""The key that a SigningKey imports: out of a Secret that may be read, or why there is none to take."""
+"""The key that a SigningKey is brought: with a Secret that may be read, or why there is none to take."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import SigningKeySpec
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keyimport import ImportedKey, KeyRefused
+from tailseal.domain.keysource import brought_key, needed_secret, refusal
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
-from tailseal.domain.rotation.signingkey_import import PATH, held_elsewhere
+from tailseal.domain.rotation.signingkey_import import held_elsewhere
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Objects
@@ -27,33 +28,33 @@ def import_of(objects: Objects, obj: Object, spec: SigningKeySpec) -> Outcome:
         obj: the SigningKey.
         spec: its spec.
     """
-    wanted = spec.source.import_ if spec.source is not None else None
-    if wanted is None:
+    source, needed = spec.source, needed_secret(spec.source)
+    if source is None or needed is None:
         return None, None
-    namespace, name = obj["metadata"]["namespace"], wanted.secret_ref.name
+    namespace, (path, name) = obj["metadata"]["namespace"], needed
     secret = objects.get(Ref(kinds.SECRET, namespace, name))
-    if problem := _unreadable(secret, namespace, name):
+    if problem := _unreadable(secret, namespace, name, path):
         return None, (problem,)
     try:
-        key = imported_key(kept_secret.content(secret or {}), spec.algorithm, wanted.key_id)
+        key = brought_key(source, spec.algorithm, kept_secret.content(secret or {}))
     except KeyRefused as refused:
-        return None, (Finding(f"{PATH}.{refused.member}", f"Secret {name}: {refused}", Reason.REF_INVALID),)
+        return None, (Finding(*refusal(source, refused, name), Reason.REF_INVALID),)
     except ValueError:
-        return None, (Finding(f"{PATH}.secretRef", f"Secret {name} is not base64", Reason.REF_INVALID),)
+        return None, (Finding(path, f"Secret {name} is not base64", Reason.REF_INVALID),)
     elsewhere = _elsewhere(objects, namespace, obj["metadata"]["name"], key)
     return (None, (elsewhere,)) if elsewhere is not None else (key, ())
 
 
-def _unreadable(secret: Object | None, namespace: str, name: str) -> Finding | None:
+def _unreadable(secret: Object | None, namespace: str, name: str, path: str) -> Finding | None:
     if secret is None:
         text = (
             f"there is no Secret {name} in namespace {namespace} that carries the label {meta.ALLOW_LABEL}=true; "
             "create or label it"
         )
-        return Finding(f"{PATH}.secretRef", text, Reason.REF_NOT_FOUND)
+        return Finding(path, text, Reason.REF_NOT_FOUND)
     if secret["metadata"].get("labels", {}).get(meta.ALLOW_LABEL) != "true":
         text = f"Secret {name} may not be read: it lacks the label {meta.ALLOW_LABEL}=true"
-        return Finding(f"{PATH}.secretRef", text, Reason.REF_NOT_PERMITTED)
+        return Finding(path, text, Reason.REF_NOT_PERMITTED)
     return None
 
 

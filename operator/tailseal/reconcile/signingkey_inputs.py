@@ -89,7 +89,7 @@ def _schedule(spec: SigningKeySpec) -> Schedule:
         clock_skew=spec.clock_skew,
         spare=spec.rotation.spare,
         sign_now=spec.rotation.on_revoke_without_spare == "SignNow",
-        imported=spec.source is not None and spec.source.import_ is not None,
+        imported=spec.brought,
     )
 
 

@@ -171,14 +171,15 @@ def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
             yield _key(IDENTITY_PROVIDER, provider)
             yield _key(BUNDLE, provider)
         for signing_key in known.select(kinds.SIGNING_KEY, obj["metadata"]["namespace"]):
-            if _imports(signing_key, obj["metadata"]["name"]):
+            if obj["metadata"]["name"] in _needed(signing_key):
                 yield _key(SIGNING_KEY, signing_key)
 
 
-def _imports(signing_key: Object, secret: str) -> bool:
-    """Whether the SigningKey's material comes from that Secret."""
+def _needed(signing_key: Object) -> set[str]:
+    """The Secrets that the SigningKey's key, or what opens it, comes from."""
     source = (signing_key.get("spec") or {}).get("source") or {}
-    return (((source.get("import") or {}).get("secretRef")) or {}).get("name") == secret
+    named = (("import", "secretRef"), ("pkcs11", "pinSecretRef"))
+    return {((source.get(member) or {}).get(ref) or {}).get("name", "") for member, ref in named}
 
 
 def _pod(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:

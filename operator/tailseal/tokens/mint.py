@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -27,6 +27,7 @@ class Minted(NamedTuple):
         issued_at: when.
         ttl: seconds it lives.
         token_id: `jti`: the decision's id, so that a token leads to its audit line.
+        act: who acts for the subject (RFC 8693 section 4.1); None: nobody.
     """
 
     issuer: str
@@ -37,17 +38,29 @@ class Minted(NamedTuple):
     issued_at: int
     ttl: int
     token_id: str
+    act: Mapping[str, Any] | None = None
 
 
 def mint(content: Minted, signer: Signer, typ: str) -> str:
-    """Sign a token.
+    """Sign a token; the arguments are those of `signing_input`."""
+    unsigned = signing_input(content, signer, typ)
+    return joined(unsigned, signer.sign(unsigned))
+
+
+def joined(unsigned: bytes, signature: bytes) -> str:
+    """The compact serialization (RFC 7515 section 7.1)."""
+    return (unsigned + b"." + encode(signature)).decode("ascii")
+
+
+def signing_input(content: Minted, signer: Signer, typ: str) -> bytes:
+    """What is to be signed (RFC 7515 section 5.1).
 
     Args:
         content: the claims.
         signer: the issuer's active key.
         typ: `at+jwt` (RFC 9068 section 2.1) or `JWT`.
     """
-    claims = {
+    claims: dict[str, Any] = {
         "iss": content.issuer,
         "sub": content.subject,
         "aud": content.audiences[0] if len(content.audiences) == 1 else content.audiences,
@@ -58,8 +71,9 @@ def mint(content: Minted, signer: Signer, typ: str) -> str:
     }
     if content.scopes:
         claims["scope"] = " ".join(content.scopes)
-    signing_input = _header(signer.alg, signer.kid, typ) + b"." + encode(orjson.dumps(claims))
-    return (signing_input + b"." + encode(signer.sign(signing_input))).decode("ascii")
+    if content.act is not None:
+        claims["act"] = content.act
+    return _header(signer.alg, signer.kid, typ) + b"." + encode(orjson.dumps(claims))
 
 
 # One header a key and type, for as long as the key signs.

@@ -17,6 +17,8 @@ class Outage(StrEnum):
     """There is no signing key within its lease."""
     KEYS_UNREACHABLE = "KeysUnreachable"
     """The issuer's keys cannot be had, and none that are young enough are left."""
+    SIGNER_UNREACHABLE = "SignerUnreachable"
+    """The signing key is in a token that gives no signature now."""
     OVERLOADED = "Overloaded"
     """More requests are in progress than this replica takes on."""
     NO_BUNDLE = "BundleMissing"

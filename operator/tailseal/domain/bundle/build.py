@@ -16,6 +16,7 @@ from tailseal.api.identityprovider import Bound, IdentityProviderSpec
 from tailseal.api.meta import SHARDS
 from tailseal.domain import canonical
 from tailseal.domain.bundle import model
+from tailseal.domain.keyhandle import is_handle
 from tailseal.domain.rotation.issuer import IssuerPlan
 
 MAX_SHARD_BYTES: Final = 512 * 1024
@@ -159,11 +160,11 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
     Args:
         issuer: of the IdentityProvider.
         plan: what to publish, hold and sign with.
-        pems: PKCS#8 PEM by key id; a held key without one is left out, so that no worker can miss its file.
+        pems: PEM or handle by key id; a held key without one is left out, so that no worker can miss its file.
         poll_key: 32 bytes.
     """
     held = [key for key in plan.held if key.kid in pems]
-    files = {key.kid: pem_file(key.kid) for key in held}
+    files = {key.kid: key_file(key.kid, pems[key.kid]) for key in held}
     signing = model.Signing(
         issuer=issuer,
         held=tuple(
@@ -183,9 +184,9 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
     }
 
 
-def pem_file(kid: str) -> str:
+def key_file(kid: str, material: bytes) -> str:
     """Name of a key's file: not the key id itself, which may hold characters that no Secret's key may."""
-    return f"{hashlib.sha256(kid.encode()).hexdigest()[:32]}.pem"
+    return f"{hashlib.sha256(kid.encode()).hexdigest()[:32]}.{'json' if is_handle(material) else 'pem'}"
 
 
 def _content(records: Iterable[model.PolicyRecord]) -> bytes:

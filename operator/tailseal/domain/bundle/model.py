@@ -1,7 +1,7 @@
 """The files of a bundle as frozen models: what the operator writes and the workers read, version 1.
 
 ```
-signing/      signing.json and one PEM (PKCS#8) per held key                      one Secret
+signing/      signing.json; per held key a PEM (PKCS#8), or a handle on a token    one Secret
 policies/     manifest.json, settings.json, NN.json.gz (only non-empty shards)   ConfigMaps
 credentials/  one file per credential, named by `settings.upstreams[].credential` one Secret
 ```
@@ -48,7 +48,10 @@ class BundleModel(BaseModel):
 
 
 class HeldKey(BundleModel):
-    """A private key that workers hold: file name of its PEM, and the instant after which they must not sign."""
+    """A private key that workers hold: file name of its PEM or handle, and the instant after which they must not sign.
+
+    A handle (`domain.keyhandle`) begins with a brace: the key itself stays in its token.
+    """
 
     kid: str
     alg: str

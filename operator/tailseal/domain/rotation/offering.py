@@ -11,21 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
-from tailseal.domain import keys
+from tailseal.domain import keyhandle, keys
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
 from tailseal.domain.rotation.issuer_model import OfferedKey
 from tailseal.domain.rotation.ledger import FILE, LedgerError
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 
 SUFFIX = ".pem"
-"""A key's PKCS#8 PEM stands in the Secret under its key id (or, where that cannot be, its digest) and this."""
+"""A key's material stands in the Secret under its key id (or, where that cannot be, its digest) and this."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """The offered keys, and the PKCS#8 PEM by key id of those whose material is intact."""
+    """The offered keys, and by key id the material (PEM or handle) of those whose it is intact."""
 
     keys: tuple[OfferedKey, ...] = ()
     pems: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -133,13 +133,13 @@ def _decode(name: str, value: str) -> bytes:
 
 
 def _intact(record: KeyRecord, data: Mapping[str, str]) -> bytes | None:
-    """The PEM of that record if it is there and is that key."""
+    """The material of that record if it is there and is that key's."""
     value = data.get(pem_file(record.kid))
     if value is None or record.gone:
         return None
     try:
         pem = _decode(pem_file(record.kid), value)
-        jwk = keys.public_jwk(pem, record.algorithm)
+        jwk = keyhandle.public_jwk(pem, record.algorithm)
     except (LedgerError, keys.KeyMaterialError):
         return None
     return pem if keys.thumbprint(jwk) == keys.thumbprint(record.public_jwk) else None

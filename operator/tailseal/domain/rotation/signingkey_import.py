@@ -11,8 +11,6 @@ from tailseal.domain import keys
 from tailseal.domain.keyimport import ImportedKey
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 
-PATH = "spec.source.import"
-
 
 def adopt(
     ledger: SigningKeyLedger, brought: ImportedKey | None, now: float
@@ -61,7 +59,7 @@ def held_elsewhere(brought: ImportedKey, owner: str, ledger: SigningKeyLedger) -
         f"SigningKey {owner} has key {brought.kid}, or this key by another id, already: list that one on the "
         "IdentityProvider, or import another key"
     )
-    return Finding(f"{PATH}.secretRef", text, Reason.REF_INVALID)
+    return Finding(brought.path, text, Reason.REF_INVALID)
 
 
 def _record(brought: ImportedKey, now: float) -> KeyRecord:
@@ -87,7 +85,7 @@ def _refusal(ledger: SigningKeyLedger, brought: ImportedKey) -> Finding | None:
             text = f"key {key.kid} is a key for {key.algorithm}, and a key keeps its algorithm: import another one"
         elif same and key.kid != brought.kid and not key.gone:
             text = f"this key is here already by the id {key.kid}, and a key keeps its id: name that, or import another"
-    return Finding(f"{PATH}.secretRef", text, Reason.REF_INVALID) if text else None
+    return Finding(brought.path, text, Reason.REF_INVALID) if text else None
 
 
 def _thumbprint(public_jwk: Mapping[str, Any]) -> str:
@@ -99,4 +97,4 @@ def _thumbprint(public_jwk: Mapping[str, Any]) -> str:
 
 def _revoked(brought: ImportedKey) -> Finding:
     text = f"key {brought.kid} is revoked for ever, by whatever id: import another one"
-    return Finding(f"{PATH}.secretRef", text, Reason.KEY_REVOKED)
+    return Finding(brought.path, text, Reason.KEY_REVOKED)

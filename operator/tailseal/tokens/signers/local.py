@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -15,6 +15,9 @@ class LocalSigner:
     """A private key from a PEM; it never shows its material."""
 
     __slots__ = ("_algorithm", "_key", "alg", "kid")
+
+    remote: ClassVar[bool] = False
+    proven: ClassVar[bool] = True
 
     def __init__(self, key: Any, alg: str, kid: str) -> None:  # noqa: ANN401 - cryptography's private keys share no base
         if alg not in SIGNING:

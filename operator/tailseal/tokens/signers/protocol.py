@@ -1,4 +1,4 @@
-"""The one thing asked of a private key, wherever it lives."""
+"""The one thing asked of a private key, wherever it lives: in memory, in a token, behind a socket or a service."""
 
 from __future__ import annotations
 
@@ -22,6 +22,28 @@ class Signer(Protocol):
         """Key id, as published."""
         ...
 
+    @property
+    def remote(self) -> bool:
+        """Whether signing waits for something outside of this process: never to be called on the event loop."""
+        ...
+
+    @property
+    def proven(self) -> bool:
+        """Whether its last signature was seen to verify with the published key."""
+        ...
+
     def sign(self, signing_input: bytes) -> bytes:
-        """The JWS signature over the bytes (ECDSA: r and s of fixed width, RFC 7518 section 3.4)."""
+        """The JWS signature over the bytes (ECDSA: r and s of fixed width, RFC 7518 section 3.4).
+
+        Raises:
+            SignerError: a remote key is out of reach, or is another key than the published one.
+        """
+        ...
+
+
+class RemoteSigner(Signer, Protocol):
+    """A key outside of this process. All calls come from one thread."""
+
+    def close(self) -> None:
+        """Let go of what the outside keeps open for us; the next signature opens it again."""
         ...

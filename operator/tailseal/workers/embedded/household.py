@@ -15,16 +15,16 @@ from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import ALLOW_LABEL, ROTATE_ANNOTATION
 from tailseal.api.parse import parse
-from tailseal.api.signingkey import ImportKey, SigningKeySpec
+from tailseal.api.signingkey import KeySource, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import PolicyRecord, Settings
-from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keyimport import ImportedKey, KeyRefused
+from tailseal.domain.keysource import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
-from tailseal.domain.rotation.signingkey_import import PATH
 from tailseal.domain.rotation.signingkey_ledger import Schedule
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
@@ -85,7 +85,7 @@ class Reader:
     def __init__(self, open_hosts: Sequence[str] = ()) -> None:
         self._open_hosts = tuple(open_hosts)
         self._good: dict[Key, tuple[str, Any]] = {}
-        self._imports: dict[Key, ImportKey | None] = {}
+        self._imports: dict[Key, KeySource | None] = {}
         self._generations: dict[Key, tuple[Any, int]] = {}
 
     def read(self, folder: Folder) -> Household:
@@ -149,23 +149,22 @@ class Reader:
             if key[:2] != _of(provider, "SigningKey"):
                 continue
             wanted = self._imports.get(key)
-            try:
-                imported = self._imported(wanted, provider.namespace, wish.schedule.algorithm) if wanted else None
-            except KeyRefused as refused:
-                problems.append(FileProblem(file, f"{PATH}.{refused.member}", str(refused)))
+            imported = self._imported(wanted, provider.namespace, wish.schedule.algorithm) if wanted else None
+            if isinstance(imported, Finding):
+                problems.append(FileProblem(file, imported.path, imported.message))
                 imported = None
             yield key[2], replace(wish, imported=imported)
 
-    def _imported(self, wanted: ImportKey, namespace: str, algorithm: str) -> ImportedKey:
-        name = wanted.secret_ref.name
+    def _imported(self, wanted: KeySource, namespace: str, algorithm: str) -> ImportedKey | Finding:
+        path, name = needed_secret(wanted) or ("", "")
         data: Mapping[str, bytes] = self._good.get(("Secret", namespace, name), ("", {}))[1]
         if not data:
             text = f'a Secret {name} in namespace {namespace} with the label {ALLOW_LABEL}: "true" and a key is needed'
-            raise KeyRefused(text)
+            return Finding(path, text)
         try:
-            return imported_key(data, algorithm, wanted.key_id)
+            return brought_key(wanted, algorithm, data)
         except KeyRefused as refused:
-            raise KeyRefused(f"Secret {name}: {refused}", refused.member) from None
+            return Finding(*refusal(wanted, refused, name))
 
     def _provider(self, problems: list[FileProblem]) -> Provider | None:
         found = [(key, file, spec) for key, (file, spec) in self._good.items() if key[0] == "IdentityProvider"]
@@ -255,14 +254,14 @@ def _wish(manifest: Manifest) -> Wish:
         clock_skew=spec.clock_skew,
         spare=rotation.spare,
         sign_now=rotation.on_revoke_without_spare == "SignNow",
-        imported=spec.source is not None and spec.source.import_ is not None,
+        imported=spec.brought,
     )
     return Wish(schedule, _rotate_after(manifest.obj), _revoked(manifest.obj))
 
 
-def _import(manifest: Manifest) -> ImportKey | None:
-    source = parse("SigningKey", manifest.obj, loopback=True).source
-    return source.import_ if source is not None else None
+def _import(manifest: Manifest) -> KeySource | None:
+    spec = parse("SigningKey", manifest.obj, loopback=True)
+    return spec.source if spec.brought else None
 
 
 def _spec(manifest: Manifest) -> IdentityProviderSpec:

@@ -12,6 +12,7 @@ from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain import keys, poll
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
+from tailseal.domain.keyhandle import taken_up
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
@@ -105,7 +106,7 @@ class Keeper:
             if not decided.make:
                 break
         if wish.imported is not None and not decided.refused:
-            pems.setdefault(wish.imported.kid, wish.imported.pem)
+            pems = taken_up(pems, wish.imported)
         kept = {pem_file(kid): pem for kid, pem in pems.items() if kid in decided.material}
         self._state.save(_entry(name), {FILE: decided.ledger.to_json(), **kept})
         return decided

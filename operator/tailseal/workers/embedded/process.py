@@ -209,7 +209,7 @@ def _replicas(snapshot: Snapshot | None, now: float) -> tuple[Replica, ...]:
         clock=now,
         digests=snapshot.digests,
         served=frozenset(jwk["kid"] for jwk in signing.model.jwks["keys"]),
-        held=frozenset(signing.held),
+        held=frozenset(signing.proven),
         signing=dict(signing.model.active),
     )
     return (Replica("serve", "serve", "serve", ever_ready=True, ready=True, terminating=False, report=report),)

@@ -1,4 +1,7 @@
-"""Reads the volume `signing`: a set is taken only if every key in it is there, published, and seen to sign."""
+"""Reads the volume `signing`: a set is taken only if every key in it is there, published, and seen to sign.
+
+A key in a token is seen to sign later, off this path: a token out of reach must not keep a revocation from us.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pydantic import ValidationError
 
 from tailseal.domain import canonical
 from tailseal.domain.bundle.model import SIGNING_FILE, HeldKey, Signing
+from tailseal.domain.keys import KeyMaterialError
 from tailseal.tokens.errors import KeySetError, TokenError
-from tailseal.tokens.keyset import KeySet, parse_jwks
+from tailseal.tokens.keyset import KeySet, VerificationKey, parse_jwks
 from tailseal.tokens.signers import LocalSigner, Signer, SignerError
 from tailseal.workers.common.bundle.problem import BundleError, explain
 from tailseal.workers.common.bundle.snapshot import LoadedSigning
@@ -85,18 +89,28 @@ def _key_set(model: Signing) -> KeySet:
         raise BundleError("SigningCorrupt", f"{SIGNING_FILE}: jwks: {error}") from None
 
 
-def _prove(key: HeldKey, pem: bytes, published: KeySet) -> Signer:
-    """A signer whose signature the published key was seen to verify."""
+def _prove(key: HeldKey, material: bytes, published: KeySet) -> Signer:
+    """A signer whose signature the published key was seen to verify, or that will see to it itself."""
     try:
-        signer = LocalSigner.from_pem(pem, key.alg, key.kid)
-        verified = published.find(key.kid, key.alg).verify(_PROBE, signer.sign(_PROBE))
-    except SignerError as error:
+        public = published.find(key.kid, key.alg)
+        if material.startswith(b"{"):
+            return _in_token(key, material, public)
+        signer = LocalSigner.from_pem(material, key.alg, key.kid)
+        verified = public.verify(_PROBE, signer.sign(_PROBE))
+    except (SignerError, KeyMaterialError) as error:
         raise BundleError("KeyUnreadable", f"{key.file}: {error}") from None
     except TokenError as error:
         raise BundleError("KeyNotAsPublished", f"{SIGNING_FILE}: jwks: {key.kid} for {key.alg}: {error}") from None
     if not verified:
         raise BundleError("KeyNotAsPublished", f"{key.file} is another key than {SIGNING_FILE} publishes as {key.kid}")
     return signer
+
+
+def _in_token(key: HeldKey, handle: bytes, public: VerificationKey) -> Signer:
+    from tailseal.domain.keyhandle import Handle  # noqa: PLC0415 - few workers have such keys
+    from tailseal.tokens.signers.pkcs11 import Pkcs11Signer  # noqa: PLC0415
+
+    return Pkcs11Signer(Handle.from_bytes(handle), key.alg, key.kid, public)
 
 
 def _check_active(model: Signing, held: Mapping[str, HeldKey]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSigning:
-    """The signing volume after its checks: every active key is held, published and was seen to sign.
+    """The signing volume after its checks: every active key is held, published and, if it is here, was seen to sign.
 
     Args:
         model: `signing.json`.
@@ -30,6 +30,11 @@ class LoadedSigning:
     held: Mapping[str, HeldKey]
     jwks: bytes = field(repr=False)
     status_key: bytes = field(repr=False)
+
+    @property
+    def proven(self) -> tuple[str, ...]:
+        """Ids of the held keys that were seen to sign: what the operator may count on."""
+        return tuple(kid for kid, signer in self.signers.items() if signer.proven)
 
     def signer(self, algorithm: str, now: float) -> Signer | None:
         """The active signer of the algorithm (`""`: the default algorithm), or None if there is none within its lease.

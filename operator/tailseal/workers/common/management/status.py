@@ -46,9 +46,9 @@ class Status:
             clock=now,
             digests=snapshot.digests,
             served=tuple(jwk["kid"] for jwk in signing.model.jwks["keys"] if "kid" in jwk),
-            held=tuple(signing.held),
+            held=signing.proven,
             signing={
                 algorithm: kid for algorithm, kid in signing.model.active.items() if now < signing.held[kid].sign_until
             },
-            problems=snapshot.problems,
+            problems=(*snapshot.problems, *(["KeyCannotSign"] if len(signing.proven) < len(signing.held) else [])),
         )

@@ -162,7 +162,7 @@ def local(told: Narrator, directory: Path) -> Iterator[Stage]:
         config = plane.kubeconfig_for(OPERATOR, ["system:masters"])
         flags = (f"--kubeconfig={config}", "--open-host=127.0.0.1")
         cluster = Cluster(told, directory, plane.programs / "kubectl", plane, flags)
-        yield _set(stack, cluster, sts)
+        yield set_up(stack, cluster, sts)
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def current(told: Narrator, directory: Path, image: str) -> Iterator[Stage]:
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
         cluster = Cluster(told, directory, kubectl, None, ("--pod-proxy", f"--worker-image={image}"))
-        yield _set(stack, cluster, port)
+        yield set_up(stack, cluster, port)
 
 
 def logs(directory: Path) -> list[Path]:
@@ -182,7 +182,14 @@ def logs(directory: Path) -> list[Path]:
     return [directory / "operator.log", directory / "node" / "node.log", *sorted(directory.glob("node/logs/*/*.log"))]
 
 
-def _set(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> Stage:
+def set_up(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> Stage:
+    """A stage on a cluster: the CI system, what has to be installed, and the operator, until the stack is left.
+
+    Args:
+        stack: ends everything.
+        cluster: where it stands.
+        port: loopback port of our issuer.
+    """
     authority = pki.Authority("tailseal-demo")
     (cluster.directory / "ca.crt").write_bytes(authority.certificate)
     authority.server().write(cluster.directory, "serving")

@@ -78,6 +78,7 @@ HELPERS = {
             "helm",
             f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
         ),
+        Helper("pause", ".", "pause", "-s -w"),
     )
 }
 

@@ -26,6 +26,24 @@ class Ports:
     etcd_peer: int
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where the components run, if not simply on this machine beside a local node.
+
+    Args:
+        launcher: what stands before each command line.
+        names: further names and addresses of the API server.
+        api_server: further flags of the API server; where one is there already, the later wins.
+        controllers: the controllers that run.
+    """
+
+    launcher: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    api_server: tuple[str, ...] = ()
+    # Pods of the local node have loopback addresses, which no Endpoints object may hold.
+    controllers: str = "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
+
+
 def etcd(directory: Path, ports: Ports) -> list[str]:
     """No fsync: the data is thrown away anyway."""
     client, peer = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peer}"
@@ -67,12 +85,8 @@ def api_server(directory: Path, ports: Ports) -> list[str]:
     ]
 
 
-def controller_manager(directory: Path, ports: Ports) -> list[str]:
-    """Fast for its own client, else default service accounts take 5 s.
-
-    The endpoint controllers are left out: pods of the local node have loopback addresses, which no
-    Endpoints object may hold.
-    """
+def controller_manager(directory: Path, ports: Ports, controllers: str) -> list[str]:
+    """Fast for its own client, else default service accounts take 5 s."""
     pki = directory / "pki"
     return [
         f"--kubeconfig={pki / 'controller-manager.kubeconfig'}",
@@ -83,7 +97,7 @@ def controller_manager(directory: Path, ports: Ports) -> list[str]:
         f"--cluster-signing-key-file={pki / 'ca.key'}",
         "--bind-address=127.0.0.1",
         f"--secure-port={ports.controller_manager}",
-        "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller",
+        f"--controllers={controllers}",
         "--leader-elect=false",
         "--profiling=false",
         "--kube-api-qps=500",

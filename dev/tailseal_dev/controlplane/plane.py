@@ -43,10 +43,12 @@ class ControlPlane:
     Args:
         directory: where certificates, data and logs go; `kubeconfig` in it is an administrator's.
         extra_flags: more flags for the API server.
+        setting: where the components run.
     """
 
-    def __init__(self, directory: Path, extra_flags: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, extra_flags: Sequence[str] = (), setting: flags.Setting | None = None) -> None:
         self.directory = directory
+        self._setting = setting or flags.Setting()
         self._extra = tuple(extra_flags)
         self._ports = flags.Ports(*free_ports(4))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -57,6 +59,11 @@ class ControlPlane:
     def server(self) -> str:
         """URL of the API server."""
         return f"https://127.0.0.1:{self._ports.api_server}"
+
+    @property
+    def port(self) -> int:
+        """Port of the API server."""
+        return self._ports.api_server
 
     @property
     def kubeconfig(self) -> Path:
@@ -107,7 +114,8 @@ class ControlPlane:
         Raises:
             ControlPlaneError: it did not become ready.
         """
-        self._start("kube-apiserver", [*flags.api_server(self.directory, self._ports), *self._extra])
+        arguments = flags.api_server(self.directory, self._ports)
+        self._start("kube-apiserver", [*arguments, *self._setting.api_server, *self._extra])
         self._await_ready()
 
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
@@ -151,7 +159,8 @@ class ControlPlane:
         (self.directory / "audit-policy.yaml").write_text(flags.AUDIT_POLICY)
         self._start("etcd", flags.etcd(self.directory, self._ports))
         self.start_api_server()
-        self._start("kube-controller-manager", flags.controller_manager(self.directory, self._ports))
+        arguments = flags.controller_manager(self.directory, self._ports, self._setting.controllers)
+        self._start("kube-controller-manager", arguments)
         self._await_service_account()
         self._link(programs)
 
@@ -163,12 +172,18 @@ class ControlPlane:
     def _write_credentials(self) -> None:
         directory = self.directory / "pki"
         self._authority.pair.write(directory, "ca")
-        self._authority.server(_SERVER_NAMES).write(directory, "apiserver")
+        self._authority.server((*_SERVER_NAMES, *self._setting.names)).write(directory, "apiserver")
         private, public = pki.service_account_key()
         pki.write_private(directory / "sa.key", private)
         (directory / "sa.pub").write_bytes(public)
         self.kubeconfig_for("system:kube-controller-manager").rename(directory / "controller-manager.kubeconfig")
         self.kubeconfig_for("admin", ["system:masters"]).rename(self.kubeconfig)
+        self.client("kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
+        self.client("front-proxy", "front-proxy-client")
+
+    def client(self, file: str, user: str, groups: Sequence[str] = ()) -> None:
+        """A client certificate and its key as files of the `pki` directory."""
+        self._authority.client(user, groups).write(self.directory / "pki", file)
 
     def _write_kubeconfig(self, path: Path, user: dict[str, str]) -> Path:
         cluster = {"server": self.server, "certificate-authority-data": _base64(self._authority.certificate)}
@@ -184,7 +199,7 @@ class ControlPlane:
         return path
 
     def _start(self, component: str, arguments: Sequence[str]) -> None:
-        argv = [str(self.programs / component), *arguments]
+        argv = [*self._setting.launcher, str(self.programs / component), *arguments]
         self._running[component] = process.start(argv, self._log(component))
 
     def _end(self, component: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections.abc import Callable, Iterator, Sequence
 
 Backends = Callable[[], Sequence[tuple[str, int]]]
@@ -13,6 +14,11 @@ Backends = Callable[[], Sequence[tuple[str, int]]]
 
 async def forward(port: int, backends: Backends) -> None:
     """Accept on 127.0.0.1 for ever, each connection to the next ready pod; with none ready it is closed at once."""
+    await relay(socket.create_server(("127.0.0.1", port)), backends)
+
+
+async def relay(listening: socket.socket, backends: Backends) -> None:
+    """The same with a socket that listens already."""
     turns = itertools.count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,7 +29,7 @@ async def forward(port: int, backends: Backends) -> None:
                 upstream[1].close()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    server = await asyncio.start_server(serve, sock=listening)
     async with server:
         await server.serve_forever()
 

@@ -1,0 +1,3 @@
+module tailseal.dev/pause
+
+go 1.26.0

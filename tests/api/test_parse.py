@@ -174,7 +174,7 @@ LATER = (
     ),
     ("TrustPolicy", oidc(condition="true"), "spec.from.oidc.condition"),
     ("TrustPolicy", oidc(replay={"oneTime": True}), "spec.from.oidc.replay.oneTime"),
-    ("TrustPolicy", {"actors": [{"session": {}}]}, "spec.actors"),
+    ("TrustPolicy", {"actors": [{"tailnet": {"users": ["ana"]}}]}, "spec.actors[0].tailnet"),
     (
         "TrustPolicy",
         {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": True}}]},

@@ -77,7 +77,6 @@ def test_inline_keys_come_with_their_expiry() -> None:
             Reason.INVALID_SPEC,
         ),
         (spec({"condition": "true"}), "spec.from.oidc.condition", Reason.NOT_SUPPORTED_YET),
-        (spec(actors=[{"oidc": {"issuer": trust.ISSUER}}]), "spec.actors", Reason.NOT_SUPPORTED_YET),
         (
             spec(grants=[{"name": "a", "tailscale": {"upstream": "nowhere", "scopes": ["a"]}}]),
             "spec.grants[0].tailscale.upstream",

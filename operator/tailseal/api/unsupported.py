@@ -24,7 +24,6 @@ _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "SessionSource.capability": bool,
     "Oidc.condition": bool,
     "Replay.one_time": bool,
-    "TrustPolicySpec.actors": bool,
     "JwtGrant.require_dpop": bool,
     "JwtGrant.claims": bool,
     "Grant.tailscale_auth_key": bool,

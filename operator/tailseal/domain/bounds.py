@@ -17,7 +17,7 @@ from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound, Settings
 from tailseal.domain.policy import patterns
-from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
 from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
 
 PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
@@ -91,7 +91,7 @@ def policy_quota(namespace: str, settings: Settings) -> int | None:
     return None if not limits or None in limits else max(limit for limit in limits if limit is not None)
 
 
-def is_pinned(policy: CompiledPolicy) -> bool:
+def is_pinned(policy: CompiledPolicy | Trust) -> bool:
     """Whether the policy is bound to one tenant of its issuer by something that never passes on to another."""
     claims = PINNING_CLAIMS.get(policy.source.issuer)
     if claims is None:
@@ -117,7 +117,8 @@ def _longest_ttl(rule: Bound, settings: Settings) -> int:
 
 def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
     if _is_unbounded(policy.namespace, settings):
-        yield from _unpinned(policy)
+        for party in _parties(policy):
+            yield from _unpinned(party)
         return
     rules = _rules(policy.namespace, settings)
     if not rules:
@@ -127,13 +128,15 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
             Reason.EXCEEDS_BOUNDS,
         )
         return
-    trusts = [(rule, tuple(_trust(policy, rule, settings))) for rule in rules]
+    trusts = [
+        (rule, tuple(found for party in _parties(policy) for found in _trust(party, rule, settings))) for rule in rules
+    ]
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}]"
         yield from min(((*trust, *_grant(grant, path, rule, settings)) for rule, trust in trusts), key=len)
 
 
-def _trust(policy: CompiledPolicy, rule: Bound, settings: Settings) -> Iterator[Finding]:
+def _trust(policy: CompiledPolicy | Trust, rule: Bound, settings: Settings) -> Iterator[Finding]:
     source = policy.source
     if not _allowed(source.issuer, rule.issuers):
         yield _exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
@@ -147,7 +150,7 @@ def _trust(policy: CompiledPolicy, rule: Bound, settings: Settings) -> Iterator[
         yield from _unpinned(policy)
 
 
-def _unpinned(policy: CompiledPolicy) -> Iterator[Finding]:
+def _unpinned(policy: CompiledPolicy | Trust) -> Iterator[Finding]:
     if is_pinned(policy):
         return
     members = _PINNING_MEMBERS.get(policy.origin.rpartition(".")[2])
@@ -191,16 +194,8 @@ def _exceeds(path: str, what: str, member: str) -> Finding:
 
 
 def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
-    if policy.source.kind != "session" and _place(policy.source.issuer) == _place(settings.issuer):
-        message = (
-            f"{settings.issuer} is this IdentityProvider itself, whose tokens could renew themselves for ever: name"
-            " who issued the first token, or trust our own tokens by spec.from.session"
-        )
-        yield Finding(f"{policy.origin}.issuer", message, Reason.INVALID_SPEC)
-    for audience in sorted(policy.audiences) if policy.source.kind == "session" else ():
-        if audience.lower().startswith(RESERVED_PREFIX):
-            message = f"{audience} is what this IdentityProvider says to itself and to upstreams: no session is for it"
-            yield Finding(f"{policy.origin}.audiences", message, Reason.RESERVED_AUDIENCE)
+    for party in _parties(policy):
+        yield from _ourselves(party, settings)
     listed = {claim for rule in _rules(policy.namespace, settings) for claim in rule.jwt_claims}
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}].{grant.kind}"
@@ -213,6 +208,25 @@ def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
         for number, claim in enumerate(grant.claims):
             if claim in RESERVED_CLAIMS and claim not in listed:
                 yield _exceeds(f"{path}.claims[{number}].name", f"claim {claim} is reserved", "jwt.claims")
+
+
+def _parties(policy: CompiledPolicy) -> tuple[CompiledPolicy | Trust, ...]:
+    """Everybody that the policy trusts: subjects, then actors."""
+    return (policy, *policy.actors)
+
+
+def _ourselves(party: CompiledPolicy | Trust, settings: Settings) -> Iterator[Finding]:
+    """Our own tokens are trusted as sessions only: whatever else names our issuer, with whatever keys, is wrong."""
+    if party.source.kind != "session" and _place(party.source.issuer) == _place(settings.issuer):
+        message = (
+            f"{settings.issuer} is this IdentityProvider itself, whose tokens could renew themselves for ever: name"
+            " who issued the first token, or trust our own tokens by spec.from.session"
+        )
+        yield Finding(f"{party.origin}.issuer", message, Reason.INVALID_SPEC)
+    for audience in sorted(party.audiences) if party.source.kind == "session" else ():
+        if audience.lower().startswith(RESERVED_PREFIX):
+            message = f"{audience} is what this IdentityProvider says to itself and to upstreams: no session is for it"
+            yield Finding(f"{party.origin}.audiences", message, Reason.RESERVED_AUDIENCE)
 
 
 def _is_reserved(audience: str, settings: Settings) -> bool:

@@ -27,6 +27,8 @@ class Fault(StrEnum):
     CLAIM_MISSING = "ClaimMissing"
     """One of `iss`, `exp`, `iat`, `aud`, `sub` is not there."""
     CLAIM_MALFORMED = "ClaimMalformed"
+    ACT_MALFORMED = "ActMalformed"
+    """The claim `act` names no chain of parties, or too long a one (RFC 8693 section 4.1)."""
     EXPIRED = "TokenExpired"
     NOT_YET_VALID = "TokenNotYetValid"
 

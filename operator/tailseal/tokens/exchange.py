@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.actors import ActError, chain
 from tailseal.domain.policy.compiled import GrantKind
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.grants import GrantRequest
@@ -35,13 +36,23 @@ from tailseal.tokens.outcomes import (
     unavailable,
 )
 from tailseal.tokens.refusals import Outage
-from tailseal.tokens.request import RequestError, read
+from tailseal.tokens.request import RequestError, TokenRequest, read
 from tailseal.tokens.signers import Signer
-from tailseal.tokens.trust import Hand, Judge, Presented, Refusing, present
+from tailseal.tokens.trust import Delegate, Hand, Judge, Presented, Refusing, present
 
 __all__ = ["Answered", "Call", "Exchange", "NeedKeys", "NeedUpstream", "Outcome", "finish", "refuse", "unavailable"]
 
 _NO_KEYS: Final[Mapping[str, Any]] = {"keys": []}
+
+
+class _Case(NamedTuple):
+    """One request on its way to an answer."""
+
+    call: Call
+    asked: GrantRequest
+    subject: Presented
+    audit: Audit
+    now: float
 
 
 class Exchange:
@@ -91,11 +102,14 @@ class Exchange:
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
-            decision = self._judge.decide(subject, request.asked, Hand(keys, unavailable), now)
+            actor = _actor(request, audit) if request.actor_token else None
+            decision = self._judge.decide(subject, actor, request.asked, Hand(keys, unavailable), now)
             if isinstance(decision, NeedKeys):
                 return decision
             audit["subject"] = subject.token.payload["sub"]
-            return self._conclude(decision, subject, request.asked, call, audit, now)
+            if actor is not None and actor.verified:
+                audit["actorSubject"] = actor.presented.token.payload["sub"]
+            return self._conclude(decision, _Case(call, request.asked, subject, audit, now))
         except RequestError as error:
             return refuse(call, audit, Refusal(error.status, error.error, error.reason, str(error)))
         except TokenError as error:
@@ -103,21 +117,15 @@ class Exchange:
         except Refusing as error:
             return refuse(call, audit, error.refusal)
 
-    def _conclude(
-        self,
-        decision: Granted | Refused,
-        subject: Presented,
-        asked: GrantRequest,
-        call: Call,
-        audit: Audit,
-        now: float,
-    ) -> Answered | NeedUpstream:
+    def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedUpstream:
+        call, audit = case.call, case.audit
         if decision.audited:
             audit["wouldAllow"] = decision.audited
         if isinstance(decision, Refused):
             if decision.policy:
                 audit["policy"] = decision.policy
             return refuse(call, audit, refusals.denied(decision.reason))
+        act = _act(decision, case.subject)
         audit["policy"] = decision.policy.id
         audit["generation"] = decision.policy.generation
         audit["grant"] = decision.grant.name
@@ -126,18 +134,15 @@ class Exchange:
         if decision.grant.kind is GrantKind.TAILSCALE:
             audit["upstream"] = decision.grant.upstream
             return NeedUpstream(decision.grant.upstream, decision.scopes, decision.tags, call, audit)
-        return self._sign(decision, subject, asked, call, audit, now)
+        return self._sign(decision, act, case)
 
-    def _sign(
-        self, decision: Granted, presented: Presented, asked: GrantRequest, call: Call, audit: Audit, now: float
-    ) -> Answered:
+    def _sign(self, decision: Granted, act: dict[str, Any] | None, case: _Case) -> Answered:
+        call, audit, now = case.call, case.audit, case.now
         signer = self._signer("", now)
         if signer is None:
             return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
         subject = f"policy:{decision.policy.id}"
-        ttl = min(decision.ttl, self._max_token_ttl)
-        if decision.policy.source.kind == "session":
-            ttl = _within_session(ttl, presented, now)
+        ttl = _within_sessions(min(decision.ttl, self._max_token_ttl), decision, case.subject, now)
         content = Minted(
             issuer=self._settings.issuer,
             subject=subject,
@@ -147,8 +152,9 @@ class Exchange:
             issued_at=int(now),
             ttl=ttl,
             token_id=call.decision,
+            act=act,
         )
-        plain = asked.requested_token_type == verify.JWT
+        plain = case.asked.requested_token_type == verify.JWT
         token = mint(content, signer, PLAIN_JWT if plain else AT_JWT)
         audit["audience"] = decision.audience
         audit["kid"] = signer.kid
@@ -163,11 +169,34 @@ class Exchange:
         )
 
 
-def _within_session(ttl: int, session: Presented, now: float) -> int:
+def _actor(request: TokenRequest, audit: Audit) -> Delegate:
+    """The actor token, taken apart."""
+    audit["actorTokenHash"] = sha256(request.actor_token.encode()).hexdigest()
+    try:
+        actor = Delegate(present(request.actor_token, request.actor_token_type))
+    except TokenError as error:
+        raise Refusing(refusals.of_actor(error)) from None
+    audit["actorIssuer"] = actor.presented.issuer
+    return actor
+
+
+def _act(decision: Granted, subject: Presented) -> dict[str, Any] | None:
+    try:
+        return chain(subject.token.payload, None if decision.actor is None else decision.actor.claims)
+    except ActError as error:
+        raise TokenError(Fault.ACT_MALFORMED, str(error)) from None
+
+
+def _within_sessions(ttl: int, decision: Granted, subject: Presented, now: float) -> int:
     """Seconds that a token may live which is given for one of ours: else a session could renew itself for ever."""
-    left = int(session.token.payload["exp"] - now)
+    actor = decision.actor
+    if decision.policy.source.kind == "session":
+        ttl = _within(ttl, subject.token.payload["exp"], now)
+    return ttl if actor is None or actor.source.kind != "session" else _within(ttl, actor.claims["exp"], now)
+
+
+def _within(ttl: int, expires_at: int, now: float) -> int:
+    left = int(expires_at - now)
     if left < 1:
         raise TokenError(Fault.EXPIRED, "the token has expired")
     return min(ttl, left)
-
-

@@ -8,6 +8,7 @@ from typing import Final
 
 from tailseal.domain.policy.denial import Denial
 from tailseal.tokens.answers import Refusal
+from tailseal.tokens.errors import TokenError
 
 
 class Outage(StrEnum):
@@ -35,6 +36,10 @@ _DESCRIPTIONS: Final[Mapping[Denial, str]] = {
     Denial.KEYS_EXPIRED: "the keys that stand in the policy have expired",
     Denial.TOKEN_TOO_OLD: "the subject token was issued too long ago",
     Denial.EXCEEDS_BOUNDS: "the policy is beyond what its provider allows now",
+    Denial.UNKNOWN_ACTOR_ISSUER: "no policy lets anybody of the actor token's issuer act for others",
+    Denial.ACTOR_NOT_ALLOWED: "the policy lets nobody act for the subject",
+    Denial.ACTOR_NOT_TRUSTED: "the policy does not let this actor act for the subject",
+    Denial.ACTOR_NOT_NAMED: "the subject token names somebody else who may act for its subject",
     Denial.TOKEN_TYPE_NOT_GRANTED: "the policy grants no token of the requested type",
     Denial.GRANT_NOT_FOUND: "the policy has no such grant",
     Denial.TARGET_NOT_GRANTED: "the requested audience or resource is not granted",
@@ -48,6 +53,11 @@ _DESCRIPTIONS: Final[Mapping[Denial, str]] = {
 def denied(reason: Denial) -> Refusal:
     """The request is understood, and no policy grants it."""
     return Refusal(400, reason.error, reason, _DESCRIPTIONS.get(reason, "the subject token is not trusted"))
+
+
+def of_actor(error: TokenError) -> Refusal:
+    """The actor token is not accepted; its reasons are those of subject tokens, told apart by their first word."""
+    return Refusal(400, "invalid_request", f"Actor{error.reason}", f"actor_token: {error}")
 
 
 def unavailable(reason: str) -> Refusal:

@@ -41,7 +41,6 @@ class RequestFault(StrEnum):
     PARAMETER_MALFORMED = "ParameterMalformed"
     GRANT_TYPE = "UnsupportedGrantType"
     TOKEN_TYPE = "UnsupportedTokenType"  # noqa: S105 - a reason, not a secret
-    ACTOR = "ActorNotSupported"
     CLIENT_AUTHENTICATION = "ClientAuthenticationNotSupported"
 
 
@@ -69,11 +68,15 @@ class TokenRequest(NamedTuple):
         subject_token: the token to exchange; never to be logged.
         subject_token_type: one of `verify.SUBJECT_TOKEN_TYPES`.
         asked: what the caller wants for it.
+        actor_token: of the party that acts for the subject, empty if nobody does; never to be logged.
+        actor_token_type: one of `verify.SUBJECT_TOKEN_TYPES`; empty without an actor token.
     """
 
     subject_token: str
     subject_token_type: str
     asked: GrantRequest
+    actor_token: str = ""
+    actor_token_type: str = ""
 
 
 def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest:
@@ -110,13 +113,20 @@ def _request(fields: Fields) -> TokenRequest:
         raise RequestError(
             "unsupported_grant_type", RequestFault.GRANT_TYPE, f"parameter `grant_type` must be {GRANT_TYPE}"
         )
-    if "actor_token" in fields or "actor_token_type" in fields:
-        raise _refuse(RequestFault.ACTOR, "parameter `actor_token` is not supported")
-    token_type = _required(fields, "subject_token_type")
-    if token_type not in verify.SUBJECT_TOKEN_TYPES:
-        raise _refuse(RequestFault.TOKEN_TYPE, "parameter `subject_token_type` must be jwt, id_token or access_token")
+    token_type = _token_type(fields, "subject_token_type")
     values = tuple(tuple(fields.get(name, ())) for name in _ASKED)
-    return TokenRequest(_required(fields, "subject_token"), token_type, _asked(values))
+    request = TokenRequest(_required(fields, "subject_token"), token_type, _asked(values))
+    if "actor_token" not in fields and "actor_token_type" not in fields:
+        return request
+    actor_token, actor_token_type = _required(fields, "actor_token"), _token_type(fields, "actor_token_type")
+    return request._replace(actor_token=actor_token, actor_token_type=actor_token_type)
+
+
+def _token_type(fields: Fields, name: str) -> str:
+    token_type = _required(fields, name)
+    if token_type not in verify.SUBJECT_TOKEN_TYPES:
+        raise _refuse(RequestFault.TOKEN_TYPE, f"parameter `{name}` must be jwt, id_token or access_token")
+    return token_type
 
 
 # Callers of one pipeline ask for the same thing each time; what is refused is never kept.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.decide import Granted, Refused, Subject, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
@@ -63,6 +64,35 @@ def present(text: str, token_type: str) -> Presented:
     return Presented(token, token_type, verify.issuer(token.payload))
 
 
+Miss = Refused | NeedKeys | TokenError | Refusal
+"""Why a source leads to no grant: its policies refuse, its keys are missing or do not verify, or an actor's cannot be
+had."""
+
+
+class Delegate:
+    """An actor token of one request, and what came of it so far.
+
+    Args:
+        presented: the token.
+    """
+
+    __slots__ = ("fault", "open", "presented", "verified")
+
+    def __init__(self, presented: Presented) -> None:
+        self.presented = presented
+        self.verified: tuple[Actor, ...] | None = None
+        """Once for each source that verifies it; None: nobody looked yet."""
+        self.open: tuple[KeySource, ...] = ()
+        """Sources whose keys are not in hand."""
+        self.fault: TokenError | None = None
+        """What a source in hand has against it."""
+
+    def under(self, source: KeySource) -> Actor:
+        """The actor, if this source verifies the token."""
+        token = self.presented.token
+        return Actor(source, token.alg, verify.audiences(token.payload), token.payload)
+
+
 class Judge:
     """Verifies tokens and asks the policies of one snapshot.
 
@@ -80,21 +110,32 @@ class Judge:
         self._published = published
         self._own: KeySet | None = None
 
-    def decide(self, subject: Presented, asked: GrantRequest, hand: Hand, now: float) -> Granted | Refused | NeedKeys:
-        """The first grant under any source that verifies the token; sources in hand come before those to be loaded."""
+    def decide(
+        self, subject: Presented, actor: Delegate | None, asked: GrantRequest, hand: Hand, now: float
+    ) -> Granted | Refused | NeedKeys:
+        """The first grant under any source that verifies the token; sources in hand come before those to be loaded.
+
+        Raises:
+            Refusing: whatever the policies say.
+            TokenError: likewise, for the subject token.
+        """
         sources = self._index.issuers(subject.issuer)
         if not sources:
             raise Refusing(refusals.denied(Denial.UNKNOWN_ISSUER))
-        misses: list[Refused | NeedKeys | TokenError] = []
-        for source in self._named(asked.policy, sources):
+        if actor is not None and not self._index.actors(actor.presented.issuer):
+            raise Refusing(refusals.denied(Denial.UNKNOWN_ACTOR_ISSUER))
+        considered = self._named(asked.policy, sources)
+        misses: list[Miss] = []
+        for source in considered:
             if not hand.unavailable or source not in hand.unavailable:
-                decision = self._judge(subject, source, asked, hand, now)
+                decision = self._judge(subject, actor, source, asked, hand, now)
                 if isinstance(decision, Granted):
                     return decision
                 misses.append(decision)
 
         def could_grant(source: KeySource) -> bool:
-            return isinstance(self._under(source, subject.token, asked, now), Granted)
+            anybody = None if actor is None else self._anybody(actor)
+            return source in considered and isinstance(self._under(source, subject.token, asked, now, anybody), Granted)
 
         return _nearest(misses, hand.unavailable, could_grant)
 
@@ -104,11 +145,64 @@ class Judge:
         return (named.source,) if named is not None and named.source in sources else sources
 
     def _judge(
-        self, subject: Presented, source: KeySource, asked: GrantRequest, hand: Hand, now: float
-    ) -> Granted | Refused | NeedKeys | TokenError:
+        self,
+        subject: Presented,
+        actor: Delegate | None,
+        source: KeySource,
+        asked: GrantRequest,
+        hand: Hand,
+        now: float,
+    ) -> Granted | Miss:
         """What comes of one source; a fault of the signature is a value, since another source may verify it."""
         miss = self._unverified(subject, source, hand, now)
-        return self._under(source, subject.token, asked, now) if miss is None else miss
+        if miss is not None:
+            return miss
+        if actor is None:
+            return self._under(source, subject.token, asked, now)
+
+        def with_actor(actors: Sequence[Actor]) -> Granted | Refused:
+            return self._under(source, subject.token, asked, now, actors)
+
+        return self._delegated(actor, with_actor, hand, now)
+
+    def _delegated(
+        self, actor: Delegate, decide_with: Callable[[Sequence[Actor]], Granted | Refused], hand: Hand, now: float
+    ) -> Granted | Miss:
+        """The decision where somebody acts; keys are asked for only where the actor they verify would be granted."""
+        verified = self._examined(actor, hand, now)
+        decision = decide_with(verified)
+        if isinstance(decision, Granted):
+            return decision
+        wanted = [source for source in actor.open if isinstance(decide_with((actor.under(source),)), Granted)]
+        needed = tuple(source for source in wanted if source not in hand.unavailable)
+        if needed:
+            return NeedKeys(needed, actor.presented.token.kid)
+        if wanted:
+            return refusals.unavailable(hand.unavailable[wanted[0]])
+        if not verified and actor.fault is not None:
+            raise Refusing(refusals.of_actor(actor.fault))
+        return decision
+
+    def _examined(self, actor: Delegate, hand: Hand, now: float) -> tuple[Actor, ...]:
+        """The actor token, once for each source in hand that verifies it."""
+        if actor.verified is None:
+            verified, missing = [], []
+            for source in self._index.actors(actor.presented.issuer):
+                try:
+                    miss = self._unverified(actor.presented, source, hand, now)
+                    if miss is None:
+                        verified.append(actor.under(source))
+                except TokenError as error:
+                    raise Refusing(refusals.of_actor(error)) from None
+                if isinstance(miss, NeedKeys):
+                    missing.append(source)
+                elif miss is not None:
+                    actor.fault = miss
+            actor.verified, actor.open = tuple(verified), tuple(missing)
+        return actor.verified
+
+    def _anybody(self, actor: Delegate) -> tuple[Actor, ...]:
+        return tuple(actor.under(source) for source in self._index.actors(actor.presented.issuer))
 
     def _unverified(
         self, presented: Presented, source: KeySource, hand: Hand, now: float
@@ -138,14 +232,21 @@ class Judge:
                 self._own = KeySet(())
         return self._own
 
-    def _under(self, source: KeySource, token: Compact, asked: GrantRequest, now: float) -> Granted | Refused:
+    def _under(
+        self,
+        source: KeySource,
+        token: Compact,
+        asked: GrantRequest,
+        now: float,
+        actors: Sequence[Actor] | None = None,
+    ) -> Granted | Refused:
         """What the policies of a source say to a token that it verifies."""
         subject = Subject(source, token.alg, verify.audiences(token.payload), token.payload)
-        return decide(self._index, subject, asked, self._settings, now)
+        return decide(self._index, subject, asked, self._settings, now, actors=actors)
 
 
 def _nearest(
-    misses: Sequence[Refused | NeedKeys | TokenError],
+    misses: Sequence[Miss],
     unavailable: Mapping[KeySource, str],
     could_grant: Callable[[KeySource], bool],
 ) -> Refused | NeedKeys:
@@ -156,7 +257,11 @@ def _nearest(
     """
     needs = [miss for miss in misses if isinstance(miss, NeedKeys)]
     if needs:
-        return NeedKeys(tuple(source for need in needs for source in need.sources), needs[0].kid)
+        kid = needs[0].kid
+        return NeedKeys(tuple(source for need in needs if need.kid == kid for source in need.sources), kid)
+    for miss in misses:
+        if isinstance(miss, Refusal):
+            raise Refusing(miss)
     refused = [miss for miss in misses if isinstance(miss, Refused)]
     for source, reason in unavailable.items():
         if not refused or could_grant(source):

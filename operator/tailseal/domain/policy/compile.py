@@ -6,7 +6,7 @@ Both run this same code on the same spec and settings. What does not compile, do
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from tailseal.api.validation import parse_spec
 from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.policy import matchers, patterns, providers
-from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Rule
 from tailseal.domain.policy.source import KeySource, SourceKind, well_known
@@ -124,12 +124,40 @@ def _compile(
         rules=tuple(sorted(trust.rules, key=lambda rule: rule.cost)),
         max_age=trust.max_age,
         keys_expire_at=source.expires_at,
+        actors=tuple(
+            _actor(actor, f"spec.actors[{position}]", settings, findings) for position, actor in enumerate(spec.actors)
+        ),
         grants=tuple(
             _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)
             for position, grant in enumerate(spec.grants)
         ),
     )
     return policy, tuple(findings)
+
+
+def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) -> Trust:
+    trust = general(actor, path)
+    if trust is None:  # pragma: no cover - what this version cannot do was found before
+        raise PolicyError([Finding(path, "is not supported by this version yet", Reason.NOT_SUPPORTED_YET)])
+    findings += [*trust.findings, *_unheard(actor, path)]
+    source = _source(trust, settings, findings)
+    return Trust(
+        origin=trust.origin,
+        source=source,
+        algorithms=_set(trust.algorithms),
+        audiences=_set(trust.audiences or (*settings.subject_audiences, *trust.also)),
+        rules=tuple(sorted(trust.rules, key=lambda rule: rule.cost)),
+        max_age=trust.max_age,
+        keys_expire_at=source.expires_at,
+    )
+
+
+def _unheard(actor: From, path: str) -> Iterator[Finding]:
+    """What is asked of subject tokens only; left unsaid, it would not hold."""
+    for member in ("condition", "replay"):
+        if actor.oidc is not None and getattr(actor.oidc, member) is not None:
+            message = "is not supported for actors: leave it out"
+            yield Finding(f"{path}.oidc.{member}", message, Reason.NOT_SUPPORTED_YET)
 
 
 def _source(trust: General, settings: Settings, findings: list[Finding]) -> KeySource:

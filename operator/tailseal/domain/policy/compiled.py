@@ -35,6 +35,9 @@ class CompiledGrant:
         tags: likewise, for what an upstream gives.
         ttl: lifetime of the minted JWT in seconds; 0 where the upstream decides.
         upstream: name of the upstream, empty for a JWT.
+        fixed: whether the upstream gives all scopes and tags or none, so that a request cannot narrow them.
+        ephemeral: whether a node that joins with the key goes when it is offline.
+        expiry: seconds in which the key can be used; 0 where the grant is of another kind.
         claims: names of the claims that the minted JWT carries beside the usual ones.
     """
 
@@ -47,6 +50,32 @@ class CompiledGrant:
     ttl: int = 0
     upstream: str = ""
     claims: tuple[str, ...] = ()
+    fixed: bool = False
+    ephemeral: bool = False
+    expiry: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """Whose tokens an entry of `actors` means; the members are those of a policy.
+
+    Args:
+        origin: the place in the manifest, e.g. `spec.actors[0].oidc`.
+        source: whose keys the token must have been verified with.
+        algorithms: JWS algorithms it may be signed with.
+        audiences: it must name at least one of them.
+        rules: all must hold.
+        max_age: seconds since `iat` after which it is too old; None: no limit but `exp`.
+        keys_expire_at: Unix seconds after which the inline keys do not count.
+    """
+
+    origin: str
+    source: KeySource
+    algorithms: frozenset[str]
+    audiences: frozenset[str]
+    rules: tuple[Rule, ...]
+    max_age: int | None
+    keys_expire_at: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +97,7 @@ class CompiledPolicy:
         max_age: seconds since `iat` after which a subject token is too old; None: no limit but `exp`.
         keys_expire_at: Unix seconds after which the inline keys do not count for this policy.
         grants: what it gives, in the policy's order.
+        actors: who may act for the subject; empty: nobody.
     """
 
     namespace: str
@@ -84,6 +114,7 @@ class CompiledPolicy:
     max_age: int | None
     keys_expire_at: float | None
     grants: tuple[CompiledGrant, ...]
+    actors: tuple[Trust, ...] = ()
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
 

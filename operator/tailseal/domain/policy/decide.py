@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from tailseal.domain import bounds, scopes
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy import actors as acting
+from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy
 from tailseal.domain.policy.denial import Denial, OAuthError
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
@@ -49,6 +51,7 @@ class Granted(NamedTuple):
         audience: of the JWT to mint: those that were asked for, else all of the grant's.
         ttl: longest lifetime in seconds of the JWT to mint.
         audited: ids of policies under `Audit` that would have granted as well.
+        actor: who acts for the subject; None: nobody does.
     """
 
     policy: CompiledPolicy
@@ -58,6 +61,7 @@ class Granted(NamedTuple):
     audience: tuple[str, ...]
     ttl: int
     audited: tuple[str, ...] = ()
+    actor: Actor | None = None
 
 
 class Refused(NamedTuple):
@@ -105,6 +109,7 @@ def decide(
     settings: Settings,
     now: float,
     *,
+    actors: Sequence[Actor] | None = None,
     trace: Trace | None = None,
 ) -> Granted | Refused:
     """The decision on one request.
@@ -115,6 +120,7 @@ def decide(
         request: what its bearer asks for.
         settings: the provider's present ones; a policy that was compiled under others is held against their bounds.
         now: Unix seconds.
+        actors: the actor token, once for each source that verifies it; None: there is no actor token.
         trace: if given, every step of every policy of the key source is added; the decision stays the same.
     """
     granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
@@ -122,6 +128,8 @@ def decide(
     nearest: Refused | None = None
     for policy in _considered(index, subject, request, trace):
         reason = _mistrust(policy, subject, settings, now)
+        if actors is not None and reason is None:
+            reason = acting.denial(policy, subject.claims, actors, now, settings.clock_skew)
         outcome = reason or choose(policy.grants, request)
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
@@ -134,7 +142,7 @@ def decide(
         if outcome.rank > (nearest.reason if nearest else Denial.NO_POLICY_MATCHES).rank:
             nearest = Refused(outcome, policy.id)
     if granting and not _is_ambiguous(granting, request):
-        return _granted(*granting[0], request, tuple(audited))
+        return _granted(*granting[0], request, tuple(audited), actors[0] if actors else None)
     refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject)
     return refused._replace(audited=tuple(audited)) if audited else refused
 
@@ -185,7 +193,13 @@ def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], requ
     return len({(grant.kind, grant.targets) for _, grant in granting}) > 1
 
 
-def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest, audited: tuple[str, ...]) -> Granted:
+def _granted(
+    policy: CompiledPolicy,
+    grant: CompiledGrant,
+    request: GrantRequest,
+    audited: tuple[str, ...],
+    actor: Actor | None,
+) -> Granted:
     return Granted(
         policy,
         grant,
@@ -194,6 +208,7 @@ def _granted(policy: CompiledPolicy, grant: CompiledGrant, request: GrantRequest
         scopes.narrow(grant.audiences, request.targets),
         grant.ttl,
         audited,
+        actor,
     )
 
 

@@ -17,6 +17,9 @@ class Denial(StrEnum):
     UNKNOWN_ISSUER = "UnknownIssuer"
     """No policy names the issuer; found before any key is fetched."""
 
+    UNKNOWN_ACTOR_ISSUER = "UnknownActorIssuer"
+    """No policy names the actor token's issuer among its `actors`; found before any key is fetched."""
+
     AUDIENCE_NOT_TRUSTED = "AudienceNotTrusted"
     """The subject token is for somebody else: no policy of its key source accepts any of its audiences."""
 
@@ -34,6 +37,15 @@ class Denial(StrEnum):
 
     EXCEEDS_BOUNDS = "ExceedsBounds"
     """The provider's bounds have become narrower than the policy."""
+
+    ACTOR_NOT_ALLOWED = "ActorNotAllowed"
+    """There is an actor token, and the policy lets nobody act for the subject."""
+
+    ACTOR_NOT_TRUSTED = "ActorNotTrusted"
+    """None of the policy's `actors` is who the actor token speaks of."""
+
+    ACTOR_NOT_NAMED = "ActorNotNamed"
+    """The subject token says who may act for its subject (`may_act`), and that is somebody else."""
 
     TOKEN_TYPE_NOT_GRANTED = "TokenTypeNotGranted"  # noqa: S105
     """The policy grants no token of the requested type."""

@@ -44,12 +44,13 @@ class PolicyIndex:
         policies: in any order; ids are unique.
     """
 
-    __slots__ = ("_buckets", "_policies", "_sources")
+    __slots__ = ("_actors", "_buckets", "_policies", "_sources")
 
     def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
         ordered = sorted(policies, key=lambda policy: (policy.namespace, policy.name))
         self._policies = {policy.id: policy for policy in ordered}
-        self._sources = _sources(ordered)
+        self._sources = _sources(policy.source for policy in ordered)
+        self._actors = _sources(actor.source for policy in ordered for actor in policy.actors)
         grouped: dict[KeySource, dict[str, list[_Ranked]]] = defaultdict(lambda: defaultdict(list))
         for ranked in enumerate(ordered):
             for audience in ranked[1].audiences:
@@ -68,6 +69,10 @@ class PolicyIndex:
         None at all: nobody trusts the issuer, so nothing is to be fetched.
         """
         return self._sources.get(issuer, ())
+
+    def actors(self, issuer: str) -> tuple[KeySource, ...]:
+        """The same for actor tokens."""
+        return self._actors.get(issuer, ())
 
     def get(self, policy: str) -> CompiledPolicy | None:
         """The policy with that id (`<namespace>/<name>`)."""
@@ -101,13 +106,13 @@ class PolicyIndex:
         return [found[place] for place in sorted(found)] if len(found) > 1 else tuple(found.values())
 
 
-def _sources(policies: Iterable[CompiledPolicy]) -> dict[str, tuple[KeySource, ...]]:
+def _sources(named: Iterable[KeySource]) -> dict[str, tuple[KeySource, ...]]:
     """Sources by issuer; of those that differ only in the expiry of their keys, one with the latest."""
     sources: dict[KeySource, KeySource] = {}
-    for policy in policies:
-        known = sources.setdefault(policy.source, policy.source)
+    for source in named:
+        known = sources.setdefault(source, source)
         if known.expires_at is not None:
-            limit = policy.source.expires_at
+            limit = source.expires_at
             sources[known] = replace(known, expires_at=None if limit is None else max(limit, known.expires_at))
     by_issuer: dict[str, list[KeySource]] = defaultdict(list)
     for source in sources.values():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pkcs11
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 MODULE = next((path for path in map(Path, ("/usr/lib/softhsm/libsofthsm2.so",)) if path.exists()), None)
@@ -44,7 +45,7 @@ class Hsm:
 
 
 def make(folder: Path) -> Hsm:
-    """A token; the process's SoftHSM is told where it is, before its library is first loaded."""
+    """A token; the process's SoftHSM is told where it is, and its library reads it anew."""
     (folder / "tokens").mkdir()
     (folder / "softhsm2.conf").write_text(
         f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
@@ -52,4 +53,5 @@ def make(folder: Path) -> Hsm:
     os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
     hsm = Hsm(folder)
     hsm.init()
+    pkcs11.lib(str(MODULE)).reinitialize()  # another test may have loaded it for another folder
     return hsm

@@ -20,7 +20,8 @@ from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import refusals, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.errors import Fault, TokenError
-from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted, mint
+from tailseal.tokens.issue import NeedSignature, Step, issue
+from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted
 from tailseal.tokens.outcomes import (
     NOTHING_UNAVAILABLE,
     Answered,
@@ -31,7 +32,6 @@ from tailseal.tokens.outcomes import (
     NeedUpstream,
     Outcome,
     finish,
-    granted,
     refuse,
     unavailable,
 )
@@ -87,7 +87,7 @@ class Exchange:
         keys: KeySets,
         now: float,
         unavailable: Mapping[KeySource, str] = NOTHING_UNAVAILABLE,
-    ) -> Outcome:
+    ) -> Step:
         """Decide, or say what must be awaited first.
 
         Args:
@@ -117,7 +117,7 @@ class Exchange:
         except Refusing as error:
             return refuse(call, audit, error.refusal)
 
-    def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedUpstream:
+    def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedUpstream | NeedSignature:
         call, audit = case.call, case.audit
         if decision.audited:
             audit["wouldAllow"] = decision.audited
@@ -136,7 +136,7 @@ class Exchange:
             return NeedUpstream(decision.grant.upstream, decision.scopes, decision.tags, call, audit)
         return self._sign(decision, act, case)
 
-    def _sign(self, decision: Granted, act: dict[str, Any] | None, case: _Case) -> Answered:
+    def _sign(self, decision: Granted, act: dict[str, Any] | None, case: _Case) -> Answered | NeedSignature:
         call, audit, now = case.call, case.audit, case.now
         signer = self._signer("", now)
         if signer is None:
@@ -154,19 +154,8 @@ class Exchange:
             token_id=call.decision,
             act=act,
         )
-        plain = case.asked.requested_token_type == verify.JWT
-        token = mint(content, signer, PLAIN_JWT if plain else AT_JWT)
-        audit["audience"] = decision.audience
-        audit["kid"] = signer.kid
-        return granted(
-            call,
-            audit,
-            token,
-            issued_type=verify.JWT if plain else verify.ACCESS_TOKEN,
-            token_type="N_A" if plain else "Bearer",
-            expires_in=ttl,
-            scopes=decision.scopes,
-        )
+        typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT
+        return issue(NeedSignature(signer, content, typ, call, audit))
 
 
 def _actor(request: TokenRequest, audit: Audit) -> Delegate:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tailseal.upstream.tailscale import UpstreamToken
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.outbound.keycache import KeyCache
+from tailseal.workers.common.outbound.signing import RemoteSigning
 from tailseal.workers.common.telemetry.audit import Audit
 from tailseal.workers.common.telemetry.metrics import Metrics
 
@@ -49,6 +50,7 @@ class Runtime:
         metrics: counters with bound children.
         clock: Unix seconds.
         decision_id: makes the id that a refusal and its audit line share.
+        remote: asks keys outside of this process for signatures.
     """
 
     component: str
@@ -60,3 +62,4 @@ class Runtime:
     metrics: Metrics
     clock: Callable[[], float]
     decision_id: Callable[[], str]
+    remote: RemoteSigning = field(default_factory=RemoteSigning)

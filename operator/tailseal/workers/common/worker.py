@@ -151,7 +151,7 @@ class Worker:
         started: Callable[[Listener, Listener], None],
     ) -> None:
         managing = group.create_task(private.run())
-        background = [group.create_task(self.loader.run())]
+        background = [group.create_task(self.loader.run()), group.create_task(self.runtime.remote.keep(self._current))]
         certificates = await self._certificates(place.tls, stop)
         if certificates is not None:
             public.secure(certificates)

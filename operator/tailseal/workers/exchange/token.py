@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -19,11 +20,11 @@ from tailseal.tokens.exchange import (
     Exchange,
     NeedKeys,
     NeedUpstream,
-    Outcome,
     finish,
     refuse,
     unavailable,
 )
+from tailseal.tokens.issue import NeedSignature, Step
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import MAX_BODY_BYTES
 from tailseal.upstream.errors import UpstreamError
@@ -34,6 +35,7 @@ from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.exchange.peer import Network, caller, networks
+from tailseal.workers.exchange.remote import signed
 
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
@@ -135,13 +137,16 @@ class TokenEndpoint:
                     if 2 * self._waiting >= self._limit:
                         return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
                     await self._load(outcome, loads, missing)
+                elif isinstance(outcome, NeedSignature):
+                    if answered := await signed(self._runtime, outcome, partial(self._step, call, missing)):
+                        return answered
                 elif answered := await self._ask_upstream(outcome, call, missing):
                     return answered
         finally:
             for load in loads.values():
                 load.cancel()
 
-    def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Outcome:
+    def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Step:
         _, exchange = self._current()
         if exchange is None:
             return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())

@@ -21,6 +21,7 @@ from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.signers import LocalSigner
 from tailseal.upstream.errors import UpstreamError
 from tailseal.workers.common.bundle.snapshot import LoadedSigning, Snapshot
+from tailseal.workers.common.limits.exchange import Limits
 from tailseal.workers.common.outbound.keycache import KeyCache
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
@@ -100,6 +101,7 @@ class House:
         self.fetched: list[KeySource] = []
         self.fetch: Callable[[KeySource], Awaitable[KeySet]] = self._fetch
         self.metrics = Metrics()
+        self.limits = Limits(lambda: self.now)
         self.ids = 0
 
     async def _fetch(self, source: KeySource) -> KeySet:
@@ -125,6 +127,7 @@ class House:
             metrics=self.metrics,
             clock=lambda: self.now,
             decision_id=self._id,
+            limits=self.limits,
         )
 
     @contextlib.asynccontextmanager

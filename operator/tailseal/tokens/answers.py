@@ -33,12 +33,14 @@ class Refusal(NamedTuple):
         error: OAuth error code.
         reason: stable word: what programs and dashboards may rely on.
         description: one short sentence of ours; nothing of the request stands in it.
+        retry_after: seconds after which to try again, where the status says that it may help.
     """
 
     status: int
     error: str
     reason: str
     description: str
+    retry_after: int = RETRY_AFTER_SECONDS
 
 
 def wants_text(accept: str) -> bool:
@@ -76,7 +78,7 @@ def refused(refusal: Refusal, *, decision: str, text: bool) -> Response:
     """The answer without one; the decision's id leads the policy's owner to the audit line."""
     headers = _TEXT if text else _JSON
     if refusal.status in {429, 503}:
-        headers = (*headers, (b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        headers = (*headers, (b"retry-after", b"%d" % refusal.retry_after))
     if refusal.status == 401:  # noqa: PLR2004 - RFC 6749 section 5.2
         headers = (*headers, (b"www-authenticate", b'Basic realm="tailseal"'))
     if text:

@@ -102,6 +102,7 @@ class Exchange:
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
+            call.watch.saw(subject.token, request.asked)
             actor = _actor(request, audit) if request.actor_token else None
             decision = self._judge.decide(subject, actor, request.asked, Hand(keys, unavailable), now)
             if isinstance(decision, NeedKeys):
@@ -131,6 +132,8 @@ class Exchange:
         audit["grant"] = decision.grant.name
         if decision.scopes:
             audit["scope"] = " ".join(decision.scopes)
+        if limited := call.watch.admit(decision.policy.source.issuer, decision.policy.id):
+            return refuse(call, audit, limited)
         if decision.grant.kind is GrantKind.TAILSCALE:
             audit["upstream"] = decision.grant.upstream
             return NeedUpstream(decision.grant.upstream, decision.scopes, decision.tags, call, audit)

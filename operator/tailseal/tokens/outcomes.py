@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import answers, refusals, verify
 from tailseal.tokens.answers import Refusal, Response
+from tailseal.tokens.compact import Compact
 from tailseal.tokens.keyset import KeySet
 
 Audit = dict[str, object]
@@ -22,6 +24,34 @@ class KeySets(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """What the shell has a say in while one request is decided."""
+
+    def saw(self, token: Compact, asked: GrantRequest) -> None:
+        """Told of a well-formed token of a named issuer; nothing of it is verified yet."""
+        ...
+
+    def admit(self, issuer: str, policy: str) -> Refusal | None:
+        """Asked once a policy grants, before anything is signed or asked upstream; the refusal, if it is too often.
+
+        Args:
+            issuer: of the verified subject token.
+            policy: id of the policy.
+        """
+        ...
+
+
+class _Nobody:
+    def saw(self, token: Compact, asked: GrantRequest) -> None:
+        pass
+
+    def admit(self, issuer: str, policy: str) -> Refusal | None:  # noqa: ARG002 - the protocol's
+        return None
+
+
+NOBODY: Final[Watch] = _Nobody()
+
+
 class Call(NamedTuple):
     """One HTTP request to the token endpoint.
 
@@ -32,6 +62,7 @@ class Call(NamedTuple):
         accept: header `Accept`, else empty.
         authorization: whether a header `Authorization` came along.
         peer: the caller's address, for the audit line.
+        watch: who is told and asked while it is decided.
     """
 
     body: bytes
@@ -40,6 +71,7 @@ class Call(NamedTuple):
     accept: str = ""
     authorization: bool = False
     peer: str = ""
+    watch: Watch = NOBODY
 
 
 class Answered(NamedTuple):
@@ -130,7 +162,18 @@ def unavailable(call: Call, reason: str, now: float) -> Answered:
         reason: stable word, e.g. an `Outage`.
         now: Unix seconds.
     """
-    return refuse(call, {"time": now, "decision": call.decision, "peer": call.peer}, refusals.unavailable(reason))
+    return turned_away(call, refusals.unavailable(reason), now)
+
+
+def turned_away(call: Call, refusal: Refusal, now: float) -> Answered:
+    """The answer to a request that nobody looked at.
+
+    Args:
+        call: the request.
+        refusal: why not.
+        now: Unix seconds.
+    """
+    return refuse(call, {"time": now, "decision": call.decision, "peer": call.peer}, refusal)
 
 
 def granted(

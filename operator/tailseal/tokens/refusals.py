@@ -28,6 +28,23 @@ class Outage(StrEnum):
     """The decision could not be written down, so it does not count."""
 
 
+class Limit(StrEnum):
+    """Stable reasons for which a caller has to slow down; answered 429 (RFC 6585 section 4)."""
+
+    SOURCE = "SourceLimited"
+    """Too many requests from the caller's address came to nothing."""
+    POLICY = "PolicyLimited"
+    """The policy grants as often as it may."""
+    ISSUER = "IssuerLimited"
+    """Tokens of the subject token's issuer are exchanged as often as they may be."""
+
+
+_LIMITS: Final[Mapping[Limit, str]] = {
+    Limit.SOURCE: "too many requests from this address were refused",
+    Limit.POLICY: "the policy that trusts the subject token grants as often as it may",
+    Limit.ISSUER: "tokens of the subject token's issuer are exchanged as often as they may be",
+}
+
 _DESCRIPTIONS: Final[Mapping[Denial, str]] = {
     Denial.UNKNOWN_ISSUER: "no policy trusts the issuer of the subject token",
     Denial.AUDIENCE_NOT_TRUSTED: "the subject token is meant for another audience",
@@ -67,3 +84,13 @@ def unavailable(reason: str) -> Refusal:
         reason: stable word, e.g. an `Outage`.
     """
     return Refusal(503, "temporarily_unavailable", reason, "nothing can be granted now, try again later")
+
+
+def limited(reason: Limit, seconds: int) -> Refusal:
+    """The caller comes too often.
+
+    Args:
+        reason: which limit.
+        seconds: after which it makes sense to try again.
+    """
+    return Refusal(429, "temporarily_unavailable", reason, _LIMITS[reason], seconds)

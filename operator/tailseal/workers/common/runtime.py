@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tailseal.upstream.tailscale import UpstreamToken
 from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.limits.exchange import Limits
 from tailseal.workers.common.outbound.keycache import KeyCache
 from tailseal.workers.common.outbound.signing import RemoteSigning
 from tailseal.workers.common.telemetry.audit import Audit
@@ -50,6 +51,7 @@ class Runtime:
         metrics: counters with bound children.
         clock: Unix seconds.
         decision_id: makes the id that a refusal and its audit line share.
+        limits: how often whom is served.
         remote: asks keys outside of this process for signatures.
     """
 
@@ -63,3 +65,4 @@ class Runtime:
     clock: Callable[[], float]
     decision_id: Callable[[], str]
     remote: RemoteSigning = field(default_factory=RemoteSigning)
+    limits: Limits = field(default_factory=Limits)

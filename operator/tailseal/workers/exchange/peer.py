@@ -32,10 +32,13 @@ def caller(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
     """
     if not trusted:
         return peer
-    for hop in reversed([*(hop.strip() for hop in forwarded.split(",") if hop.strip()), peer]):
-        if not _is_trusted(hop, trusted):
-            return hop if _is_address(hop) else peer
-    return peer
+    hop, rest = peer, forwarded
+    while _is_trusted(hop, trusted):
+        rest, _, hop = rest.rstrip(", ").rpartition(",")
+        hop = hop.strip()
+        if not hop:
+            return peer
+    return hop if _is_address(hop) else peer
 
 
 def _is_trusted(hop: str, trusted: Sequence[Network]) -> bool:

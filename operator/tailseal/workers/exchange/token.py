@@ -25,6 +25,7 @@ from tailseal.tokens.exchange import (
     unavailable,
 )
 from tailseal.tokens.issue import NeedSignature, Step
+from tailseal.tokens.outcomes import turned_away
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import MAX_BODY_BYTES
 from tailseal.upstream.errors import UpstreamError
@@ -35,6 +36,7 @@ from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.exchange.peer import Network, caller, networks
+from tailseal.workers.exchange.turn import Turn
 from tailseal.workers.exchange.remote import signed
 
 MAX_CONCURRENT: Final = 512
@@ -95,7 +97,7 @@ class TokenEndpoint:
         started = perf_counter()
         call = self._call(scope, body)
         try:
-            answered = self._withheld(call, crowded=crowded) or await self._decide(call)
+            answered = self._withheld(call, crowded=crowded) or self._limited(call) or await self._excused(call)
         except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = refuse(call, {"decision": call.decision}, _INTERNAL)
@@ -112,6 +114,7 @@ class TokenEndpoint:
             asked.get(b"accept", ""),
             b"authorization" in asked,
             self._caller(scope, asked.get(b"x-forwarded-for", "")),
+            Turn(self._runtime.limits),
         )
 
     def _caller(self, scope: Scope, forwarded: str) -> str:
@@ -123,6 +126,17 @@ class TokenEndpoint:
     def _withheld(self, call: Call, *, crowded: bool) -> Answered | None:
         reason = Outage.OVERLOADED if crowded else self._runtime.withheld()
         return None if reason is None else unavailable(call, reason, self._runtime.clock())
+
+    def _limited(self, call: Call) -> Answered | None:
+        refusal = self._runtime.limits.admit(call.peer)
+        return turned_away(call, refusal, self._runtime.clock()) if refusal else None
+
+    async def _excused(self, call: Call) -> Answered:
+        """The decision; what was not refused does not count against its source."""
+        answered = await self._decide(call)
+        if answered.result != "refused":
+            self._runtime.limits.excuse(call.peer)
+        return answered
 
     async def _decide(self, call: Call) -> Answered:
         """Step until there is a decision; each key source is waited for once at most."""

@@ -15,14 +15,14 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import NS, files, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli import keys
+from tailseal.cli import keys_found
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Forbidden, NotFound, Transient
 
 
 def run(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster, *arguments: str) -> Result:
-    monkeypatch.setattr(keys, "connect", lambda *_: contextlib.nullcontext(cluster))
+    monkeypatch.setattr(keys_found, "connect", lambda *_: contextlib.nullcontext(cluster))
     return CliRunner().invoke(cli, ["keys", *arguments])
 
 

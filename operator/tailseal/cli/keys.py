@@ -1,92 +1,100 @@
-"""`tailseal keys`: what the SigningKeys of a cluster are doing, as their status says it; nothing is changed."""
+"""`tailseal keys`: what the SigningKeys of a cluster are doing, and the two changes that cannot wait for Git."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
-from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
+from tailseal.cli import keys_found
+from tailseal.cli.keys_found import Where, where
 
-if TYPE_CHECKING:
-    from tailseal.cluster.port import Cluster, Object
+_output = click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+_name = click.argument("name", shell_complete=keys_found.names)
 
 
-@click.group("keys", short_help="Show the signing keys of a cluster and what their next step waits for.")
+@click.group("keys", short_help="Show, rotate and revoke the signing keys of a cluster; verify tokens.")
 def command() -> None:
-    """Show the signing keys of a cluster. Only what may be public is read: no Secret is."""
+    """Show, rotate and revoke the signing keys of a cluster, and verify tokens that they signed.
 
-
-def _options(function: Callable[..., None]) -> Callable[..., None]:
-    """What every subcommand takes."""
-    for option in (
-        click.option("--namespace", "-n", default="", help="Look into this namespace only (default: into all)."),
-        click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True),
-        click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster, else ~/.kube/config."),
-        click.option("--context", default="", help="Context of the kubeconfig; default: its current one."),
-    ):
-        function = option(function)
-    return function
+    Only what may be public is read: no Secret is.
+    """
 
 
 @command.command("list")
-@_options
-def list_keys(**options: Any) -> None:  # noqa: ANN401 - click's options
+@_output
+@where
+def list_keys(*, where: Where, output: str) -> None:
     """List all SigningKeys, a line each."""
     from tailseal.cli.keys_output import listing  # noqa: PLC0415 - help must not wait for it
 
-    click.echo(listing(_found(options), options["output"]))
+    click.echo(listing(_all(where), output))
 
 
 @command.command("show")
-@click.argument("name")
-@_options
-def show(name: str, **options: Any) -> None:  # noqa: ANN401 - click's options
+@_name
+@_output
+@where
+def show(name: str, *, where: Where, output: str) -> None:
     """Show the keys of SigningKey NAME: their states, since when, until when, and what comes next."""
     from tailseal.cli.keys_output import timeline  # noqa: PLC0415 - help must not wait for it
 
-    found = [obj for obj in _found(options) if obj["metadata"]["name"] == name]
-    if not found:
-        where = f"namespace {options['namespace']}" if options["namespace"] else "any namespace"
-        raise Failure(
-            f"there is no SigningKey {name} in {where}", hint="`tailseal keys list` shows all", exit_code=FAILED
-        )
-    if len(found) > 1:
-        where = ", ".join(obj["metadata"]["namespace"] for obj in found)
-        raise Failure(f"there is a SigningKey {name} in each of {where}", hint="name one by -n", exit_code=FAILED)
-    click.echo(timeline(found[0], options["output"]))
+    click.echo(timeline(keys_found.only(_all(where), name, where.namespace), output))
 
 
-def connect(kubeconfig: str, context: str) -> AbstractAsyncContextManager[Cluster]:
-    """The cluster that is asked."""
-    from tailseal.cluster.kube import KubeCluster  # noqa: PLC0415 - slow to import
+@command.command("rotate")
+@_name
+@where
+def rotate(name: str, *, where: Where) -> None:
+    """Ask for a new signer of SigningKey NAME.
 
-    return KubeCluster(kubeconfig=kubeconfig, context=context)
+    It signs once every replica has it and every cache can know it: no token fails. Standard output has the edit that
+    makes the same of it in Git, which would take it back otherwise.
+    """
+    from tailseal.cli.keys_change import rotate as change  # noqa: PLC0415 - help must not wait for it
 
-
-def _found(options: dict[str, Any]) -> list[Object]:
-    from tailseal.cluster.errors import ClusterError, Forbidden, NotFound  # noqa: PLC0415
-
-    try:
-        return asyncio.run(_signing_keys(options))
-    except NotFound as error:
-        text = "the API server knows no SigningKeys"
-        raise Failure(
-            text, hint="install Tailseal's CRDs there, or choose another --context", exit_code=UNREACHABLE
-        ) from error
-    except Forbidden as error:
-        raise Failure(str(error), hint="-n NAMESPACE asks for less", exit_code=UNREACHABLE) from error
-    except ClusterError as error:
-        raise Failure(f"the API server does not answer: {error}", exit_code=UNREACHABLE) from error
+    change(where, name)
 
 
-async def _signing_keys(options: dict[str, Any]) -> list[Object]:
-    """All SigningKeys that are asked for, by namespace and name."""
-    from tailseal.cluster.kinds import SIGNING_KEY  # noqa: PLC0415
+@command.command("revoke")
+@_name
+@click.argument("kid", shell_complete=keys_found.key_ids)
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
+@where
+def revoke(name: str, kid: str, *, where: Where, yes: bool) -> None:
+    """Revoke key KID of SigningKey NAME at once and for ever: every token that it signed dies.
 
-    async with connect(options["kubeconfig"], options["context"]) as cluster:
-        found = [obj async for obj in cluster.list(SIGNING_KEY, options["namespace"])]
-    return sorted(found, key=lambda obj: (obj["metadata"]["namespace"], obj["metadata"]["name"]))
+    Standard output has the edit that makes the same of it in Git.
+    """
+    from tailseal.cli.keys_change import revoke as change  # noqa: PLC0415 - help must not wait for it
+
+    change(where, name, kid, yes=yes)
+
+
+@command.command("verify")
+@click.argument("token")
+@click.option(
+    "--jwks",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JWK Set to verify with, instead of the keys of the cluster.",
+)
+@_output
+@where
+def verify(token: str, *, where: Where, jwks: Path | None, output: str) -> None:
+    """Say whether TOKEN verifies, with which key, until when, or why not; `-` reads it from standard input.
+
+    The token itself is never printed. Exit code 0: it verifies; 1: it does not.
+    """
+    from tailseal.cli import keys_verify  # noqa: PLC0415 - help must not wait for it
+
+    text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 - the usual name of standard input
+    verdict = keys_verify.offline(text, jwks) if jwks is not None else keys_verify.in_cluster(text, where)
+    click.echo(keys_verify.said(verdict, output))
+    if not verdict.verifies:
+        sys.exit(keys_verify.FAILED)
+
+
+def _all(place: Where) -> list[Any]:
+    return keys_found.ask(place, lambda cluster: keys_found.signing_keys(cluster, place.namespace))

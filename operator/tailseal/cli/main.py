@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "serve": _Entry("tailseal.cli.serve", "Run everything from a folder of YAML files, without a cluster."),
     "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
     "lint": _Entry("tailseal.cli.lint", "Find what is wrong with manifests, without a cluster."),
-    "keys": _Entry("tailseal.cli.keys", "Show the signing keys of a cluster and what their next step waits for."),
+    "keys": _Entry("tailseal.cli.keys", "Show, rotate and revoke the signing keys of a cluster; verify tokens."),
     "import": _Entry("tailseal.cli.imports", "Turn the policies of other token services into TrustPolicies."),
 }
 """Each module has its click command under the name `command`."""
@@ -71,9 +71,9 @@ def _tell(kind: type[BaseException], _error: BaseException, _trace: object) -> N
     click.echo("\nhint: run again as `tailseal --debug …` for the traceback, and report it", err=True)
 
 
-def main() -> None:
-    """Entry point of the installed program."""
+def main(name: str = "tailseal") -> None:
+    """Entry point of the installed program, by the name that its help shows."""
     try:
-        cli(prog_name="tailseal")
+        cli(prog_name=name)
     except KeyboardInterrupt:  # pragma: no cover - timing of a person
         sys.exit(FAILED)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fakes.postgres import PostgresServer, programs
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
 
@@ -53,6 +54,15 @@ def namespace(kubectl: Callable[..., str], request: pytest.FixtureRequest) -> It
 def helm() -> str:
     """Path of the real helm."""
     return str(_need("helm") / "helm")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, shared by tests that keep to rows of their own."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL server is installed here: apt-get install --no-install-recommends postgresql")
+    with PostgresServer() as server:
+        yield server
 
 
 def _need(helper: str) -> Path:

@@ -1,0 +1,76 @@
+"""What the exchange asks of a store, and how a store says that it cannot answer.
+
+A protocol for each concern, implemented by both stores and held to the same table of tests. Everything opaque is
+a digest before it gets here: a store never sees a token, and a copy of it is of no use to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, Protocol
+
+CAPACITY: Final = 1_000_000
+"""Marks that a store holds at most. A full one takes no more: dropping one would let a token count twice."""
+
+Mark = tuple[bytes, float]
+"""SHA-256 of what may be used once, and the Unix seconds after which nobody would take it anyway."""
+
+
+class Fault(StrEnum):
+    """Stable reasons for which a store gives no answer; each is answered 503."""
+
+    NOT_CONFIGURED = "StateNotConfigured"
+    """Settings name no store, or one that is not there."""
+    UNREACHABLE = "StateUnavailable"
+    """The store does not answer, or not in time."""
+    FULL = "StateFull"
+    """The store holds as many marks as it may."""
+    CLOCK = "StateClockSkew"
+    """By the store's clock the mark has long expired: that clock or ours is wrong by minutes."""
+
+
+class StateUnavailable(Exception):  # noqa: N818 - what happened to the caller
+    """No answer, so nothing may be granted.
+
+    Args:
+        fault: stable word.
+        why: for the log: no address of a secret, no password, nothing that a caller sent.
+    """
+
+    def __init__(self, fault: Fault, why: str = "") -> None:
+        super().__init__(why or fault.value)
+        self.fault = fault
+
+
+class Once(Protocol):
+    """The guard of what counts once."""
+
+    async def claim(self, marks: Sequence[Mark]) -> bool:
+        """Take all of the marks, or none: of all who ever ask for one, in whatever process, one is told yes.
+
+        There is no way to give a mark back. A call that fails may have taken them.
+
+        Args:
+            marks: at least one, each once.
+
+        Raises:
+            StateUnavailable: whether they were free cannot be said, or they cannot be kept.
+        """
+        ...
+
+
+class Store(Once, Protocol):
+    """A store as its keeper sees it."""
+
+    async def sweep(self) -> int:
+        """Drop marks that have expired, in bounded batches; the number that is left, or an estimate of it.
+
+        Raises:
+            StateUnavailable: the store does not answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Answer who is waiting, then let go of everything."""
+        ...

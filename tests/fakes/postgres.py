@@ -1,0 +1,136 @@
+"""A real PostgreSQL of the system's packages, on a loopback port, with nothing in it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tailseal_dev.ports import free_ports
+
+PASSWORD: Final = "canary-database-password"
+
+_DEADLINE: Final = 30.0
+
+
+def programs() -> Path | None:
+    """Where the newest installed server's programs are."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+class PostgresServer:
+    """One server; `kill` is `kill -9` of its postmaster, `start` brings it back with what was committed.
+
+    Args:
+        settings: lines of `postgresql.conf`.
+    """
+
+    def __init__(self, settings: Mapping[str, str] = {}) -> None:
+        found = programs()
+        assert found is not None, "see the fixture"
+        self._programs, self._settings = found, dict(settings)
+        self._user: dict[str, Any] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="tailseal-postgres-"))
+        if os.geteuid() == 0:
+            unprivileged = pwd.getpwnam("nobody")
+            self._user = {"user": unprivileged.pw_uid, "group": unprivileged.pw_gid, "extra_groups": []}
+            os.chown(self.folder, unprivileged.pw_uid, unprivileged.pw_gid)
+        (self.port,) = free_ports(1)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_at(self.port)
+
+    def url_at(self, port: int, sslmode: str = "disable") -> str:
+        return f"postgresql://tailseal:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode={sslmode}"
+
+    def file(self, name: str, content: str) -> Path:
+        """A file that the server may read."""
+        path = self.folder / name
+        path.write_text(content)
+        path.chmod(0o600)
+        if self._user:
+            os.chown(path, self._user["user"], self._user["group"])
+        return path
+
+    def __enter__(self) -> Self:
+        password = self.file("password", PASSWORD)
+        data = self.folder / "data"
+        self._run(
+            "initdb", "-D", data, "-U", "tailseal", "-A", "scram-sha-256", "--pwfile", password, "-N", "-E", "UTF8"
+        )
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "logging_collector": "off",
+        } | self._settings
+        given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.folder / "data", *given],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self.folder,
+                **self._user,
+            )
+        self._await_ready()
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def sql(self, statement: str) -> str:
+        """What `psql` prints, as the owner of everything."""
+        done = subprocess.run(
+            [self._programs / "psql", "-At", "-v", "ON_ERROR_STOP=1", self.url, "-c", statement],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_DEADLINE,
+        )
+        return done.stdout.strip()
+
+    def _await_ready(self) -> None:
+        until = time.monotonic() + _DEADLINE
+        ask = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        while subprocess.run(ask, check=False).returncode != 0:
+            assert self._process is not None
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        done = subprocess.run(
+            [self._programs / program, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            check=False,
+            **self._user,
+        )
+        assert done.returncode == 0, done.stderr

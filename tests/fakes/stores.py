@@ -1,0 +1,62 @@
+"""Stores over real databases, and a way to them that can stall."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tailseal.state.connect import Connector
+from tailseal.state.postgres import PostgresStore
+from tailseal.state.protocol import Store
+from tailseal.state.url import DatabaseURL
+
+Open = Callable[..., Store]
+
+
+async def resolve(host: str) -> Sequence[str]:
+    return (host,)
+
+
+def postgres_store(url: str, **options: Any) -> PostgresStore:
+    return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), **options)
+
+
+class Proxy:
+    """Passes bytes on to a port, or holds them back."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self.flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def proxy(port: int) -> AsyncIterator[Proxy]:
+    made = Proxy()
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(made.pump(reader, back), made.pump(there, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,6 +12,7 @@ from fakes.trust import ANYTHING, BILLING, GITHUB, JWT_GRANT, TAILSCALE_GRANT, r
 from tailseal.api.reasons import Reason
 from tailseal.domain import bounds
 from tailseal.domain.bundle.model import Bound, Settings
+from tailseal.domain.policy import cel
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
 
@@ -255,10 +256,13 @@ def test_nobody_trusts_the_providers_own_tokens_which_could_renew_themselves(iss
     assert refused(spec(oidc | {"issuer": trust.OURS + "/realms/x"}), settings()) == set()
 
 
+GROUP = cel.compiled("claims.group", "text")
+
+
 @pytest.mark.parametrize(("listed", "allowed"), [((), False), (("groups",), True), (("email",), False)])
 def test_identity_claims_are_set_only_where_bounds_list_them(listed: tuple[str, ...], *, allowed: bool) -> None:
     policy = trust.compiled()
-    grant = replace(policy.grants[0], claims=("groups", "team"))
+    grant = replace(policy.grants[0], claims=(("groups", GROUP), ("team", GROUP)))
     changed = replace(policy, grants=(grant,))
     named = ("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)
     violations = {(finding.path, finding.reason) for finding in bounds.violations(changed, only(jwt_claims=listed))}

@@ -76,7 +76,7 @@ def test_inline_keys_come_with_their_expiry() -> None:
             "spec.from.oidc.claims[0]",
             Reason.INVALID_SPEC,
         ),
-        (spec({"condition": "true"}), "spec.from.oidc.condition", Reason.NOT_SUPPORTED_YET),
+        (spec({"condition": "claims.a"}), "spec.from.oidc.condition", Reason.INVALID_SPEC),
         (
             spec(grants=[{"name": "a", "tailscale": {"upstream": "nowhere", "scopes": ["a"]}}]),
             "spec.grants[0].tailscale.upstream",

@@ -17,16 +17,11 @@ _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "Sqlite.volume": bool,
     "Registration.dynamic": "Enabled".__eq__,
     "ClientIDMetadata.allowed_domains": bool,
-    "Sts.tailsts": bool,
-    "TailscaleUpstream.workload_identity": bool,
     "BoundNamespaces.from_": "Selector".__eq__,
     "From.tailnet": bool,
     "SessionSource.capability": bool,
-    "Oidc.condition": bool,
     "Replay.one_time": bool,
     "JwtGrant.require_dpop": bool,
-    "JwtGrant.claims": bool,
-    "Grant.tailscale_auth_key": bool,
 }
 """Fields that this version cannot honour, with the question whether a value asks for it.
 

@@ -15,7 +15,8 @@ from typing import Final
 from tailseal.api.durations import format_duration
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
-from tailseal.domain.bundle.model import Bound, Settings
+from tailseal.domain import minting
+from tailseal.domain.bundle.model import Bound, Settings, Upstream
 from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
 from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
@@ -41,16 +42,6 @@ _PINNING_MEMBERS: Final[Mapping[str, str]] = {
     "terraform": "organizationID, projectID, workspaceID",
 }
 """What the same claims are called in the typed blocks."""
-
-RESERVED_CLAIMS: Final = frozenset(
-    {
-        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope", "azp"),
-        *("nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "sid", "events", "typ", "roles", "entitlements"),
-        *("groups", "email", "email_verified", "name", "preferred_username", "picture", "phone_number"),
-        *("node", "nid", "uid", "tailnet", "addresses", "key", "user", "username", "policy"),
-    }
-)
-"""Claims that are ours or speak of who somebody is: a policy may set them only where bounds list them."""
 
 RESERVED_PREFIX: Final = "tailseal:"
 """Audiences of what we say to ourselves and to upstreams."""
@@ -119,6 +110,8 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
     if _is_unbounded(policy.namespace, settings):
         for party in _parties(policy):
             yield from _unpinned(party)
+        for position, grant in enumerate(policy.grants):
+            yield from minting.excess(grant, f"spec.grants[{position}].{grant.kind}", claims=(), prefixes=("*",))
         return
     rules = _rules(policy.namespace, settings)
     if not rules:
@@ -168,6 +161,7 @@ def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> 
     limit = _longest_ttl(rule, settings)
     if grant.kind is GrantKind.JWT:
         yield from _each(grant.audiences, rule.audiences, f"{member}.audiences", "audience", "audiences")
+        yield from minting.excess(grant, member, rule.jwt_claims, rule.jwt_subject_prefixes)
         if grant.ttl > limit:
             yield _exceeds(
                 f"{member}.ttl", f"{format_duration(grant.ttl)} is longer than {format_duration(limit)}", "maxTTL"
@@ -177,9 +171,24 @@ def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> 
         yield _exceeds(f"{member}.upstream", f"upstream {grant.upstream}", "upstreams")
     yield from _each(grant.scopes, rule.tailscale_scopes, f"{member}.scopes", "scope", "tailscaleScopes")
     yield from _each(grant.tags, rule.tailscale_tags, f"{member}.tags", "tag", "tailscaleTags")
+    if grant.kind is GrantKind.TAILSCALE_AUTH_KEY:
+        yield from _key_lifetime(grant, member, rule)
+        return
     if rule.max_ttl is not None and rule.max_ttl < UPSTREAM_LIFETIME and rule.upstream_lifetime == "Refuse":
         what = f"a Tailscale token lives for {format_duration(UPSTREAM_LIFETIME)}, longer than {format_duration(limit)}"
         yield _exceeds(member, what, "upstreamLifetime")
+
+
+def _key_lifetime(grant: CompiledGrant, member: str, rule: Bound) -> Iterator[Finding]:
+    """The time to use a key is ours to set, so it is never excused; that its node stays is up to the upstream."""
+    if rule.max_ttl is None:
+        return
+    limit = format_duration(rule.max_ttl)
+    if grant.expiry > rule.max_ttl:
+        yield _exceeds(f"{member}.expiry", f"{format_duration(grant.expiry)} is longer than {limit}", "maxTTL")
+    if not grant.ephemeral and rule.upstream_lifetime == "Refuse":
+        what = f"a node that is not ephemeral stays for longer than {limit}"
+        yield _exceeds(f"{member}.ephemeral", what, "upstreamLifetime")
 
 
 def _each(values: Iterable[str], allowed: Iterable[str], path: str, what: str, member: str) -> Iterator[Finding]:
@@ -196,7 +205,6 @@ def _exceeds(path: str, what: str, member: str) -> Finding:
 def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
     for party in _parties(policy):
         yield from _ourselves(party, settings)
-    listed = {claim for rule in _rules(policy.namespace, settings) for claim in rule.jwt_claims}
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}].{grant.kind}"
         for number, audience in enumerate(grant.audiences):
@@ -205,9 +213,6 @@ def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
                     f"{audience} is reserved for this IdentityProvider and its upstreams: name the service instead"
                 )
                 yield Finding(f"{path}.audiences[{number}]", message, Reason.RESERVED_AUDIENCE)
-        for number, claim in enumerate(grant.claims):
-            if claim in RESERVED_CLAIMS and claim not in listed:
-                yield _exceeds(f"{path}.claims[{number}].name", f"claim {claim} is reserved", "jwt.claims")
 
 
 def _parties(policy: CompiledPolicy) -> tuple[CompiledPolicy | Trust, ...]:
@@ -232,12 +237,20 @@ def _ourselves(party: CompiledPolicy | Trust, settings: Settings) -> Iterator[Fi
 def _is_reserved(audience: str, settings: Settings) -> bool:
     """Whether it is, or lies below, an address of ours or of an upstream; case and a last slash make no difference."""
     plain = audience.lower().rstrip("/")
-    upstreams = [upstream.tailscale.api_url for upstream in settings.upstreams if upstream.tailscale is not None]
+    upstreams = [place for upstream in settings.upstreams for place in _places_of(upstream)]
     ours = (settings.issuer, settings.token_endpoint, *settings.subject_audiences, *upstreams)
     places = {_place(url) for url in (*ours, "https://api.tailscale.com")}
     return plain.startswith(RESERVED_PREFIX) or any(
         plain == place or plain.startswith(f"{place}/") for place in (*places, *(p.split("://")[-1] for p in places))
     )
+
+
+def _places_of(upstream: Upstream) -> Iterator[str]:
+    """Its API, and whom our assertions to it are for: a JWT for that audience would be one."""
+    if upstream.api_url:
+        yield upstream.api_url
+    if upstream.fixed is not None:
+        yield upstream.fixed.audience
 
 
 def _place(url: str) -> str:

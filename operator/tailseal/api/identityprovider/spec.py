@@ -123,10 +123,11 @@ class IdentityProviderSpec(ApiModel):
         ),
         Rule(
             cel="!has(self.sts.tailsts) || (has(self.upstreams) && "
-            "self.upstreams.exists(u, u.name == self.sts.tailsts.upstream))",
-            message="sts.tailsts.upstream must be the name of one of upstreams",
+            "self.upstreams.exists(u, u.name == self.sts.tailsts.upstream && has(u.tailscale)))",
+            message="sts.tailsts.upstream must be the name of one of upstreams that is tailscale",
             holds=lambda self: (
-                self.sts.tailsts is None or self.sts.tailsts.upstream in {item.name for item in self.upstreams}
+                self.sts.tailsts is None
+                or self.sts.tailsts.upstream in {item.name for item in self.upstreams if item.tailscale is not None}
             ),
         ),
     )

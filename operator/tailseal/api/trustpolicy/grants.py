@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from tailseal.api.base import ApiModel, Items, exactly_one
+from tailseal.api.base import ApiModel, Items, Rule, exactly_one
 from tailseal.api.durations import Duration, between
 from tailseal.api.fields import Audience, DnsLabel, Scope, TailscaleTag
 
@@ -23,7 +23,14 @@ class JwtClaim(ApiModel):
 class JwtGrant(ApiModel):
     """A JWT of this provider."""
 
-    rules: ClassVar = (between("ttl", 5, 86_400),)
+    rules: ClassVar = (
+        between("ttl", 5, 86_400),
+        Rule(
+            cel="!has(self.subjectPrefix) || has(self.subject)",
+            message="subjectPrefix goes with subject only",
+            holds=lambda self: self.subject_prefix is None or self.subject is not None,
+        ),
+    )
 
     audiences: Annotated[tuple[Audience, ...], Items(8, "set", minimum=1)]
     """Who the token may be for; a request asks for one or more of them."""
@@ -33,6 +40,11 @@ class JwtGrant(ApiModel):
     """Scopes that it may carry."""
     claims: Annotated[tuple[JwtClaim, ...], Items(8, "map")] = ()
     """Claims that it carries beside the usual ones."""
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    """A CEL expression over the subject token's `claims` that gives a string: what follows
+    `policy:<namespace>/<name>:` in `sub`. Left out, `sub` is `policy:<namespace>/<name>`."""
+    subject_prefix: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+$")] | None = None
+    """What `sub` begins with instead, where the provider's bounds allow it (`jwt.subjectPrefixes`)."""
     require_dpop: bool | None = None
     """Whether the caller must bind it to a key of its own (RFC 9449); no if left out."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tailseal.api.identityprovider import Bound, IdentityProviderSpec
+from tailseal.api.identityprovider import Bound, IdentityProviderSpec, Upstream
 from tailseal.api.meta import SHARDS
 from tailseal.domain import canonical
 from tailseal.domain.bundle import model
@@ -132,16 +132,8 @@ def settings_of(
         access_token_ttl=spec.tokens.access_token_ttl,
         clock_skew=spec.tokens.clock_skew,
         trusted_proxies=spec.serving.trusted_proxies,
-        upstreams=tuple(
-            model.Upstream(
-                name=upstream.name,
-                tailscale=model.TailscaleUpstream(
-                    api_url=upstream.tailscale.api_url, tailnet=upstream.tailscale.tailnet, credential=upstream.name
-                ),
-            )
-            for upstream in spec.upstreams
-            if upstream.tailscale is not None
-        ),
+        upstreams=tuple(map(_upstream, spec.upstreams)),
+        tailsts_upstream=spec.sts.tailsts.upstream if spec.sts.tailsts is not None else None,
         bounds=tuple(_bound(bound, namespace) for bound in spec.bounds),
         staleness=model.Staleness(behind=spec.staleness.behind, unheard=spec.staleness.unheard),
         open_hosts=tuple(open_hosts),
@@ -208,6 +200,32 @@ def _longest(total: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def _upstream(upstream: Upstream) -> model.Upstream:
+    tailscale, headscale = upstream.tailscale, upstream.headscale
+    if headscale is not None:
+        kept = model.HeadscaleUpstream(api_url=headscale.api_url, credential=upstream.name)
+        return model.Upstream(name=upstream.name, headscale=kept)
+    if tailscale is None:  # pragma: no cover - exactly one member, says the model's rule
+        return model.Upstream(name=upstream.name)
+    identity = tailscale.workload_identity
+    return model.Upstream(
+        name=upstream.name,
+        tailscale=model.TailscaleUpstream(
+            api_url=tailscale.api_url,
+            tailnet=tailscale.tailnet,
+            credential=upstream.name if identity is None else "",
+            workload_identity=model.WorkloadIdentity(
+                client_id=identity.client_id,
+                audience=identity.audience or f"api.tailscale.com/{identity.client_id}",
+                scopes=identity.scopes,
+                tags=identity.tags,
+            )
+            if identity is not None
+            else None,
+        ),
+    )
 
 
 def _bound(bound: Bound, own: str) -> model.Bound:

@@ -110,13 +110,32 @@ class Shard(BundleModel):
     policies: tuple[dict[str, Any], ...] = ()
 
 
+class WorkloadIdentity(BundleModel):
+    """A federated identity: what our own assertion is exchanged for, all of it each time."""
+
+    client_id: str
+    audience: str
+    scopes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
 class TailscaleUpstream(BundleModel):
     """Where and with which credential Tailscale API tokens are asked for."""
 
     api_url: str
     tailnet: str = "-"
-    credential: str
+    credential: str = ""
     """File name prefix in `credentials/`: `<credential>.client_id` and `<credential>.client_secret`."""
+    workload_identity: WorkloadIdentity | None = None
+    """In place of a credential."""
+
+
+class HeadscaleUpstream(BundleModel):
+    """Where and with which API key headscale's own API is asked for keys to join."""
+
+    api_url: str
+    credential: str
+    """File name prefix in `credentials/`: `<credential>.api_key`."""
 
 
 class Upstream(BundleModel):
@@ -124,6 +143,18 @@ class Upstream(BundleModel):
 
     name: str
     tailscale: TailscaleUpstream | None = None
+    headscale: HeadscaleUpstream | None = None
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of its API; empty if a later version wrote a member that this one does not have."""
+        kind = self.tailscale or self.headscale
+        return kind.api_url if kind is not None else ""
+
+    @property
+    def fixed(self) -> WorkloadIdentity | None:
+        """What its tokens always have, where no request can narrow them."""
+        return self.tailscale.workload_identity if self.tailscale is not None else None
 
 
 class Bound(BundleModel):
@@ -169,6 +200,8 @@ class Settings(BundleModel):
     clock_skew: Annotated[int, Field(ge=0)] = 60
     trusted_proxies: tuple[str, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
+    tailsts_upstream: str | None = None
+    """Upstream of the TailSTS dialect on `POST /`; absent: there is none."""
     bounds: tuple[Bound, ...] = ()
     staleness: Staleness = Staleness()
     open_hosts: tuple[str, ...] = ()

@@ -14,17 +14,18 @@ from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
-from tailseal.api.trustpolicy import ClaimRule, From, Grant, Matcher, Oidc, TrustPolicySpec
+from tailseal.api.trustpolicy import ClaimRule, From, Grant, JwtGrant, Matcher, Oidc, TrustPolicySpec
 from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
 from tailseal.api.unsupported import unsupported
 from tailseal.api.validation import parse_spec
 from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
-from tailseal.domain.policy import matchers, patterns, providers
+from tailseal.domain.policy import cel, matchers, patterns, providers
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Rule
 from tailseal.domain.policy.source import KeySource, SourceKind, well_known
+from tailseal.domain.policy.upstreams import upstream_grant
 
 __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
 
@@ -100,6 +101,7 @@ def _oidc(oidc: Oidc, origin: str) -> General:
         algorithms=oidc.algorithms or DEFAULT_ALGORITHMS,
         audiences=oidc.audiences,
         max_age=oidc.max_age,
+        condition=oidc.condition or "",
         findings=tuple(findings),
     )
 
@@ -127,6 +129,7 @@ def _compile(
         actors=tuple(
             _actor(actor, f"spec.actors[{position}]", settings, findings) for position, actor in enumerate(spec.actors)
         ),
+        condition=_program(trust.condition, "condition", f"{trust.origin}.condition", findings),
         grants=tuple(
             _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)
             for position, grant in enumerate(spec.grants)
@@ -257,24 +260,25 @@ def _grant(grant: Grant, path: str, namespace: str, settings: Settings, findings
             audiences=grant.jwt.audiences,
             scopes=grant.jwt.scopes,
             ttl=grant.jwt.ttl or bounds.default_ttl(namespace, settings),
-            claims=tuple(claim.name for claim in grant.jwt.claims),
+            claims=tuple(_claims(grant.jwt, f"{path}.jwt", findings)),
+            require_dpop=bool(grant.jwt.require_dpop),
+            subject=_program(grant.jwt.subject, "text", f"{path}.jwt.subject", findings),
+            subject_prefix=grant.jwt.subject_prefix or "",
         )
-    if grant.tailscale is None:  # pragma: no cover - exactly one member, and the third is not supported yet
-        raise PolicyError([Finding(path, "must have one member")])
-    target = _api_url(grant.tailscale.upstream, f"{path}.tailscale.upstream", settings, findings)
-    return CompiledGrant(
-        name=grant.name,
-        kind=GrantKind.TAILSCALE,
-        targets=_set((target,)),
-        scopes=grant.tailscale.scopes,
-        tags=grant.tailscale.tags,
-        upstream=grant.tailscale.upstream,
-    )
+    return upstream_grant(grant, path, settings, findings)
 
 
-def _api_url(name: str, path: str, settings: Settings, findings: list[Finding]) -> str:
-    for upstream in settings.upstreams:
-        if upstream.name == name and upstream.tailscale is not None:
-            return upstream.tailscale.api_url
-    findings.append(Finding(path, "names no upstream of the IdentityProvider", Reason.REF_NOT_FOUND))
-    return ""
+def _claims(grant: JwtGrant, path: str, findings: list[Finding]) -> Iterator[tuple[str, cel.Program]]:
+    for position, claim in enumerate(grant.claims):
+        program = _program(claim.string, "text", f"{path}.claims[{position}].string", findings)
+        if program is not None:
+            yield claim.name, program
+
+
+def _program(text: str | None, kind: cel.Kind, path: str, findings: list[Finding]) -> cel.Program | None:
+    """The expression; None where there is none, or none that can be used: then a finding says so."""
+    try:
+        return cel.compiled(text, kind) if text else None
+    except cel.ExpressionError as error:
+        findings.append(Finding(path, str(error)))
+        return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.cel import Program
 from tailseal.domain.policy.matchers import Rule, Verdict
 from tailseal.domain.policy.source import KeySource
 
@@ -35,10 +36,13 @@ class CompiledGrant:
         tags: likewise, for what an upstream gives.
         ttl: lifetime of the minted JWT in seconds; 0 where the upstream decides.
         upstream: name of the upstream, empty for a JWT.
+        require_dpop: whether the minted JWT is bound to a key that the caller must prove (RFC 9449).
         fixed: whether the upstream gives all scopes and tags or none, so that a request cannot narrow them.
         ephemeral: whether a node that joins with the key goes when it is offline.
         expiry: seconds in which the key can be used; 0 where the grant is of another kind.
-        claims: names of the claims that the minted JWT carries beside the usual ones.
+        claims: what the minted JWT carries beside the usual claims: name, and the expression that gives it.
+        subject: gives what follows the prefix in `sub`; None: `sub` is the policy's own.
+        subject_prefix: what `sub` begins with; empty: the policy's own.
     """
 
     name: str
@@ -49,10 +53,25 @@ class CompiledGrant:
     tags: tuple[str, ...] = ()
     ttl: int = 0
     upstream: str = ""
-    claims: tuple[str, ...] = ()
+    claims: tuple[tuple[str, Program], ...] = ()
+    subject: Program | None = None
+    subject_prefix: str = ""
+    require_dpop: bool = False
     fixed: bool = False
     ephemeral: bool = False
     expiry: int = 0
+
+
+class Given(NamedTuple):
+    """What the expressions of a grant gave for one token.
+
+    Args:
+        subject: the whole `sub` of the JWT to mint; empty: the policy's own.
+        claims: names and values of the claims that it carries beside the usual ones.
+    """
+
+    subject: str = ""
+    claims: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +117,7 @@ class CompiledPolicy:
         keys_expire_at: Unix seconds after which the inline keys do not count for this policy.
         grants: what it gives, in the policy's order.
         actors: who may act for the subject; empty: nobody.
+        condition: an expression over the claims that must give true, asked after everything else; None: there is none.
     """
 
     namespace: str
@@ -115,6 +135,7 @@ class CompiledPolicy:
     keys_expire_at: float | None
     grants: tuple[CompiledGrant, ...]
     actors: tuple[Trust, ...] = ()
+    condition: Program | None = None
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
 

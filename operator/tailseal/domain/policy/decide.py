@@ -14,7 +14,8 @@ from tailseal.domain import bounds, scopes
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy import actors as acting
 from tailseal.domain.policy.actors import Actor
-from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy
+from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given
+from tailseal.domain.policy.conditions import Conditions
 from tailseal.domain.policy.denial import Denial, OAuthError
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
 from tailseal.domain.policy.index import PolicyIndex
@@ -40,6 +41,10 @@ class Subject(NamedTuple):
     claims: Claims
 
 
+Trial = tuple[tuple[str, Denial], ...]
+"""Ids of policies under `Audit`, with the reason for which each would refuse a token that its rules trust."""
+
+
 class Granted(NamedTuple):
     """The answer yes.
 
@@ -52,6 +57,10 @@ class Granted(NamedTuple):
         ttl: longest lifetime in seconds of the JWT to mint.
         audited: ids of policies under `Audit` that would have granted as well.
         actor: who acts for the subject; None: nobody does.
+        subject: `sub` of the JWT to mint; empty: the policy's own.
+        claims: names and values of what the JWT carries beside the usual claims.
+        trial: what policies under `Audit` that trust the token would have refused, and why.
+        exhausted: namespaces whose expressions took more than a request may cost.
     """
 
     policy: CompiledPolicy
@@ -62,6 +71,10 @@ class Granted(NamedTuple):
     ttl: int
     audited: tuple[str, ...] = ()
     actor: Actor | None = None
+    subject: str = ""
+    claims: tuple[tuple[str, str], ...] = ()
+    trial: Trial = ()
+    exhausted: tuple[str, ...] = ()
 
 
 class Refused(NamedTuple):
@@ -71,11 +84,15 @@ class Refused(NamedTuple):
         reason: of the nearest miss; stable, and all that a caller is told.
         policy: id of a policy whose rules did match, for the audit line only; empty if there is none.
         audited: ids of policies under `Audit` that would have granted.
+        trial: what policies under `Audit` that trust the token would have refused, and why.
+        exhausted: namespaces whose expressions took more than a request may cost.
     """
 
     reason: Denial
     policy: str = ""
     audited: tuple[str, ...] = ()
+    trial: Trial = ()
+    exhausted: tuple[str, ...] = ()
 
     @property
     def error(self) -> OAuthError:
@@ -102,7 +119,7 @@ class Step(NamedTuple):
 Trace = list[Step]
 
 
-def decide(
+def decide(  # noqa: PLR0913 - everything that a decision depends on
     index: PolicyIndex,
     subject: Subject,
     request: GrantRequest,
@@ -110,6 +127,7 @@ def decide(
     now: float,
     *,
     actors: Sequence[Actor] | None = None,
+    conditions: Conditions | None = None,
     trace: Trace | None = None,
 ) -> Granted | Refused:
     """The decision on one request.
@@ -121,16 +139,21 @@ def decide(
         settings: the provider's present ones; a policy that was compiled under others is held against their bounds.
         now: Unix seconds.
         actors: the actor token, once for each source that verifies it; None: there is no actor token.
+        conditions: evaluates the expressions of this request; None: without a limit of time.
         trace: if given, every step of every policy of the key source is added; the decision stays the same.
     """
     granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
     audited: list[str] = []
+    trial: list[tuple[str, Denial]] = []
     nearest: Refused | None = None
+    conditions = conditions or Conditions(subject.claims)
     for policy in _considered(index, subject, request, trace):
         reason = _mistrust(policy, subject, settings, now)
         if actors is not None and reason is None:
             reason = acting.denial(policy, subject.claims, actors, now, settings.clock_skew)
         outcome = reason or choose(policy.grants, request)
+        if isinstance(outcome, CompiledGrant):
+            outcome = conditions.denial(policy, outcome) or outcome
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
         if isinstance(outcome, CompiledGrant) and policy.enforce:
@@ -139,12 +162,16 @@ def decide(
         if isinstance(outcome, CompiledGrant):
             audited.append(policy.id)
             outcome = Denial.AUDIT_ONLY
+        elif not policy.enforce and outcome.rank > Denial.NO_POLICY_MATCHES.rank:
+            trial.append((policy.id, outcome))
         if outcome.rank > (nearest.reason if nearest else Denial.NO_POLICY_MATCHES).rank:
             nearest = Refused(outcome, policy.id)
+    beside = _Beside(tuple(audited), tuple(trial), tuple(sorted(conditions.exhausted)))
     if granting and not _is_ambiguous(granting, request):
-        return _granted(*granting[0], request, tuple(audited), actors[0] if actors else None)
+        policy, grant = granting[0]
+        return _granted(policy, grant, request, conditions.given(policy, grant), actors[0] if actors else None, beside)
     refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject)
-    return refused._replace(audited=tuple(audited)) if audited else refused
+    return Refused(refused.reason, refused.policy, *beside)
 
 
 def _considered(
@@ -193,12 +220,21 @@ def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], requ
     return len({(grant.kind, grant.targets) for _, grant in granting}) > 1
 
 
+class _Beside(NamedTuple):
+    """What is told beside the decision; see `Refused`."""
+
+    audited: tuple[str, ...]
+    trial: Trial
+    exhausted: tuple[str, ...]
+
+
 def _granted(
     policy: CompiledPolicy,
     grant: CompiledGrant,
     request: GrantRequest,
-    audited: tuple[str, ...],
+    given: Given,
     actor: Actor | None,
+    beside: _Beside,
 ) -> Granted:
     return Granted(
         policy,
@@ -207,8 +243,12 @@ def _granted(
         scopes.narrow(grant.tags, request.tags),
         scopes.narrow(grant.audiences, request.targets),
         grant.ttl,
-        audited,
+        beside.audited,
         actor,
+        given.subject,
+        given.claims,
+        beside.trial,
+        beside.exhausted,
     )
 
 
@@ -227,8 +267,17 @@ def _steps(
     yield Step(policy.id, f"{policy.origin}.audiences", audience.value, ", ".join(sorted(policy.audiences)))
     for rule in policy.rules:
         yield Step(policy.id, rule.field, rule.test(subject.claims).value, rule.expected)
+    if policy.condition is not None and (asked := _asked(outcome)):
+        yield Step(policy.id, f"{policy.origin}.condition", asked, policy.condition.text)
     for grant in policy.grants:
         missing = refusal(grant, request)
         yield Step(policy.id, f"spec.grants[{grant.name}]", missing.value if missing else Verdict.MATCH.value)
     decided = outcome.value if isinstance(outcome, Denial) else Verdict.MATCH.value
     yield Step(policy.id, "spec", decided if policy.enforce else f"{decided} (Audit)")
+
+
+def _asked(outcome: CompiledGrant | Denial) -> str:
+    """What came of the condition; empty where something else had refused before."""
+    if outcome in {Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE}:
+        return str(outcome)
+    return Verdict.MATCH.value if isinstance(outcome, CompiledGrant) or outcome is Denial.CLAIM_ERROR else ""

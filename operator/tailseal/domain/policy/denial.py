@@ -65,6 +65,18 @@ class Denial(StrEnum):
     AMBIGUOUS_GRANT = "AmbiguousGrant"
     """Several grants cover the request: it must say which, by audience, resource, policy or grant."""
 
+    CONDITION_BUDGET = "ConditionBudget"
+    """The expressions of the policy's namespace take more than a request may cost."""
+
+    CONDITION_ERROR = "ConditionError"
+    """The policy's condition gives no answer for this token, as where it looks at a claim that is not there."""
+
+    CONDITION_FALSE = "ConditionFalse"
+    """The policy's condition, asked after everything else, does not hold."""
+
+    CLAIM_ERROR = "ClaimError"
+    """An expression for the subject or a claim of the token to mint gives no text for this token."""
+
     AUDIT_ONLY = "AuditOnly"
     """A policy would grant, but its enforcement is `Audit`."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.parse import parse
-from tailseal.domain import bounds
+from tailseal.domain import minting
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
@@ -36,7 +36,7 @@ _EVERYTHING: Final = Bound(
     subject_audiences=("*",),
     audiences=("*",),
     jwt_subject_prefixes=("*",),
-    jwt_claims=tuple(sorted(bounds.RESERVED_CLAIMS)),
+    jwt_claims=tuple(sorted(minting.RESERVED_CLAIMS)),
     max_ttl=86_400,
     upstream_lifetime="Accept",
 )

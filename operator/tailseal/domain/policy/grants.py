@@ -33,6 +33,7 @@ class GrantRequest(NamedTuple):
         policy: extension parameter `policy`: `<namespace>/<name>`.
         grant: extension parameter `grant`: a grant's name.
         tags: words of the extension parameter `tags`.
+        upstream: the only upstream to give something, where the endpoint is for one; no request says it.
     """
 
     audiences: Sequence[str] = ()
@@ -42,6 +43,7 @@ class GrantRequest(NamedTuple):
     policy: str | None = None
     grant: str | None = None
     tags: Sequence[str] = ()
+    upstream: str | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -55,11 +57,24 @@ def refusal(grant: CompiledGrant, request: GrantRequest) -> Denial | None:
         return Denial.TOKEN_TYPE_NOT_GRANTED
     if request.grant is not None and request.grant != grant.name:
         return Denial.GRANT_NOT_FOUND
-    if not (grant.targets.issuperset(request.audiences) and grant.targets.issuperset(request.resources)):
+    if _leads_elsewhere(grant, request):
         return Denial.TARGET_NOT_GRANTED
     if not scopes.covers(grant.tags, request.tags):
         return Denial.TAG_NOT_GRANTED
-    return None if scopes.covers(grant.scopes, request.scopes) else Denial.SCOPE_NOT_GRANTED
+    if not scopes.covers(grant.scopes, request.scopes) or (grant.fixed and not _takes_all(grant, request)):
+        return Denial.SCOPE_NOT_GRANTED
+    return None
+
+
+def _leads_elsewhere(grant: CompiledGrant, request: GrantRequest) -> bool:
+    if request.upstream is not None and request.upstream != (grant.upstream or None):
+        return True
+    return not (grant.targets.issuperset(request.audiences) and grant.targets.issuperset(request.resources))
+
+
+def _takes_all(grant: CompiledGrant, request: GrantRequest) -> bool:
+    """Whether the request leaves scopes and tags to a grant that cannot be narrowed, or names them all."""
+    return set(request.scopes) in (set(), set(grant.scopes)) and set(request.tags) in (set(), set(grant.tags))
 
 
 def choose(grants: Sequence[CompiledGrant], request: GrantRequest) -> CompiledGrant | Denial:

@@ -19,6 +19,7 @@ from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.signers import LocalSigner
+from tailseal.upstream.authkeys import AuthKey, KeyWish
 from tailseal.upstream.errors import UpstreamError
 from tailseal.workers.common.bundle.snapshot import LoadedSigning, Snapshot
 from tailseal.workers.common.limits.exchange import Limits
@@ -65,6 +66,7 @@ class Upstreams:
     def __init__(self, error: UpstreamError | None = None) -> None:
         self.error = error
         self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.keys: list[tuple[str, KeyWish]] = []
         self.meanwhile: Callable[[], None] = lambda: None
         """What happens while the first is being asked."""
 
@@ -76,6 +78,15 @@ class Upstreams:
         if self.error:
             raise self.error
         return SimpleNamespace(access_token=f"tskey-for-{'+'.join(scopes)}", expires_in=3600, scopes=tuple(scopes))
+
+    async def key(self, _: Snapshot, upstream: str, wish: KeyWish) -> AuthKey:
+        self.keys.append((upstream, wish))
+        await asyncio.sleep(0)
+        if len(self.keys) == 1:
+            self.meanwhile()
+        if self.error:
+            raise self.error
+        return AuthKey(f"tskey-auth-for-{'+'.join(wish.tags)}", wish.expiry)
 
 
 class AuditLog:
@@ -117,7 +128,7 @@ class House:
         async def fetch(source: KeySource) -> KeySet:
             return await self.fetch(source)
 
-        return Runtime(
+        self.made = Runtime(
             component="sts",
             current=lambda: self.current,
             withheld=lambda: self.withheld,
@@ -129,6 +140,7 @@ class House:
             decision_id=self._id,
             limits=self.limits,
         )
+        return self.made
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -10,6 +10,7 @@ import pytest
 from fakes.exchange import NOW, OURS, SETTINGS
 from fakes.sts import PUBLISHED, House, snapshot
 from tailseal.domain.bundle.model import Signing
+from tailseal.tokens.algorithms import VERIFYING
 from tailseal.tokens.request import GRANT_TYPE
 from tailseal.workers.common.http.wellknown import cache_seconds
 
@@ -94,6 +95,7 @@ async def test_the_metadata_say_only_what_is_implemented() -> None:
         "jwks_uri": OURS + JWKS,
         "grant_types_supported": [GRANT_TYPE],
         "token_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": [*VERIFYING],
     }
     assert openid == oauth | {
         "response_types_supported": ["id_token"],

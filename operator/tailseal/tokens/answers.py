@@ -49,20 +49,28 @@ def wants_text(accept: str) -> bool:
 
 
 def granted(
-    token: str, *, issued_type: str, token_type: str, expires_in: int, scopes: Sequence[str], text: bool
+    token: str,
+    *,
+    issued_type: str,
+    token_type: str,
+    expires_in: int,
+    scopes: Sequence[str],
+    text: bool,
+    extra: Sequence[Header] = (),
 ) -> Response:
     """The answer with a token.
 
     Args:
         token: the issued token.
         issued_type: its token type identifier (RFC 8693 section 3).
-        token_type: `Bearer`, or `N_A` for what is no access token.
+        token_type: `Bearer`, `DPoP`, or `N_A` for what is no access token.
         expires_in: seconds.
         scopes: what was granted.
         text: the bare token instead of JSON.
+        extra: further headers.
     """
     if text:
-        return Response(200, token.encode() + b"\n", _TEXT)
+        return Response(200, token.encode() + b"\n", (*_TEXT, *extra))
     content: dict[str, object] = {
         "access_token": token,
         "issued_token_type": issued_type,
@@ -71,12 +79,12 @@ def granted(
     }
     if scopes:
         content["scope"] = " ".join(scopes)
-    return Response(200, orjson.dumps(content), _JSON)
+    return Response(200, orjson.dumps(content), (*_JSON, *extra) if extra else _JSON)
 
 
-def refused(refusal: Refusal, *, decision: str, text: bool) -> Response:
+def refused(refusal: Refusal, *, decision: str, text: bool, extra: Sequence[Header] = ()) -> Response:
     """The answer without one; the decision's id leads the policy's owner to the audit line."""
-    headers = _TEXT if text else _JSON
+    headers = (*(_TEXT if text else _JSON), *extra)
     if refusal.status in {429, 503}:
         headers = (*headers, (b"retry-after", b"%d" % refusal.retry_after))
     if refusal.status == 401:  # noqa: PLR2004 - RFC 6749 section 5.2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
@@ -64,6 +64,19 @@ def split(token: str | bytes) -> Compact:
     Raises:
         TokenError: it is not one that we would verify under any key.
     """
+    return _split(token, _header)
+
+
+def split_proof(token: str) -> Compact:
+    """The same for a proof of possession, which brings its own key in `jwk` (RFC 9449 section 4.2).
+
+    Raises:
+        TokenError: it is not one that any key would verify.
+    """
+    return _split(token, _read_proof_header)
+
+
+def _split(token: str | bytes, read_header: Callable[[bytes], dict[str, Any]]) -> Compact:
     data = token if isinstance(token, bytes) else _ascii(token)
     if len(data) > MAX_TOKEN_BYTES:
         raise TokenError(Fault.TOO_LARGE, f"the token is longer than {MAX_TOKEN_BYTES} bytes")
@@ -71,7 +84,7 @@ def split(token: str | bytes) -> Compact:
     if len(segments) != 3:  # noqa: PLR2004 - the number of segments of a JWS
         raise TokenError(Fault.MALFORMED, "the token is not three segments divided by dots")
     head, body, tail = segments
-    header = _header(head)
+    header = read_header(head)
     signature = decode(tail)
     if not signature:
         raise TokenError(Fault.MALFORMED, "the signature is empty")
@@ -127,10 +140,18 @@ def json_object(content: bytes) -> dict[str, Any]:
 # Callers of one issuer send the same few headers; a refused one is never kept.
 @lru_cache(maxsize=512)
 def _header(segment: bytes) -> dict[str, Any]:
+    return _read_header(segment, _EMBEDDED)
+
+
+def _read_proof_header(segment: bytes) -> dict[str, Any]:
+    return _read_header(segment, _EMBEDDED - {"jwk"})
+
+
+def _read_header(segment: bytes, embedded: frozenset[str]) -> dict[str, Any]:
     if len(segment) > _MAX_HEADER_BYTES:
         raise TokenError(Fault.TOO_LARGE, f"the header is longer than {_MAX_HEADER_BYTES} bytes")
     header = json_object(decode(segment))
-    if not _EMBEDDED.isdisjoint(header):
+    if not embedded.isdisjoint(header):
         raise TokenError(Fault.EMBEDDED_KEY, "the header brings or names a key of its own")
     if not _UNSUPPORTED.isdisjoint(header):
         raise TokenError(Fault.UNSUPPORTED_HEADER, "the header asks for an extension that is not supported")

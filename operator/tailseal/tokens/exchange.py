@@ -13,12 +13,14 @@ from typing import Any, Final, NamedTuple
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import ActError, chain
 from tailseal.domain.policy.compiled import GrantKind
+from tailseal.domain.policy.conditions import Conditions, Ticks, stopped
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import refusals, verify
 from tailseal.tokens.answers import Refusal
+from tailseal.tokens.dpop import Expected, Nonces, Proof, ProofError, ProofFault, check, confirmed
 from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.issue import NeedSignature, Step, issue
 from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted
@@ -28,6 +30,7 @@ from tailseal.tokens.outcomes import (
     Audit,
     Call,
     KeySets,
+    KeyTerms,
     NeedKeys,
     NeedUpstream,
     Outcome,
@@ -64,9 +67,11 @@ class Exchange:
         signer: gives the published, active key of an algorithm (`""`: the default) within its lease at a time, or None.
         max_token_ttl: seconds: the longest lifetime that the promised overlaps honour.
         published: our own JWK Set, which tokens of ours are verified with when they are exchanged.
+        nonces: for proofs of possession; None: none are handed out or accepted.
+        ticks: measures what policies' expressions take.
     """
 
-    __slots__ = ("_judge", "_max_token_ttl", "_settings", "_signer")
+    __slots__ = ("_judge", "_max_token_ttl", "_nonces", "_settings", "_signer", "_ticks")
 
     def __init__(
         self,
@@ -75,9 +80,13 @@ class Exchange:
         signer: Callable[[str, float], Signer | None],
         max_token_ttl: int,
         published: Mapping[str, Any] = _NO_KEYS,
+        nonces: Nonces | None = None,
+        ticks: Ticks = stopped,
     ) -> None:
         self._settings = settings
         self._judge = Judge(settings, index, published)
+        self._nonces = nonces
+        self._ticks = ticks
         self._signer = signer
         self._max_token_ttl = max_token_ttl
 
@@ -97,14 +106,17 @@ class Exchange:
             unavailable: sources whose keys could not be had for this request, with the reason word.
         """
         audit: Audit = {"time": now, "decision": call.decision, "peer": call.peer}
+        if call.dpop is not None:
+            call = self._with_nonce(call, now)
         try:
-            request = read(call.body, call.content_type, authorization=call.authorization)
+            request = call.dialect(call.body) if call.dialect is not None else _read(call)
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
-            call.watch.saw(subject.token, request.asked)
             actor = _actor(request, audit) if request.actor_token else None
-            decision = self._judge.decide(subject, actor, request.asked, Hand(keys, unavailable), now)
+            call.watch.saw(subject.token, request.asked)
+            hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks))
+            decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):
                 return decision
             audit["subject"] = subject.token.payload["sub"]
@@ -115,13 +127,18 @@ class Exchange:
             return refuse(call, audit, Refusal(error.status, error.error, error.reason, str(error)))
         except TokenError as error:
             return refuse(call, audit, Refusal(400, "invalid_request", error.reason, str(error)))
+        except ProofError as error:
+            refusal = Refusal(400, error.error, error.reason, str(error))
+            return refuse(self._with_nonce(call, now), audit, refusal)
         except Refusing as error:
             return refuse(call, audit, error.refusal)
 
+    def _with_nonce(self, call: Call, now: float) -> Call:
+        return call if self._nonces is None or call.nonce else call._replace(nonce=self._nonces.make(now))
+
     def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedUpstream | NeedSignature:
         call, audit = case.call, case.audit
-        if decision.audited:
-            audit["wouldAllow"] = decision.audited
+        _tell_beside(decision, audit)
         if isinstance(decision, Refused):
             if decision.policy:
                 audit["policy"] = decision.policy
@@ -132,33 +149,69 @@ class Exchange:
         audit["grant"] = decision.grant.name
         if decision.scopes:
             audit["scope"] = " ".join(decision.scopes)
+        proof = self._proof(decision, case)
         if limited := call.watch.admit(decision.policy.source.issuer, decision.policy.id):
             return refuse(call, audit, limited)
-        if decision.grant.kind is GrantKind.TAILSCALE:
-            audit["upstream"] = decision.grant.upstream
-            return NeedUpstream(decision.grant.upstream, decision.scopes, decision.tags, call, audit)
-        return self._sign(decision, act, case)
+        if decision.grant.kind is not GrantKind.JWT:
+            return _of_upstream(decision, call, audit)
+        return self._sign(decision, act, proof, case)
 
-    def _sign(self, decision: Granted, act: dict[str, Any] | None, case: _Case) -> Answered | NeedSignature:
+    def _proof(self, decision: Granted, case: _Case) -> Proof | None:
+        """The key that the caller proved, and must prove where the grant or a presented token asks for it."""
+        bound = confirmed(case.subject.token.payload, None if decision.actor is None else decision.actor.claims)
+        needed = decision.grant.require_dpop
+        if case.call.dpop is None:
+            if bound or needed:
+                raise ProofError(ProofFault.MISSING, "a proof of possession (header DPoP) is needed")
+            return None
+        nonces, now, skew = self._nonces, case.now, self._settings.clock_skew
+        expected = Expected(
+            url=self._settings.token_endpoint,
+            now=now,
+            skew=skew,
+            nonce=lambda nonce: nonces is not None and nonces.accepts(nonce, now, skew),
+            nonce_needed=needed,
+        )
+        proof = check(case.call.dpop, expected)
+        if bound - {proof.jkt}:
+            raise ProofError(ProofFault.OTHER_KEY, "a presented token is bound to another key than the proof's")
+        case.audit["jkt"] = proof.jkt
+        return proof
+
+    def _sign(
+        self, decision: Granted, act: dict[str, Any] | None, proof: Proof | None, case: _Case
+    ) -> Answered | NeedSignature:
         call, audit, now = case.call, case.audit, case.now
         signer = self._signer("", now)
         if signer is None:
             return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
-        subject = f"policy:{decision.policy.id}"
+        own = f"policy:{decision.policy.id}"
         ttl = _within_sessions(min(decision.ttl, self._max_token_ttl), decision, case.subject, now)
         content = Minted(
             issuer=self._settings.issuer,
-            subject=subject,
-            client_id=subject,
+            subject=decision.subject or own,
+            client_id=own,
             audiences=decision.audience,
             scopes=decision.scopes,
             issued_at=int(now),
             ttl=ttl,
             token_id=call.decision,
             act=act,
+            claims=decision.claims,
+            cnf=None if proof is None else {"jkt": proof.jkt},
         )
         typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT
         return issue(NeedSignature(signer, content, typ, call, audit))
+
+
+def _tell_beside(decision: Granted | Refused, audit: Audit) -> None:
+    """What is written down whatever the decision."""
+    if decision.audited:
+        audit["wouldAllow"] = decision.audited
+    if decision.trial:
+        audit["wouldDeny"] = [{"policy": policy, "reason": reason} for policy, reason in decision.trial]
+    if decision.exhausted:
+        audit["exhausted"] = decision.exhausted
 
 
 def _actor(request: TokenRequest, audit: Audit) -> Delegate:
@@ -192,3 +245,16 @@ def _within(ttl: int, expires_at: int, now: float) -> int:
     if left < 1:
         raise TokenError(Fault.EXPIRED, "the token has expired")
     return min(ttl, left)
+
+
+def _of_upstream(decision: Granted, call: Call, audit: Audit) -> NeedUpstream:
+    grant = decision.grant
+    audit["upstream"] = grant.upstream
+    if decision.tags:
+        audit["tags"] = decision.tags
+    key = KeyTerms(grant.ephemeral, grant.expiry, decision.policy.id) if grant.expiry else None
+    return NeedUpstream(grant.upstream, decision.scopes, decision.tags, call, audit, key)
+
+
+def _read(call: Call) -> TokenRequest:
+    return read(call.body, call.content_type, authorization=call.authorization)

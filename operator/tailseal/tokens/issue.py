@@ -56,12 +56,13 @@ def issue(need: NeedSignature) -> Answered | NeedSignature:
 
 def _issued(need: NeedSignature, token: str) -> Answered:
     plain = need.typ == PLAIN_JWT
+    access_token = "Bearer" if need.content.cnf is None else "DPoP"
     return granted(
         need.call,
         need.audit,
         token,
         issued_type=verify.JWT if plain else verify.ACCESS_TOKEN,
-        token_type="N_A" if plain else "Bearer",
+        token_type="N_A" if plain else access_token,
         expires_in=need.content.ttl,
         scopes=need.content.scopes,
     )

@@ -20,14 +20,16 @@ class Minted(NamedTuple):
 
     Args:
         issuer: our issuer, byte for byte.
-        subject: `policy:<namespace>/<name>`; never a form used for people or nodes.
-        client_id: the authenticated client, else the subject.
+        subject: `policy:<namespace>/<name>`, or as the policy makes it; never a form used for people or nodes.
+        client_id: the authenticated client, else `policy:<namespace>/<name>`.
         audiences: at least one.
         scopes: may be empty.
         issued_at: when.
         ttl: seconds it lives.
         token_id: `jti`: the decision's id, so that a token leads to its audit line.
+        cnf: what the token is bound to (RFC 7800, RFC 9449 section 6); None: nothing.
         act: who acts for the subject (RFC 8693 section 4.1); None: nobody.
+        claims: names and values of further claims; one that is set here is never theirs.
     """
 
     issuer: str
@@ -39,6 +41,8 @@ class Minted(NamedTuple):
     ttl: int
     token_id: str
     act: Mapping[str, Any] | None = None
+    cnf: Mapping[str, Any] | None = None
+    claims: Sequence[tuple[str, str]] = ()
 
 
 def mint(content: Minted, signer: Signer, typ: str) -> str:
@@ -61,6 +65,7 @@ def signing_input(content: Minted, signer: Signer, typ: str) -> bytes:
         typ: `at+jwt` (RFC 9068 section 2.1) or `JWT`.
     """
     claims: dict[str, Any] = {
+        **dict(content.claims),
         "iss": content.issuer,
         "sub": content.subject,
         "aud": content.audiences[0] if len(content.audiences) == 1 else content.audiences,
@@ -71,6 +76,8 @@ def signing_input(content: Minted, signer: Signer, typ: str) -> bytes:
     }
     if content.scopes:
         claims["scope"] = " ".join(content.scopes)
+    if content.cnf is not None:
+        claims["cnf"] = content.cnf
     if content.act is not None:
         claims["act"] = content.act
     return _header(signer.alg, signer.kid, typ) + b"." + encode(orjson.dumps(claims))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
-from tailseal.domain.policy.grants import GrantRequest
+from tailseal.domain.policy.grants import AUTH_KEY, GrantRequest
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import answers, refusals, verify
-from tailseal.tokens.answers import Refusal, Response
+from tailseal.tokens.answers import Header, Refusal, Response
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.keyset import KeySet
+from tailseal.tokens.request import TokenRequest
 
 Audit = dict[str, object]
 
@@ -63,6 +64,9 @@ class Call(NamedTuple):
         authorization: whether a header `Authorization` came along.
         peer: the caller's address, for the audit line.
         watch: who is told and asked while it is decided.
+        dialect: reads the body where it is not RFC 8693's; raises `RequestError`.
+        dpop: header `DPoP`, None if there is none.
+        nonce: what to hand out for the caller's next proof; empty: nothing.
     """
 
     body: bytes
@@ -72,6 +76,9 @@ class Call(NamedTuple):
     authorization: bool = False
     peer: str = ""
     watch: Watch = NOBODY
+    dialect: Callable[[bytes], TokenRequest] | None = None
+    dpop: str | None = None
+    nonce: str = ""
 
 
 class Answered(NamedTuple):
@@ -97,9 +104,23 @@ class NeedKeys(NamedTuple):
     kid: str | None
 
 
+class KeyTerms(NamedTuple):
+    """What a key to join the network is to be, besides its tags.
+
+    Args:
+        ephemeral: whether the node goes when it is offline.
+        expiry: seconds in which the key can be used.
+        policy: id of the policy that allows it; the key says it.
+    """
+
+    ephemeral: bool
+    expiry: int
+    policy: str
+
+
 @dataclass(frozen=True, slots=True)
 class NeedUpstream:
-    """Ask an upstream for a token with exactly these scopes and tags, then call `finish` or `refuse`.
+    """Ask an upstream for a token with exactly these scopes and tags, or for a key; then call `finish` or `refuse`.
 
     Args:
         upstream: name in the settings.
@@ -107,6 +128,7 @@ class NeedUpstream:
         tags: likewise.
         call: the request.
         audit: fields gathered so far.
+        key: None: a token is needed; else a key to join the network, on these terms.
     """
 
     upstream: str
@@ -114,10 +136,21 @@ class NeedUpstream:
     tags: tuple[str, ...]
     call: Call = field(repr=False)
     audit: Audit
+    key: KeyTerms | None = None
+
+    @property
+    def kind(self) -> Literal["token", "auth-key"]:
+        """What is asked for."""
+        return "token" if self.key is None else "auth-key"
 
     def is_met_by(self, other: NeedUpstream) -> bool:
         """Whether what is given for the other need is just what this one asks for."""
-        return (self.upstream, self.scopes, self.tags) == (other.upstream, other.scopes, other.tags)
+        return (self.upstream, self.scopes, self.tags, self.key) == (
+            other.upstream,
+            other.scopes,
+            other.tags,
+            other.key,
+        )
 
 
 Outcome = Answered | NeedKeys | NeedUpstream
@@ -125,21 +158,22 @@ Outcome = Answered | NeedKeys | NeedUpstream
 NOTHING_UNAVAILABLE: Final[Mapping[KeySource, str]] = {}
 
 
-def finish(need: NeedUpstream, token: str, *, expires_in: int, scopes: Sequence[str]) -> Answered:
-    """The answer with an upstream's token.
+def finish(need: NeedUpstream, given: str, *, expires_in: int, scopes: Sequence[str]) -> Answered:
+    """The answer with an upstream's token or key.
 
     Args:
         need: what was asked for.
-        token: what the upstream gave: for this caller and nobody else.
+        given: what the upstream gave: for this caller and nobody else.
         expires_in: seconds, as the upstream says.
         scopes: what the token grants.
     """
+    is_key = need.kind == "auth-key"
     return granted(
         need.call,
         need.audit,
-        token,
-        issued_type=verify.ACCESS_TOKEN,
-        token_type="Bearer",  # noqa: S106 - RFC 6750
+        given,
+        issued_type=AUTH_KEY if is_key else verify.ACCESS_TOKEN,
+        token_type="N_A" if is_key else "Bearer",
         expires_in=expires_in,
         scopes=scopes,
     )
@@ -150,7 +184,9 @@ def refuse(call: Call, audit: Audit, refusal: Refusal) -> Answered:
     result = "error" if refusal.status >= 500 else "refused"  # noqa: PLR2004 - the class of server errors
     audit["result"] = result
     audit["reason"] = refusal.reason
-    response = answers.refused(refusal, decision=call.decision, text=answers.wants_text(call.accept))
+    response = answers.refused(
+        refusal, decision=call.decision, text=answers.wants_text(call.accept), extra=_extra(call)
+    )
     return Answered(response, audit, result, refusal.reason)
 
 
@@ -189,5 +225,10 @@ def granted(
         expires_in=expires_in,
         scopes=scopes,
         text=answers.wants_text(call.accept),
+        extra=_extra(call),
     )
     return Answered(response, audit, "granted", "")
+
+
+def _extra(call: Call) -> Sequence[Header]:
+    return ((b"dpop-nonce", call.nonce.encode()),) if call.nonce else ()

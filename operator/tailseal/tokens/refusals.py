@@ -63,6 +63,10 @@ _DESCRIPTIONS: Final[Mapping[Denial, str]] = {
     Denial.TAG_NOT_GRANTED: "a requested tag is not granted",
     Denial.SCOPE_NOT_GRANTED: "a requested scope is not granted",
     Denial.AMBIGUOUS_GRANT: "several grants fit: name one by audience, resource, policy or grant",
+    Denial.CONDITION_BUDGET: "the policy's expressions take too long",
+    Denial.CONDITION_ERROR: "the policy's condition gives no answer for the subject token",
+    Denial.CONDITION_FALSE: "the policy's condition does not hold for the subject token",
+    Denial.CLAIM_ERROR: "the policy's claims cannot be made from the subject token",
     Denial.AUDIT_ONLY: "a policy would grant, but it is only being tried out",
 }
 

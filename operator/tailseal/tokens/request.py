@@ -36,6 +36,8 @@ class RequestFault(StrEnum):
 
     MEDIA_TYPE = "UnsupportedMediaType"
     TOO_LARGE = "RequestTooLarge"
+    AUTHORIZATION_MISSING = "AuthorizationMissing"
+    AUTHORIZATION_MALFORMED = "AuthorizationMalformed"
     FORM = "MalformedForm"
     PARAMETER_MISSING = "ParameterMissing"
     PARAMETER_MALFORMED = "ParameterMalformed"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import Actor
+from tailseal.domain.policy.conditions import Conditions
 from tailseal.domain.policy.decide import Granted, Refused, Subject, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
@@ -33,10 +34,11 @@ class Refusing(Exception):  # noqa: N818 - control flow of the exchange core
 
 
 class Hand(NamedTuple):
-    """Keys in hand, and the sources whose keys could not be had, with the reason word."""
+    """Keys in hand, the sources whose keys could not be had, with the reason word, and what evaluates expressions."""
 
     sets: KeySets
     unavailable: Mapping[KeySource, str]
+    conditions: Conditions | None = None
 
 
 class Presented(NamedTuple):
@@ -135,7 +137,9 @@ class Judge:
 
         def could_grant(source: KeySource) -> bool:
             anybody = None if actor is None else self._anybody(actor)
-            return source in considered and isinstance(self._under(source, subject.token, asked, now, anybody), Granted)
+            return source in considered and isinstance(
+                self._under(source, subject.token, asked, hand, now, anybody), Granted
+            )
 
         return _nearest(misses, hand.unavailable, could_grant)
 
@@ -158,10 +162,10 @@ class Judge:
         if miss is not None:
             return miss
         if actor is None:
-            return self._under(source, subject.token, asked, now)
+            return self._under(source, subject.token, asked, hand, now)
 
         def with_actor(actors: Sequence[Actor]) -> Granted | Refused:
-            return self._under(source, subject.token, asked, now, actors)
+            return self._under(source, subject.token, asked, hand, now, actors)
 
         return self._delegated(actor, with_actor, hand, now)
 
@@ -237,12 +241,13 @@ class Judge:
         source: KeySource,
         token: Compact,
         asked: GrantRequest,
+        hand: Hand,
         now: float,
         actors: Sequence[Actor] | None = None,
     ) -> Granted | Refused:
         """What the policies of a source say to a token that it verifies."""
         subject = Subject(source, token.alg, verify.audiences(token.payload), token.payload)
-        return decide(self._index, subject, asked, self._settings, now, actors=actors)
+        return decide(self._index, subject, asked, self._settings, now, actors=actors, conditions=hand.conditions)
 
 
 def _nearest(

@@ -16,8 +16,12 @@ class UpstreamReason(StrEnum):
     """The credential has not reached this replica."""
     UNKNOWN = "UpstreamUnknown"
     """Settings name no such upstream."""
+    REJECTED = "UpstreamRejected"
+    """It does not understand the request: its API is another than its configuration says."""
     UNAVAILABLE = "UpstreamUnavailable"
     """Not reachable, overloaded, or at fault."""
+    RESTING = "UpstreamResting"
+    """It was down several times in a row: it is not asked for a while."""
     MALFORMED = "UpstreamMalformed"
     """The answer is not the one of RFC 6749 section 5.1."""
     WIDER = "UpstreamWider"
@@ -34,12 +38,16 @@ class UpstreamError(Exception):
         reason: the stable word.
         message: for the log of the platform; nothing of request or answer.
         retry_after: seconds that the upstream asked for, if it did.
+        outage: whether every request would fare the same now.
     """
 
-    def __init__(self, reason: UpstreamReason, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, reason: UpstreamReason, message: str, *, retry_after: int | None = None, outage: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+        self.outage = outage
 
     @property
     def retryable(self) -> bool:

@@ -7,13 +7,13 @@ requests: scopes that live in shared state reach another caller's token sooner o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final
 
-import orjson
-
+from tailseal.upstream import wire
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
+from tailseal.upstream.wire import PostForm
 
 TOKEN_PATH: Final = "/api/v2/oauth/token"  # noqa: S105 - a path
 
@@ -22,37 +22,6 @@ LIFETIME: Final = 3600
 
 _WORD: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
 """`scope-token` of RFC 6749 section 3.3: above all, no blank, which would make two words of one."""
-
-
-class Reply(Protocol):
-    """What is looked at of an HTTP answer."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Names in lower case."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The complete body."""
-        ...
-
-
-class PostForm(Protocol):
-    """The guarded client, as far as it is needed here."""
-
-    async def __call__(self, url: str, fields: Mapping[str, str]) -> Reply:
-        """Send a form.
-
-        Raises:
-            UpstreamError: the upstream cannot be reached.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +62,10 @@ async def fetch_token(
     Raises:
         UpstreamError: see its reasons.
     """
-    reply = await post(api_url.rstrip("/") + TOKEN_PATH, _form(credential, scopes, tags))
-    if reply.status != 200:  # noqa: PLR2004
-        raise _refusal(reply)
-    return _token(reply.body, scopes)
+    reply = await post(wire.place(api_url, TOKEN_PATH), _form(credential, scopes, tags))
+    if reply.status != wire.OK:
+        raise wire.refusal(reply, forbidden=UpstreamReason.SCOPE_REFUSED)
+    return bearer_token(reply.body, scopes)
 
 
 def _form(credential: Credential, scopes: Sequence[str], tags: Sequence[str]) -> dict[str, str]:
@@ -111,8 +80,17 @@ def _form(credential: Credential, scopes: Sequence[str], tags: Sequence[str]) ->
     return {**form, "tags": " ".join(tags)} if tags else form
 
 
-def _token(body: bytes, scopes: Sequence[str]) -> UpstreamToken:
-    answer = _json(body)
+def bearer_token(body: bytes, scopes: Sequence[str]) -> UpstreamToken:
+    """The token in an answer by RFC 6749 section 5.1.
+
+    Args:
+        body: of the answer.
+        scopes: the most that it may grant.
+
+    Raises:
+        UpstreamError: there is none, or it grants more.
+    """
+    answer = wire.json_object(body)
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     lifetime = answer.get("expires_in", LIFETIME)
     if not isinstance(token, str) or not token or not isinstance(kind, str) or kind.lower() != "bearer":
@@ -133,35 +111,3 @@ def _granted(answered: object, requested: Sequence[str]) -> tuple[str, ...]:
     if not set(words) <= {*requested, *(f"{word}:read" for word in requested)}:
         raise UpstreamError(UpstreamReason.WIDER, "the upstream granted more than was asked for")
     return words
-
-
-def _refusal(reply: Reply) -> UpstreamError:
-    """An RFC 6749 error, or Tailscale's own 403 with a message."""
-    error = _json_or_empty(reply.body).get("error")
-    if error in {"invalid_scope", "invalid_target"} or (reply.status == 403 and error is None):  # noqa: PLR2004
-        return UpstreamError(UpstreamReason.SCOPE_REFUSED, "the upstream's client may not grant the scopes or tags")
-    if reply.status == 401 or error in {"invalid_client", "unauthorized_client"}:  # noqa: PLR2004
-        return UpstreamError(UpstreamReason.CREDENTIAL_REFUSED, "the upstream refuses our client id and secret")
-    text = f"the upstream answered with status {reply.status}"
-    return UpstreamError(UpstreamReason.UNAVAILABLE, text, retry_after=_seconds(reply.headers.get("retry-after")))
-
-
-def _seconds(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None  # noqa: PLR2004
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise UpstreamError(UpstreamReason.MALFORMED, "the upstream's answer is not a JSON object")
-    return answer
-
-
-def _json_or_empty(body: bytes) -> dict[str, Any]:
-    try:
-        return _json(body)
-    except UpstreamError:
-        return {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tailseal.upstream.authkeys import AuthKey, KeyWish
 from tailseal.upstream.tailscale import UpstreamToken
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.limits.exchange import Limits
@@ -35,6 +36,19 @@ class Upstreams(Protocol):
         """
         ...
 
+    async def key(self, snapshot: Snapshot, upstream: str, wish: KeyWish) -> AuthKey:
+        """A one-time key to join the network, of exactly these terms.
+
+        Args:
+            snapshot: as for `token`.
+            upstream: its name.
+            wish: what the key is to be.
+
+        Raises:
+            UpstreamError: as for `token`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -50,6 +64,7 @@ class Runtime:
         audit: one line per decision; `write` raises `AuditError`: then nothing is granted.
         metrics: counters with bound children.
         clock: Unix seconds.
+        remote: asks keys outside of this process for signatures.
         decision_id: makes the id that a refusal and its audit line share.
         limits: how often whom is served.
         remote: asks keys outside of this process for signatures.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tailseal.tokens.algorithms import VERIFYING
 from tailseal.tokens.request import GRANT_TYPE
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.http.wellknown import jwks_uri
@@ -18,6 +19,7 @@ def oauth(snapshot: Snapshot) -> dict[str, Any]:
         "jwks_uri": jwks_uri(settings.issuer),
         "grant_types_supported": [GRANT_TYPE],
         "token_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": list(VERIFYING),
     }
 
 

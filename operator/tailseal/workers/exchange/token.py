@@ -6,7 +6,7 @@ import asyncio
 import traceback
 from collections.abc import Mapping
 from functools import partial
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Final
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import refusals
 from tailseal.tokens.answers import Refusal
+from tailseal.tokens.dpop import Nonces
 from tailseal.tokens.exchange import (
     Answered,
     Call,
@@ -35,9 +36,10 @@ from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
+from tailseal.workers.exchange.giving import ask
 from tailseal.workers.exchange.peer import Network, caller, networks
-from tailseal.workers.exchange.turn import Turn
 from tailseal.workers.exchange.remote import signed
+from tailseal.workers.exchange.turn import Turn
 
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
@@ -46,7 +48,7 @@ AT_ONCE: Final = 8
 """Key sources of one issuer that a request waits for at the same time, its own first."""
 
 _ENDPOINT: Final = "token"
-_WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for"})
+_WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for", b"dpop"})
 
 _log = structlog.get_logger(__name__)
 
@@ -115,6 +117,7 @@ class TokenEndpoint:
             b"authorization" in asked,
             self._caller(scope, asked.get(b"x-forwarded-for", "")),
             Turn(self._runtime.limits),
+            dpop=asked.get(b"dpop"),
         )
 
     def _caller(self, scope: Scope, forwarded: str) -> str:
@@ -199,7 +202,7 @@ class TokenEndpoint:
         if snapshot is None:  # pragma: no cover - the need came of one
             return None
         try:
-            token = await self._runtime.upstreams.token(snapshot, need.upstream, scopes=need.scopes, tags=need.tags)
+            given = await ask(self._runtime.upstreams, snapshot, need)
         except UpstreamError as error:
             return refuse(need.call, need.audit, _upstream_refusal(error))
         if self._runtime.current() is not snapshot:
@@ -207,7 +210,7 @@ class TokenEndpoint:
             if not isinstance(again, NeedUpstream) or not again.is_met_by(need):
                 return None
             need = again
-        return finish(need, token.access_token, expires_in=token.expires_in, scopes=token.scopes)
+        return finish(need, given.content, expires_in=given.expires_in, scopes=given.scopes)
 
     def _current(self) -> tuple[Snapshot | None, Exchange | None]:
         """The present snapshot and its core, which is made anew when the snapshot was swapped."""
@@ -244,4 +247,6 @@ def _whereabouts(error: Exception) -> dict[str, str]:
 
 def _exchange(snapshot: Snapshot) -> Exchange:
     signing = snapshot.signing
-    return Exchange(snapshot.settings, snapshot.index, signing.signer, signing.model.max_token_ttl, signing.model.jwks)
+    settings, ttl = snapshot.settings, signing.model.max_token_ttl
+    nonces = Nonces(signing.status_key, settings.issuer)
+    return Exchange(settings, snapshot.index, signing.signer, ttl, signing.model.jwks, nonces, thread_time)

@@ -103,3 +103,17 @@ def test_a_set_that_must_not_be_published_is_refused(added: dict[str, str], why:
     with pytest.raises(jwks.JwksError, match=why) as caught:
         jwks.document([{"kty": "EC", "kid": "a", "x": "one"}, added])
     assert "secret" not in str(caught.value)
+
+
+def test_the_full_check_of_a_private_key_is_made_once_and_nobody_can_change_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks: list[bytes] = []
+    load = keys.load_pem_private_key
+    monkeypatch.setattr(keys, "load_pem_private_key", lambda *args, **kw: checks.append(args[0]) or load(*args, **kw))
+    material = pem(rsa.generate_private_key(65537, 2048))
+    keys.public_jwk(material, "RS256")["kid"] = "another"
+    assert keys.public_jwk(material, "RS256")["kid"] == keys.thumbprint(keys.public_jwk(material, "RS256"))
+    assert checks == [material]
+    with pytest.raises(keys.KeyMaterialError):
+        keys.public_jwk(material, "ES256")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +35,12 @@ def public_jwk(pem: bytes, algorithm: str) -> dict[str, Any]:
     Raises:
         KeyMaterialError: unreadable, or not a key for that algorithm.
     """
+    return dict(_public_jwk(pem, algorithm))
+
+
+# Every reconcile asks whether all material is intact, and the full check of one RSA key costs up to 0.3 s of CPU.
+@functools.lru_cache(maxsize=256)
+def _public_jwk(pem: bytes, algorithm: str) -> Mapping[str, Any]:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -61,7 +61,8 @@ def violations(policy: CompiledPolicy, settings: Settings) -> tuple[Finding, ...
         policy: compiled under these or other settings.
         settings: the provider's present settings.
     """
-    return tuple(dict.fromkeys((*_reserved(policy, settings), *_beyond_rules(policy, settings))))
+    found = (*_reserved(policy, settings), *_beyond_rules(policy, settings), *_unremembered(policy, settings))
+    return tuple(dict.fromkeys(found))
 
 
 def admitted(namespace: str, settings: Settings) -> bool:
@@ -92,6 +93,21 @@ def is_pinned(policy: CompiledPolicy | Trust) -> bool:
         or (policy.source.issuer == _GITHUB and rule.path == ("sub",) and _GITHUB_IDS.match(rule.prefix) is not None)
         for rule in policy.rules
     )
+
+
+def _unremembered(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
+    """What counts once, where nobody would remember that it did: even one replica is two in a rollout."""
+    if settings.state is not None:
+        return
+    fields = [f"{policy.origin}.replay.oneTime"] if policy.one_time else []
+    fields += [
+        f"spec.grants[{number}].jwt.requireDPoP" for number, grant in enumerate(policy.grants) if grant.require_dpop
+    ]
+    message = (
+        f"needs storage that all replicas share: IdentityProvider {settings.namespace}/{settings.name} has none, and"
+        " gets it by spec.storage with type Postgres"
+    )
+    yield from (Finding(field, message, Reason.NEEDS_SHARED_STATE) for field in fields)
 
 
 def _is_unbounded(namespace: str, settings: Settings) -> bool:

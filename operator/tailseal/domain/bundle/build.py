@@ -136,6 +136,7 @@ def settings_of(
         tailsts_upstream=spec.sts.tailsts.upstream if spec.sts.tailsts is not None else None,
         bounds=tuple(_bound(bound, namespace) for bound in spec.bounds),
         staleness=model.Staleness(behind=spec.staleness.behind, unheard=spec.staleness.unheard),
+        state="Postgres" if spec.storage is not None and spec.storage.type == "Postgres" else None,
         open_hosts=tuple(open_hosts),
         extra_ca=extra_ca,
     )

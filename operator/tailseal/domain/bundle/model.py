@@ -22,6 +22,10 @@ VERSION: Literal[1] = 1
 SIGNING_FILE = "signing.json"
 MANIFEST_FILE = "manifest.json"
 SETTINGS_FILE = "settings.json"
+STATE_URL_FILE = "state.url"
+"""In `credentials/`: URL of the shared PostgreSQL."""
+STATE_CA_FILE = "state.ca.crt"
+"""In `credentials/`: PEM certificates that its own is checked with; absent: the system's."""
 VOLUMES = ("signing", "policies", "credentials")
 
 
@@ -204,6 +208,8 @@ class Settings(BundleModel):
     """Upstream of the TailSTS dialect on `POST /`; absent: there is none."""
     bounds: tuple[Bound, ...] = ()
     staleness: Staleness = Staleness()
+    state: Literal["Postgres", "SQLite"] | None = None
+    """Where marks of what counts once are kept; None: nowhere. SQLite is for a single process alone."""
     open_hosts: tuple[str, ...] = ()
     """Hosts (name or CIDR) beyond the public internet that egress may reach: opened by the platform at install."""
     extra_ca: str = ""

@@ -101,6 +101,7 @@ def _oidc(oidc: Oidc, origin: str) -> General:
         algorithms=oidc.algorithms or DEFAULT_ALGORITHMS,
         audiences=oidc.audiences,
         max_age=oidc.max_age,
+        one_time=oidc.replay is not None and oidc.replay.one_time,
         condition=oidc.condition or "",
         findings=tuple(findings),
     )
@@ -129,6 +130,7 @@ def _compile(
         actors=tuple(
             _actor(actor, f"spec.actors[{position}]", settings, findings) for position, actor in enumerate(spec.actors)
         ),
+        one_time=trust.one_time,
         condition=_program(trust.condition, "condition", f"{trust.origin}.condition", findings),
         grants=tuple(
             _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)

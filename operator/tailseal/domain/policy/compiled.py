@@ -118,6 +118,7 @@ class CompiledPolicy:
         grants: what it gives, in the policy's order.
         actors: who may act for the subject; empty: nobody.
         condition: an expression over the claims that must give true, asked after everything else; None: there is none.
+        one_time: whether a subject token counts once only.
     """
 
     namespace: str
@@ -136,6 +137,7 @@ class CompiledPolicy:
     grants: tuple[CompiledGrant, ...]
     actors: tuple[Trust, ...] = ()
     condition: Program | None = None
+    one_time: bool = False
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
 

@@ -23,6 +23,7 @@ class General:
         audiences: accepted values of `aud`; empty: our issuer and the URL of our token service.
         also: further values of `aud` that are accepted where `audiences` is empty.
         max_age: seconds since `iat`; None: no limit but `exp`.
+        one_time: whether a token counts once only.
         condition: an expression over the claims, asked last; empty: there is none.
         findings: what is wrong with the block; a policy with any of them grants nothing.
     """
@@ -36,5 +37,6 @@ class General:
     audiences: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     max_age: int | None = None
+    one_time: bool = False
     condition: str = ""
     findings: tuple[Finding, ...] = ()

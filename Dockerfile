@@ -1,5 +1,6 @@
 # One image for the operator and both workers: `tailseal operator`, `tailseal sts`, `tailseal idp`.
-# BASE is an argument so that an air-gapped site can name its own mirror of a Debian image with Python 3.11 or newer.
+# BASE is an argument so that an air-gapped site can name its own mirror of a Debian image with Python 3.11 or newer
+# (and libstdc++, as all have that have apt).
 # Packages come from where the builder's pip looks: mount an /etc/pip.conf to name a mirror or a folder of wheels.
 ARG BASE=python:3.13-slim
 

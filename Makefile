@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CLUSTER ?= local
+IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,8 @@ $(VENV)/shipped.stamp: requirements/runtime.txt pyproject.toml | $(BIN)/uv
 quickstart: $(VENV)/runtime.stamp ## a token service from a folder of YAML files, no cluster, under a minute
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.quickstart
 
-demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=current: on your own; KEEP=1: leave it running)
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.demo --cluster $(CLUSTER) $(if $(KEEP),--keep)
+demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=current IMAGE=…: on your own; KEEP=1: leave it running)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.demo --cluster $(CLUSTER) --image $(IMAGE) $(if $(KEEP),--keep)
 
 test: $(VENV)/dev.stamp lint ## everything
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm

@@ -12,7 +12,7 @@ import jwt
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import kid_of, kids, verify
 from tailseal_dev.demo.narrator import Disappointment
-from tailseal_dev.demo.stage import SPACE, Stage
+from tailseal_dev.demo.stage import Stage
 
 COMPLETE_WITHIN = 180.0
 _EVERY = 0.2
@@ -49,7 +49,7 @@ class Rotation:
         self._seen = Seen()
         self._tokens: list[tuple[str, float]] = []
         self._cached: list[tuple[float, Mapping[str, Any]]] = []
-        self._replicas = _addresses(stage)
+        self._replicas = stage.replicas()
 
     def watch(self) -> None:
         """Until the old key is gone; says and remembers what was seen.
@@ -73,8 +73,8 @@ class Rotation:
         jwks = self._stage.caller.jwks()
         now = self._elapsed()
         self._cached = [(at, cached) for at, cached in self._cached if now - at < _CACHE_SECONDS] + [(now, jwks)]
-        for replica in self._replicas:
-            if replica not in self._seen.published and self._stage.caller.jwks_of_replica(replica) - {self._old}:
+        for replica, address in self._replicas.items():
+            if replica not in self._seen.published and self._stage.caller.jwks_of_replica(address) - {self._old}:
                 self._seen.published[replica] = self._elapsed()
                 self._stage.cluster.told.output(f"{self._elapsed():5.1f} s  replica {replica} publishes two keys")
         if self._seen.signing is not None and self._old not in kids(jwks):
@@ -127,12 +127,3 @@ class Rotation:
             f"{seen.checked} times, {len(seen.failed)} failures {'; '.join(seen.failed[:3])}".strip(),
             holds=not seen.failed and seen.checked > 0,
         )
-
-
-def _addresses(stage: Stage) -> list[str]:
-    """Where each token service replica serves, if it can be reached from here: on the local node it can."""
-    if not stage.cluster.is_local:
-        return []
-    selector = "--selector=tailseal.dev/identity-provider=corp"
-    found = stage.cluster.kubectl("get", "pods", SPACE, selector, "-o", "jsonpath={.items[*].status.podIP}", show=False)
-    return [f"{address}:8443" for address in found.split()]

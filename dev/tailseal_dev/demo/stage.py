@@ -18,7 +18,7 @@ import httpx
 from tailseal_dev import pki, process
 from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlane
-from tailseal_dev.demo import manifests
+from tailseal_dev.demo import manifests, reach
 from tailseal_dev.demo.caller import Caller
 from tailseal_dev.demo.narrator import Disappointment, Narrator, until
 from tailseal_dev.issuer import Issuer
@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVING_SECRET = "corp-serving"  # noqa: S105 - its name
 OPERATOR = "tailseal-operator"
 """The user as whom the operator appears in our own control plane's audit log."""
+SERVING_PORT = 8443
+"""Where worker pods serve."""
 SPACE = f"--namespace={manifests.NAMESPACE}"
 
 
@@ -42,6 +44,7 @@ class Cluster:
         kubectl_path: the real kubectl.
         plane: our own control plane; None means the user's cluster, as the current context names it.
         operator_flags: what the operator must be told about this cluster.
+        image: the workers' image, where pods are real.
     """
 
     told: Narrator
@@ -49,6 +52,7 @@ class Cluster:
     kubectl_path: Path
     plane: ControlPlane | None
     operator_flags: tuple[str, ...]
+    image: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -130,6 +134,7 @@ class Stage:
         ci: the CI system's issuer.
         operator: the running operator.
         open_way: makes the token service reachable at the issuer's URL, once its Service is there.
+        reach: where the serving port of a pod can be reached from here, by the pod's IP.
     """
 
     cluster: Cluster
@@ -138,6 +143,11 @@ class Stage:
     ci: Issuer
     operator: Operator
     open_way: Callable[[], None]
+    reach: Callable[[str], str]
+
+    def replicas(self) -> dict[str, str]:
+        """Every worker pod of the provider: where it can be reached, by name."""
+        return {name: self.reach(address) for name, address in pod_addresses(self.cluster).items()}
 
     def apply(self, name: str, manifest: str) -> None:
         """Write a manifest, show it, apply it."""
@@ -173,8 +183,16 @@ def current(told: Narrator, directory: Path, image: str) -> Iterator[Stage]:
     kubectl = Path(found) if found else ensure("kubernetes") / "kubectl"
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
-        cluster = Cluster(told, directory, kubectl, None, ("--pod-proxy", f"--worker-image={image}"))
+        cluster = Cluster(told, directory, kubectl, None, ("--pod-proxy", f"--worker-image={image}"), image)
         yield set_up(stack, cluster, port)
+
+
+def pod_addresses(cluster: Cluster) -> dict[str, str]:
+    """The IP of every worker pod of the provider, by name."""
+    template = '{range .items[*]}{.metadata.name}={.status.podIP}{"\\n"}{end}'
+    selector = "--selector=tailseal.dev/identity-provider=corp"
+    listed = cluster.kubectl("get", "pods", SPACE, selector, "-o", f"jsonpath={template}", show=False)
+    return dict(line.split("=", 1) for line in listed.split())
 
 
 def logs(directory: Path) -> list[Path]:
@@ -201,12 +219,17 @@ def set_up(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> Stage:
     _install(stack, cluster)
     operator = stack.enter_context(Operator(cluster))
 
+    ways: dict[str, str] = {}
+
     def open_way() -> None:
         if not cluster.is_local:
-            stack.enter_context(_forwarded(cluster, port))
+            ways.update(_relayed(stack, cluster, port))
         until(lambda: _answers(caller), within=30, what=f"{issuer} answers")
 
-    return Stage(cluster, names, caller, ci, operator, open_way)
+    def way_to(address: str) -> str:
+        return ways.get(address, f"{address}:{SERVING_PORT}")
+
+    return Stage(cluster, names, caller, ci, operator, open_way, way_to)
 
 
 def _answers(caller: Caller) -> bool:
@@ -216,7 +239,11 @@ def _answers(caller: Caller) -> bool:
 
 
 def _install(stack: contextlib.ExitStack, cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
+    crds = str(ROOT / "crds")
+    installed = cluster.kubectl("get", "-k", crds, "--ignore-not-found", "--output=name", show=False)
+    cluster.kubectl("apply", "--server-side", "-k", crds)
+    if not cluster.is_local and not installed:  # what was there before us is not ours to remove
+        stack.callback(cluster.kubectl, "delete", "-k", crds)
     cluster.kubectl("create", "namespace", manifests.NAMESPACE)
     if not cluster.is_local:
         stack.callback(cluster.kubectl, "delete", "namespace", manifests.NAMESPACE)
@@ -225,9 +252,27 @@ def _install(stack: contextlib.ExitStack, cluster: Cluster) -> None:
     cluster.kubectl("label", "secret", SERVING_SECRET, SPACE, "tailseal.dev/allow=true")
 
 
+def _relayed(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> dict[str, str]:
+    """Lead a port of this machine to the token service and one to each replica; where each pod's IP is reached."""
+    cluster.told.say(
+        "Workers listen on their pods' IPs alone, where no port-forward ends; so it goes to a relay beside them."
+    )
+    service = cluster.kubectl("get", "service/corp-sts", SPACE, "-o=jsonpath={.spec.clusterIP}", show=False)
+    addresses = pod_addresses(cluster).values()
+    local = dict(zip(addresses, free_ports(len(addresses)), strict=True))
+    targets = {port: f"{service}:443", **{way: f"{address}:{SERVING_PORT}" for address, way in local.items()}}
+    arguments, forwarded = reach.ways(targets)
+    manifest = cluster.directory / "relay.json"
+    manifest.write_text(reach.pod(cluster.image, arguments))
+    cluster.kubectl("apply", "-f", str(manifest))
+    cluster.kubectl("wait", f"pod/{reach.RELAY}", "--for=condition=Ready", SPACE, "--timeout=60s")
+    stack.enter_context(_forwarded(cluster, forwarded))
+    return {address: f"127.0.0.1:{way}" for address, way in local.items()}
+
+
 @contextlib.contextmanager
-def _forwarded(cluster: Cluster, port: int) -> Iterator[None]:
-    arguments = ["port-forward", "service/corp-sts", SPACE, f"{port}:443"]
+def _forwarded(cluster: Cluster, ports: list[str]) -> Iterator[None]:
+    arguments = ["port-forward", f"pod/{reach.RELAY}", SPACE, *ports]
     cluster.told.command(f"kubectl {' '.join(arguments)} &")
     argv = [str(cluster.kubectl_path), *arguments]
     started = process.start(argv, cluster.directory / "forward.log", cluster.environment())

@@ -134,11 +134,12 @@ def _withdraw(stage: Stage, ci_token: str) -> None:
     request = {"audience": manifests.AUDIENCE, "scope": manifests.SCOPE}
     granted = stage.caller.exchange(ci_token, **request)
     told.expect("granted until the policy goes", holds=granted.status == httpx.codes.OK, seen=str(granted.status))
+    replicas = stage.replicas()
     stage.cluster.kubectl("delete", "trustpolicy/deploy", SPACE, "--wait=false")
 
     def refused() -> bool:
-        """Every replica, as connections go to them in turn."""
-        return all(stage.caller.exchange(ci_token, **request).status != httpx.codes.OK for _ in range(4))
+        answers = (stage.caller.exchange_at(address, ci_token, **request) for address in replicas.values())
+        return all(answer.status != httpx.codes.OK for answer in answers)
 
     seconds = until(refused, within=30, what="the caller is refused")
     told.fact("policy deleted → refused by every replica", f"{seconds:.2f} s", holds=seconds < REFUSED_WITHIN)

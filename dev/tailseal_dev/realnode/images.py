@@ -31,7 +31,7 @@ SIZE_GATE = 250_000_000
 """Bytes that our image may add to its base."""
 
 _EPOCH = "1700000000"
-_BASE_PACKAGES = "usr-is-merged,python3,python3-venv,ca-certificates"
+_BASE_PACKAGES = "usr-is-merged,python3,python3-venv,ca-certificates,libstdc++6"
 _BASE_DOCKERFILE = """\
 FROM scratch
 ADD rootfs.tar /

@@ -96,11 +96,17 @@ class RealNode:
         if result.returncode != 0:
             raise NodeError(f"{archive} cannot be loaded: {result.stderr.strip()}")
 
-    def reach(self, address: str, port: int) -> int:
-        """A loopback port of the machine that leads to an address of the node, a pod or a Service."""
-        (local,) = free_ports(1)
-        self._lead(local, address, port)
-        return local
+    def reach(self, address: str, port: int, local: int = 0) -> int:
+        """A loopback port of the machine that leads to an address of the node, a pod or a Service.
+
+        Args:
+            address: as the node reaches it.
+            port: at that address.
+            local: the machine's port; 0 takes a free one.
+        """
+        chosen = local or free_ports(1)[0]
+        self._lead(chosen, address, port)
+        return chosen
 
     def _up(self) -> None:
         ensure("kubernetes")  # may take minutes on a first run, so before anything runs

@@ -138,7 +138,7 @@ CASES: tuple[Case, ...] = (
         {"sts": {"enabled": False}, "idp": {"enabled": False}},
     ),
     _idp(
-        "sts.tailsts.upstream must be the name of one of upstreams",
+        "sts.tailsts.upstream must be the name of one of upstreams that is tailscale",
         {"sts": {"tailsts": {"upstream": "prod"}}, "upstreams": [{"name": "prod", "tailscale": _OAUTH}]},
         {"sts": {"tailsts": {"upstream": "prod"}}, "upstreams": [{"name": "test", "tailscale": _OAUTH}]},
     ),
@@ -214,7 +214,7 @@ CASES: tuple[Case, ...] = (
     ),
     _idp("clockSkew must be from 0s to 10m", {"tokens": {"clockSkew": "0s"}}, {"tokens": {"clockSkew": "11m"}}),
     _idp(
-        "exactly one of tailscale must be given",
+        "exactly one of tailscale, headscale must be given",
         {"upstreams": [{"name": "prod", "tailscale": _OAUTH}]},
         {"upstreams": [{"name": "prod"}]},
     ),
@@ -290,6 +290,11 @@ CASES: tuple[Case, ...] = (
         "exactly one of jwt, tailscale, tailscaleAuthKey must be given",
         {"tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
         {"jwt": {"audiences": ["a"]}, "tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
+    ),
+    _grant(
+        "subjectPrefix goes with subject only",
+        {"jwt": {"audiences": ["a"], "subject": "claims.sub", "subjectPrefix": "ci:"}},
+        {"jwt": {"audiences": ["a"], "subjectPrefix": "ci:"}},
     ),
     _grant(
         "ttl must be from 5s to 24h",

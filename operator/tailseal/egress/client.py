@@ -94,6 +94,14 @@ class Egress:
         """
         return await self._send("GET", url, {"accept": accept}, None, ca)
 
+    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str], ca: str = "") -> Answer:
+        """Send a body; it and the headers may hold secrets, so nothing of them is ever in an error.
+
+        Raises:
+            EgressError: as for `get`.
+        """
+        return await self._send("POST", url, {"accept": "application/json", **headers}, body, ca)
+
     async def post_form(
         self, url: str, fields: Mapping[str, str], *, headers: Mapping[str, str] | None = None, ca: str = ""
     ) -> Answer:
@@ -112,16 +120,17 @@ class Egress:
             await pool.client.aclose()
 
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], data: dict[str, str] | None, ca: str
+        self, method: str, url: str, headers: Mapping[str, str], data: dict[str, str] | bytes | None, ca: str
     ) -> Answer:
         target = check_url(url, self._opened)
         try:
             async with asyncio.timeout(PATIENCE):
                 sent = {"accept-encoding": "identity", **headers}
+                form, content = (None, data) if isinstance(data, bytes) else (data, None)
                 async with (
                     self._turn(target.host),
                     self._client(ca) as client,
-                    client.stream(method, target, headers=sent, data=data) as response,
+                    client.stream(method, target, headers=sent, data=form, content=content) as response,
                 ):
                     return await _receive(response)
         except TimeoutError:

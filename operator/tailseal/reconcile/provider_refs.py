@@ -17,7 +17,6 @@ from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Objects
 from tailseal.reconcile.signingkey_inputs import revoked_ids
 
-_OAUTH_CLIENT = ("client_id", "client_secret")
 _TLS = ("tls.crt", "tls.key")
 
 
@@ -96,15 +95,14 @@ def credentials(objects: Objects, namespace: str, provider: str, spec: IdentityP
     files: dict[str, bytes] = {}
     problems: list[Problem] = []
     for index, upstream in enumerate(spec.upstreams):
-        if upstream.tailscale is None or upstream.tailscale.oauth_client_secret_ref is None:
+        needed = upstream.credential
+        if needed is None:
             continue
-        path = f"spec.upstreams[{index}].tailscale.oauthClientSecretRef"
-        name = upstream.tailscale.oauth_client_secret_ref.name
-        copied = _copied(objects, namespace, name, _OAUTH_CLIENT, path)
+        copied = _copied(objects, namespace, needed.secret, needed.files, f"spec.upstreams[{index}].{needed.path}")
         problems += copied.problems
-        # An editor's trailing newline is no part of a client id or secret.
+        # An editor's trailing newline is no part of a client id, a secret or a key.
         found = {file: content.strip() for file, content in copied.files.items()}
-        last = {file: kept[f"{upstream.name}.{file}"] for file in _OAUTH_CLIENT if f"{upstream.name}.{file}" in kept}
+        last = {file: kept[f"{upstream.name}.{file}"] for file in needed.files if f"{upstream.name}.{file}" in kept}
         files |= {f"{upstream.name}.{file}": content for file, content in (found or last).items()}
     return Files(files, tuple(problems))
 

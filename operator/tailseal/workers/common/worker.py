@@ -29,6 +29,7 @@ from tailseal.workers.common.management.staleness import Staleness
 from tailseal.workers.common.management.status import Status
 from tailseal.workers.common.outbound.fetch import KeyFetcher
 from tailseal.workers.common.outbound.keycache import KeyCache
+from tailseal.workers.common.outbound.signing import RemoteSigning
 from tailseal.workers.common.outbound.upstreams import TailscaleUpstreams
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import Audit
@@ -94,6 +95,7 @@ class Worker:
         self.health = Health(lambda: self.loader.snapshot, lambda: self.loader.problems)
         self._status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
         self._egress = (_Egress(self._current, _PER_KEY_HOST), _Egress(self._current, _PER_UPSTREAM))
+        remote = RemoteSigning()
         self.runtime = Runtime(
             component=component,
             current=self._current,
@@ -104,11 +106,12 @@ class Worker:
                 monotonic=monotonic,
                 count=lambda ok: self.metrics.fetch(ok=ok),
             ),
-            upstreams=TailscaleUpstreams(self._egress[1], self.metrics),
+            upstreams=TailscaleUpstreams(self._egress[1], self.metrics, remote=remote, clock=clock),
             audit=audit or Audit(),
             metrics=self.metrics,
             clock=clock,
             decision_id=lambda: os.urandom(16).hex(),
+            remote=remote,
         )
 
     async def run(

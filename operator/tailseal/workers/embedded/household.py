@@ -28,7 +28,6 @@ from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
-_OAUTH_CLIENT = ("client_id", "client_secret")
 Key = tuple[str, str, str]
 
 
@@ -201,19 +200,20 @@ class Reader:
         files: dict[str, bytes] = {}
         source = self._good["IdentityProvider", provider.namespace, provider.name][0]
         for position, upstream in enumerate(provider.spec.upstreams):
-            if upstream.tailscale is None or upstream.tailscale.oauth_client_secret_ref is None:
+            needed = upstream.credential
+            if needed is None:
                 continue
-            name = upstream.tailscale.oauth_client_secret_ref.name
+            name = needed.secret
             data: Mapping[str, bytes] = self._good.get(("Secret", provider.namespace, name), ("", {}))[1]
-            if not all(data.get(file) for file in _OAUTH_CLIENT):
-                path = f"spec.upstreams[{position}].tailscale.oauthClientSecretRef"
+            if not all(data.get(file) for file in needed.files):
+                path = f"spec.upstreams[{position}].{needed.path}"
                 text = (
                     f'a Secret {name} in namespace {provider.namespace} with the label {ALLOW_LABEL}: "true" and '
-                    "with client_id and client_secret is needed"
+                    f"with {' and '.join(needed.files)} is needed"
                 )
                 problems.append(FileProblem(source, path, text))
                 continue
-            files |= {f"{upstream.name}.{file}": data[file].strip() for file in _OAUTH_CLIENT}
+            files |= {f"{upstream.name}.{file}": data[file].strip() for file in needed.files}
         return files
 
 

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from tailseal.workers.common.http import wellknown
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.exchange import discovery
+from tailseal.workers.exchange.tailsts import TailstsEndpoint
 from tailseal.workers.exchange.token import TokenEndpoint
 
 
@@ -19,4 +20,5 @@ def routes(runtime: Runtime) -> list[Route]:
     return [
         Route("/token", TokenEndpoint(runtime), methods=["POST"]),
         *wellknown.routes(runtime, openid=discovery.openid, oauth=discovery.oauth),
+        *([] if runtime.component == "idp" else [Route("/", TailstsEndpoint(runtime))]),
     ]

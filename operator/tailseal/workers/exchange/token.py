@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Mapping
 from functools import partial
 from time import perf_counter, thread_time
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import refusals
-from tailseal.tokens.answers import Refusal
+from tailseal.tokens.answers import Refusal, Response
 from tailseal.tokens.dpop import Nonces
 from tailseal.tokens.exchange import (
     Answered,
@@ -47,7 +47,6 @@ MAX_CONCURRENT: Final = 512
 AT_ONCE: Final = 8
 """Key sources of one issuer that a request waits for at the same time, its own first."""
 
-_ENDPOINT: Final = "token"
 _WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for", b"dpop"})
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +59,9 @@ class TokenEndpoint:
         runtime: the worker's ports.
         limit: requests in progress.
     """
+
+    endpoint: ClassVar = "token"
+    """Label of its metrics."""
 
     def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
         self._runtime = runtime
@@ -83,7 +85,11 @@ class TokenEndpoint:
             answered = await self._answer(scope, body)
         finally:
             self._active -= 1
-        await wire.respond(send, answered.response)
+        await wire.respond(send, self._said(answered))
+
+    def _said(self, answered: Answered) -> Response:
+        """The answer in the dialect of the endpoint."""
+        return answered.response
 
     async def _body(self, receive: Receive) -> bytes:
         """The body; where many are slow, everybody has to hurry, so that those who are not get through."""
@@ -104,7 +110,7 @@ class TokenEndpoint:
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = refuse(call, {"decision": call.decision}, _INTERNAL)
         answered = self._audited(call, answered)
-        self._runtime.metrics.exchange(_ENDPOINT, answered.result, answered.reason, perf_counter() - started)
+        self._runtime.metrics.exchange(self.endpoint, answered.result, answered.reason, perf_counter() - started)
         return answered
 
     def _call(self, scope: Scope, body: bytes) -> Call:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from fakes.cluster import Killed
 from fakes.provider import (
     NS,
     conditions,
+    files,
     held_policies,
     policy,
     provider,
@@ -91,6 +93,115 @@ async def test_a_key_whose_own_ledger_is_lost() -> None:
     kid = revoke_signer(seen)
     await seen.reconcile("IdentityProvider", NS, "corp")
     assert_revoked(seen, kid)
+
+
+def spoil(obj: Object) -> None:
+    obj["data"].update({"ledger.json": "e30="})
+
+
+def of_another_issuer(obj: Object) -> None:
+    obj["data"].update({"issuer": "aHR0cHM6Ly9vdGhlci5leGFtcGxl"})
+
+
+ISSUER_DAMAGE: dict[str, Change] = {
+    "spoilt": spoil,
+    "truncated": lambda secret: secret["data"].update({"ledger.json": secret["data"]["ledger.json"][:40]}),
+    "without its ledger": lambda secret: secret["data"].pop("ledger.json"),
+    "without its poll key": lambda secret: secret["data"].pop("poll.key"),
+    "another issuer's": of_another_issuer,
+    "not ours any more": lambda secret: secret["metadata"].update({"labels": {}}),
+    "on its way out": hold,
+}
+
+
+TWO = provider(signingKeys=[{"name": "corp"}, {"name": "corp-rs"}])
+
+
+@pytest.mark.parametrize("damage", ISSUER_DAMAGE)
+async def test_a_key_of_an_issuer_whose_ledger_is(damage: str) -> None:
+    """It leaves; no other takes its place, since nobody knows what verifiers hold; nothing else moves."""
+    seen = world(signing_key(), signing_key("corp-rs", algorithm="RS256"), TWO)
+    await seen.run_for(600)
+    before = signing(seen)
+    seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", ISSUER_DAMAGE[damage])
+    kid = revoke_signer(seen)
+    for _ in range(5):
+        await seen._pass()
+    assert_revoked(seen, kid)
+    after = signing(seen)
+    assert after["active"] == {"RS256": before["active"]["RS256"]}
+    assert after["defaultAlgorithm"] == "RS256"
+    assert {key["kid"] for key in after["jwks"]["keys"]} == {key["kid"] for key in before["jwks"]["keys"]} - {kid}
+    assert set(files(seen, "corp-signing")) == {"signing.json", *(key["file"] for key in after["held"])}
+    assert "KeyRevoked" in seen.recorder.reasons()
+    written = len(seen.cluster.writes)
+    for _ in range(3):
+        await seen._pass()
+    assert len(seen.cluster.writes) == written
+
+
+async def test_the_last_key_of_an_issuer_without_a_readable_ledger() -> None:
+    seen = await running()
+    seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", spoil)
+    revoke_signer(seen)
+    await seen.converge()
+    assert signing(seen)["active"] == {}
+    assert signing(seen)["defaultAlgorithm"] == ""
+
+
+async def test_a_ledger_restored_after_that_goes_on_with_what_is_revoked() -> None:
+    seen = await running()
+    backup = seen.cluster.peek(kinds.SECRET, NS, "corp-issuer")["data"]
+    seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", spoil)
+    kid = revoke_signer(seen)
+    await seen.converge()
+    seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", lambda obj: obj.update(data=dict(backup)))
+    await seen.run_for(600)
+    assert_revoked(seen, kid)
+    assert signing(seen)["active"]
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+
+
+@pytest.mark.parametrize("ledger", [True, False], ids=["ledger readable", "ledger unreadable"])
+async def test_a_key_while_no_spec_of_the_provider_is_readable(ledger: bool) -> None:  # noqa: FBT001 - a case
+    seen = await running()
+    seen.cluster.user_delete(kinds.CONFIG_MAP, NS, "corp-accepted")
+    seen.cluster.user_edit(kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update({"sts": "x"}))
+    if not ledger:
+        seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", spoil)
+    kid = revoke_signer(seen)
+    await seen.converge()
+    assert_revoked(seen, kid)
+
+
+async def test_a_signing_key_cannot_revoke_what_another_one_has_even_then() -> None:
+    seen = world(signing_key(), signing_key("corp-rs", algorithm="RS256"), TWO)
+    await seen.run_for(600)
+    seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", spoil)
+    theirs = signing(seen)["active"]["RS256"]
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update({"revokedKeyIDs": [theirs]}))
+    await seen.converge()
+    assert signing(seen)["active"]["RS256"] == theirs
+
+
+async def test_a_crash_while_a_key_is_withdrawn_is_made_good() -> None:
+    for crashes in range(1, 20):
+        seen = await running()
+        seen.cluster.user_edit(kinds.SECRET, NS, "corp-issuer", spoil)
+        await seen.converge()
+        kid = revoke_signer(seen)
+        seen.cluster.crash_after = crashes
+        try:
+            await seen.converge()
+        except Killed:
+            seen.restart()
+            await seen.converge()
+            assert_revoked(seen, kid)
+            continue
+        assert_revoked(seen, kid)
+        assert crashes > 2
+        return
+    raise AssertionError("still writing")
 
 
 async def test_a_key_whose_signing_key_and_provider_are_held_by_somebodys_finalizer() -> None:

@@ -15,7 +15,7 @@ from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Forbidden, Invalid
+from tailseal.cluster.errors import Forbidden, Invalid, Transient
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
@@ -35,6 +35,7 @@ from tailseal.reconcile.owned import Leaving, ensure, remove
 from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
+from tailseal.reconcile.withdrawal import withdraw
 
 T = TypeVar("T")
 
@@ -83,13 +84,14 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done()
     intent = intent_of(ctx.objects, obj)
     if intent.spec is None:
+        await withdraw(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), manager=MANAGER)
         await write_status(ctx, obj, summarise([intent.verdict]), {}, manager=MANAGER)
         return Done(after=LOOK_AGAIN)
     run = _Run(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), intent.spec)
     if intent.accepted:
         await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
     gathered = await attached.latest(ctx, obj, intent.spec)
-    plan = await run.attempt(_sign(run, gathered.longest_ttl))
+    plan = await _sign_or_withdraw(run, gathered.longest_ttl)
     await _copy_references(run)
     for component in COMPONENTS:
         await _run_workers(run, component)
@@ -100,6 +102,18 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     if plan is not None and plan.wake_at is not None:
         due.append(max(0.0, plan.wake_at - ctx.clock.now()))
     return Done(after=min((after for after in due if after is not None), default=None))
+
+
+async def _sign_or_withdraw(run: _Run, longest_ttl: int) -> IssuerPlan | None:
+    """The plan; where there can be none, revoked keys leave all the same."""
+    try:
+        plan = await run.attempt(_sign(run, longest_ttl))
+    except Transient:  # also a ledger that somebody deletes and a finalizer holds
+        await run.attempt(withdraw(run.ctx, run.obj, run.provider, manager=MANAGER))
+        raise
+    if plan is None:
+        await run.attempt(withdraw(run.ctx, run.obj, run.provider, manager=MANAGER))
+    return plan
 
 
 async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:

@@ -13,6 +13,10 @@ FILE = "ledger.json"
 """Under this name a ledger stands in its Secret, beside the material it speaks of."""
 
 
+_NEVER_LEFT_OUT = frozenset({"version", "keys", "served", "revoked", "active"})
+"""What the laws rest on, of the members that a ledger has."""
+
+
 class LedgerError(Exception):
     """The ledger cannot be read; says where and why, never what stood there."""
 
@@ -52,8 +56,12 @@ class Ledger(Entry):
             LedgerError: anything else.
         """
         try:
-            return cls.model_validate_json(content)
+            ledger = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "the document"
             raise LedgerError(f"{where}: {first['msg']}") from None
+        # Defaults are for members that a later version adds. An emptied ledger is no ledger of an issuer that is new.
+        if lacking := sorted(_NEVER_LEFT_OUT & (cls.model_fields.keys() - ledger.model_fields_set)):
+            raise LedgerError(f"{lacking[0]} is missing")
+        return ledger

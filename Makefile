@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo test bench lint crds lock clean
+.PHONY: help quickstart demo fleet test bench lint crds lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -38,6 +38,9 @@ quickstart: $(VENV)/runtime.stamp ## a token service from a folder of YAML files
 
 demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=current IMAGE=…: on your own; KEEP=1: leave it running)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.demo --cluster $(CLUSTER) --image $(IMAGE) $(if $(KEEP),--keep)
+
+fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verified by four real caches (needs Node.js; about 15 minutes)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
 test: $(VENV)/dev.stamp lint ## everything
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm

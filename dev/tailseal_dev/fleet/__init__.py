@@ -1,0 +1,1 @@
+"""A fleet of real key set caches that verifies every token while keys rotate and things break around them."""

@@ -27,8 +27,15 @@ FIXED: Final[Mapping[Denial, str]] = {
     Denial.KEYS_EXPIRED: "put the issuer's present keys and a later expiryTime into the policy",
     Denial.TOKEN_TOO_OLD: "exchange the token sooner after it was issued, or raise maxAge",
     Denial.EXCEEDS_BOUNDS: "ask the owner of the IdentityProvider, or narrow the policy to its bounds",
+    Denial.ACTOR_NOT_ALLOWED: "leave actor_token out, or say in `actors` who may act for the subject",
+    Denial.ACTOR_NOT_TRUSTED: "if it may act, add it to `actors`, or widen the entry that is meant for it",
+    Denial.ACTOR_NOT_NAMED: "have the issuer of the subject token name this actor (iss and sub) in may_act",
     Denial.TOKEN_TYPE_NOT_GRANTED: "ask for another requested_token_type, or add a grant that gives that type",
     Denial.AMBIGUOUS_GRANT: "name one by audience, resource or grant",
+    Denial.CONDITION_BUDGET: "write rules in place of the condition, or fewer policies for the same token and target",
+    Denial.CONDITION_ERROR: "ask has(claims.NAME) before a claim that may be missing, and compare it with its own type",
+    Denial.CONDITION_FALSE: "if this token is to be trusted, change the condition; if not, the refusal is right",
+    Denial.CLAIM_ERROR: "name claims that the token has, and write string(...) around what is no text",
     Denial.AUDIT_ONLY: "set enforcement: Enforce once it is meant to grant",
 }
 

@@ -1,13 +1,15 @@
 """The Common Expression Language over a token's claims: compiled and type-checked once, evaluated in bounded time.
 
-Two traps of the library are dealt with here and nowhere else: it gives an evaluation error back as a *text*, which is
-true in an `if` and would do as a claim; and it refuses all claims for the sake of a single one that it cannot carry.
+Three traps of the library are dealt with here and nowhere else: it gives an evaluation error back as a *text*, which
+is true in an `if` and would do as a claim; it cuts texts off at a NUL; and it refuses all claims for the sake of a
+single one that it cannot carry.
 It is loaded only where an expression is compiled.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,6 +28,7 @@ MAX_RESULT: Final = 512
 
 Kind = Literal["condition", "text"]
 
+_STRANGE: Final = re.compile("[\x00\ud800-\udfff]")
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -169,6 +172,7 @@ def _carried(value: Any, room: list[int]) -> Any:  # noqa: ANN401 - any JSON val
 
 
 def _text(value: str) -> str:
-    if len(value) > MAX_TEXT or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+    """The text; one with a NUL would arrive cut off there, and half of a surrogate pair not at all."""
+    if len(value) > MAX_TEXT or _STRANGE.search(value):
         raise _Unfit
     return value

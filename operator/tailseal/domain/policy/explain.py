@@ -15,7 +15,9 @@ from tailseal.api.durations import format_duration
 from tailseal.api.times import format_time
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy import advice, sensitivity
-from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.actors import Actor
+from tailseal.domain.policy.cel import Program
+from tailseal.domain.policy.compiled import Claims, CompiledPolicy, Trust
 from tailseal.domain.policy.decide import Granted, Refused, Step, Subject, Trace, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
@@ -33,6 +35,17 @@ _GRANT_DENIALS: Final = frozenset(
         Denial.SCOPE_NOT_GRANTED,
     }
 )
+_TOLD: Final = _GRANT_DENIALS | {
+    *(Denial.AUDIENCE_NOT_TRUSTED, Denial.NO_POLICY_MATCHES),
+    *(Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE),
+}
+"""What a check of its own tells of."""
+_EXPECTED_OF_ACTORS: Final = {
+    Denial.ACTOR_NOT_ALLOWED: "no actor token: the policy has no actors",
+    Denial.ACTOR_NOT_TRUSTED: "an actor that one of the entries means",
+    Denial.ACTOR_NOT_NAMED: "the actor that the subject token's may_act names",
+}
+_ACTOR_DENIALS: Final = frozenset(_EXPECTED_OF_ACTORS)
 _FIELDS: Final = {
     Denial.ALGORITHM_NOT_ALLOWED: "algorithms",
     Denial.KEYS_EXPIRED: "keys.jwks.expiryTime",
@@ -112,7 +125,14 @@ class Explanation:
     accounts: tuple[Account, ...]
 
 
-def explain(index: PolicyIndex, subject: Subject, request: GrantRequest, settings: Settings, now: float) -> Explanation:
+def explain(
+    index: PolicyIndex,
+    subject: Subject,
+    request: GrantRequest,
+    settings: Settings,
+    now: float,
+    actors: Sequence[Actor] | None = None,
+) -> Explanation:
     """Decide, and say why.
 
     Args:
@@ -121,14 +141,15 @@ def explain(index: PolicyIndex, subject: Subject, request: GrantRequest, setting
         request: what its bearer asks for.
         settings: the provider's.
         now: Unix seconds.
+        actors: the actor token, taken for verified, once for each source; None: there is none.
     """
     trace: Trace = []
-    decision = decide(index, subject, request, settings, now, trace=trace)
+    decision = decide(index, subject, request, settings, now, actors=actors, trace=trace)
     accounts = []
     for policy_id, steps in groupby(trace, key=lambda step: step.policy):
         policy = index.get(policy_id)
         if policy is not None:
-            accounts.append(_account(policy, tuple(steps), subject, request, now))
+            accounts.append(_account(policy, tuple(steps), subject, request, now, actors))
     return Explanation(decision, tuple(accounts))
 
 
@@ -143,13 +164,18 @@ def _rank(outcome: str) -> int:
 
 
 def _account(
-    policy: CompiledPolicy, steps: Sequence[Step], subject: Subject, request: GrantRequest, now: float
+    policy: CompiledPolicy,
+    steps: Sequence[Step],
+    subject: Subject,
+    request: GrantRequest,
+    now: float,
+    actors: Sequence[Actor] | None,
 ) -> Account:
     outcome = next((step.outcome.removesuffix(" (Audit)") for step in steps if step.field == "spec"), MATCH)
     rules = list(policy.rules)
     checks = [_check(policy, step, rules, subject, request) for step in steps if step.field != "spec"]
     place = next((place for place, check in enumerate(checks) if _is_grant(check)), len(checks))
-    checks[place:place] = _conditions(policy, outcome, subject, now)
+    checks[place:place] = [*_conditions(policy, outcome, subject, now), *_actor_checks(policy, outcome, actors)]
     if not policy.enforce:
         checks.append(_audit_only())
     return Account(policy.id, policy.enforce, outcome, tuple(checks))
@@ -168,18 +194,30 @@ def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Subje
         if step.field == f"spec.grants[{grant.name}]":
             fix = advice.of_grant(grant, request, Denial(step.outcome)) if step.outcome != MATCH else ""
             return Check(step.field, step.outcome, _offer(step, grant.targets), _asked(step, request), fix)
+    if policy.condition is not None and step.field == f"{policy.origin}.condition":
+        return _condition_check(step, policy.condition, subject)
     rule = next((rule for rule in rules if (rule.field, rule.expected) == (step.field, step.expected)), None)
     if rule is None:
         return Check(step.field, step.outcome, step.expected)
     rules.remove(rule)  # several rules may stand for one field
-    return _rule_check(step, rule, subject)
+    return _rule_check(step, rule, subject.claims)
 
 
-def _rule_check(step: Step, rule: Rule, subject: Subject) -> Check:
-    value = advice.value_at(subject.claims, rule.path)
+def _condition_check(step: Step, condition: Program, subject: Subject) -> Check:
+    """The claims that the condition looks at, as far as they may be shown."""
+    seen = {name: subject.claims.get(name) for name in sorted(condition.claims)}
+    shown = (
+        f"{name}: {'none' if value is None else sensitivity.shown((name,), value)}" for name, value in seen.items()
+    )
+    fix = "" if step.outcome == MATCH else advice.FIXED[Denial(step.outcome)]
+    return Check(step.field, step.outcome, step.expected, "; ".join(shown), fix, ", ".join(seen))
+
+
+def _rule_check(step: Step, rule: Rule, claims: Claims) -> Check:
+    value = advice.value_at(claims, rule.path)
     written = rule.prefix or rule.expected.partition(": ")[2]
     found = "" if value is None else sensitivity.shown(rule.path, value, written)
-    fix = advice.of_rule(rule, subject.claims, Verdict(step.outcome))
+    fix = advice.of_rule(rule, claims, Verdict(step.outcome))
     return Check(step.field, step.outcome, _wanted(rule), found, fix, ".".join(rule.path))
 
 
@@ -211,17 +249,43 @@ def _asked(step: Step, request: GrantRequest) -> str:
 def _conditions(policy: CompiledPolicy, outcome: str, subject: Subject, now: float) -> Iterator[Check]:
     """What stood in the way between the rules and the grants, or among the grants as a whole."""
     denial = Denial(outcome) if outcome != MATCH else None
-    if denial is None or denial in _GRANT_DENIALS or denial in {Denial.AUDIENCE_NOT_TRUSTED, Denial.NO_POLICY_MATCHES}:
+    if denial is None or denial in _TOLD or denial in _ACTOR_DENIALS:
         return
     fix = advice.of_condition(policy, denial, subject.algorithm)
     if denial is Denial.AMBIGUOUS_GRANT:
         names = ", ".join(grant.name for grant in policy.grants)
         yield Check("spec.grants", outcome, "one grant", f"several of {names}", fix)
         return
+    if denial is Denial.CLAIM_ERROR:
+        yield Check("spec.grants", outcome, "a text from every expression of the grant", "", fix)
+        return
     field = "spec"
     if denial in _FIELDS:  # the typed blocks have no such members
         field = f"{policy.origin}.{_FIELDS[denial]}" if policy.origin.endswith(".oidc") else policy.origin
     yield Check(field, outcome, *_measured(policy, denial, subject, now), fix)
+
+
+def _actor_checks(policy: CompiledPolicy, outcome: str, actors: Sequence[Actor] | None) -> Iterator[Check]:
+    """Who may act, and how far the actor is from each of them."""
+    denial = Denial(outcome) if outcome != MATCH else None
+    if denial in _ACTOR_DENIALS:
+        claim = "may_act" if denial is Denial.ACTOR_NOT_NAMED else ""
+        yield Check("spec.actors", outcome, _EXPECTED_OF_ACTORS[denial], "", advice.FIXED[denial], claim)
+    if denial is Denial.ACTOR_NOT_TRUSTED:
+        for trust in policy.actors:
+            yield from (
+                check for actor in actors or () if actor.source == trust.source for check in _held(trust, actor)
+            )
+
+
+def _held(trust: Trust, actor: Actor) -> Iterator[Check]:
+    """The actor against one entry of `actors`."""
+    met = not trust.audiences.isdisjoint(actor.audiences)
+    found = sensitivity.shown(("aud",), actor.claims.get("aud") or "")
+    audience = Verdict.MATCH if met else Verdict.MISMATCH
+    yield Check(f"{trust.origin}.audiences", audience.value, ", ".join(sorted(trust.audiences)), found, "", "aud")
+    for rule in trust.rules:
+        yield _rule_check(Step("", rule.field, rule.test(actor.claims).value, rule.expected), rule, actor.claims)
 
 
 def _measured(policy: CompiledPolicy, denial: Denial, subject: Subject, now: float) -> tuple[str, str]:

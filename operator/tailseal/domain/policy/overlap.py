@@ -20,7 +20,7 @@ _COMPARED: Final = {
     CompiledPolicy: frozenset(
         {
             *("namespace", "name", "uid", "generation", "settings", "origin", "enforce", "source", "algorithms"),
-            *("audiences", "rules", "max_age", "keys_expire_at", "grants", "id"),
+            *("audiences", "rules", "max_age", "keys_expire_at", "grants", "id", "condition"),
         }
     ),
     CompiledGrant: frozenset(
@@ -87,6 +87,8 @@ def implies(narrow: Policy, wide: Policy) -> bool:
     if not (first.audiences <= second.audiences and first.algorithms <= second.algorithms):
         return False
     if not (_within(first.max_age, second.max_age) and _within(first.keys_expire_at, second.keys_expire_at)):
+        return False
+    if second.condition is not None and first.condition != second.condition:
         return False
     if narrow.trusts == wide.trusts:
         return True

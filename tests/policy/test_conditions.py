@@ -1,0 +1,297 @@
+"""Conditions and templates within a decision: asked last, once, within a budget that each tenant has to himself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes.trust import BILLING, JWT_GRANT, NOW, SETTINGS, compiled, record, settings, spec, subject
+from tailseal.api.reasons import Reason
+from tailseal.domain.bundle.model import Bound
+from tailseal.domain.policy import cel, conditions
+from tailseal.domain.policy.compile import accepted
+from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.conditions import MAX_EVALUATIONS, MAX_SECONDS, Conditions
+from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, Step, decide
+from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.explain import explain
+from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.overlap import Policy, overlaps
+
+SHIPPING = "https://shipping.corp.example"
+TEAM = {"name": "team", "string": "claims.team"}
+
+
+class Work:
+    """A clock that only evaluations drive: each takes the next of these times."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = iter(seconds)
+        self.now = 0.0
+        self.running = False
+
+    def __call__(self) -> float:
+        if self.running:
+            self.now += next(self.seconds, 0.0)
+        self.running = not self.running
+        return self.now
+
+
+def ask(
+    *policies: CompiledPolicy,
+    claims: dict[str, Any] | None = None,
+    work: Work | None = None,
+    **request: Any,  # noqa: ANN401
+) -> Granted | Refused:
+    limits = Conditions(subject(claims).claims, work) if work else None
+    return decide(PolicyIndex(policies), subject(claims), GrantRequest(**request), SETTINGS, NOW, conditions=limits)
+
+
+def asking(text: str, policy: str = "team-a/deploy", grants: Any = (JWT_GRANT,), **members: Any) -> CompiledPolicy:  # noqa: ANN401
+    return compiled({"condition": text}, grants, policy, **members)
+
+
+def minting(policy: str = "team-a/deploy", **jwt: Any) -> CompiledPolicy:  # noqa: ANN401
+    return compiled(grants=[{"name": "g", "jwt": {"audiences": [BILLING]} | jwt}], policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("claims.run == '1'", None),
+        ("claims.run == '2'", Denial.CONDITION_FALSE),
+        ("claims.missing == '1'", Denial.CONDITION_ERROR),
+        ("claims.big == 1", Denial.CONDITION_ERROR),
+    ],
+)
+def test_only_true_lets_a_policy_grant(text: str, reason: Denial | None) -> None:
+    decision = ask(asking(text), claims={"run": "1", "big": 2**64})
+    assert isinstance(decision, Granted) if reason is None else decision == Refused(reason, "team-a/deploy")
+    assert reason is None or reason.error == "invalid_request"
+
+
+def test_a_condition_is_asked_only_where_everything_else_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    evaluate = cel.Program.evaluate
+
+    def spy(self: cel.Program, values: cel.Values) -> bool | str:
+        asked.append(self.text)
+        return evaluate(self, values)
+
+    monkeypatch.setattr(cel.Program, "evaluate", spy)
+    ask(compiled({"condition": "true", "subject": {"exact": "somebody"}}))
+    ask(compiled({"condition": "true", "maxAge": "1s"}), claims={"iat": 1})
+    ask(compiled({"condition": "true", "algorithms": ["ES256"]}))
+    ask(asking("true"), audiences=(SHIPPING,))
+    ask(asking("true"), scopes=("invoices.delete",))
+    assert asked == []
+    ask(asking("true"))
+    assert asked == ["true"]
+
+
+def test_all_expressions_of_a_request_see_one_set_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    values = cel.Values
+
+    def spy(claims: Any) -> cel.Values:  # noqa: ANN401
+        made.append(claims)
+        return values(claims)
+
+    monkeypatch.setattr(conditions, "Values", spy)
+    policies = [compiled({"condition": "claims.team == 'x'"}, [CLAIMING], f"team-a/{name}") for name in "abc"]
+    assert isinstance(ask(*policies, claims={"team": "x"}), Granted)
+    assert len(made) == 1
+    ask(compiled())
+    assert len(made) == 1, "a request without expressions costs nothing"
+
+
+def test_a_namespace_has_eight_conditions_a_request_and_takes_none_from_another() -> None:
+    many = [asking("claims.x == 1", f"evil/p{number}") for number in range(MAX_EVALUATIONS)]
+    assert isinstance(ask(*many, asking("true", "evil/pz")), Refused)
+    decision = ask(*many, asking("true", "evil/pz"), claims={"x": 2})
+    assert decision == Refused(Denial.CONDITION_FALSE, "evil/p0", exhausted=("evil",))
+    granted = ask(*many, asking("true", "evil/pz"), asking("true", "good/deploy"), claims={"x": 2})
+    assert isinstance(granted, Granted)
+    assert (granted.policy.id, granted.exhausted) == ("good/deploy", ("evil",))
+    last = ask(*many[1:], asking("true", "evil/pz"), claims={"x": 2})
+    assert isinstance(last, Granted)
+    assert last.exhausted == ()
+
+
+def test_expressions_that_take_too_long_refuse_even_where_they_gave_a_yes_and_only_their_own_namespace() -> None:
+    slow, next_, other = asking("true", "evil/a"), asking("true", "evil/b"), asking("true", "good/deploy")
+    assert isinstance(ask(slow, work=Work(MAX_SECONDS)), Granted)
+    assert ask(slow, work=Work(MAX_SECONDS * 1.1)) == Refused(Denial.CONDITION_BUDGET, "evil/a", exhausted=("evil",))
+    assert isinstance(ask(slow, next_, work=Work(0.9 * MAX_SECONDS, 0.2 * MAX_SECONDS)), Granted)
+    both = ask(slow, next_, other, work=Work(1.1 * MAX_SECONDS, 0.001))
+    assert isinstance(both, Granted)
+    assert (both.policy.id, both.exhausted) == ("good/deploy", ("evil",))
+
+
+def test_templates_take_from_the_same_time() -> None:
+    work = Work(MAX_SECONDS * 1.1)
+    assert ask(minting(claims=[TEAM]), claims={"team": "x"}, work=work).exhausted == ("team-a",)
+
+
+CLAIMING = {"name": "g", "jwt": {"audiences": [BILLING], "claims": [TEAM]}}
+
+
+def test_templates_give_claims_and_the_rest_of_the_subject() -> None:
+    claims = [TEAM, {"name": "run", "string": "'run-' + string(claims.run)"}]
+    decision = ask(minting(claims=claims, subject="claims.team"), claims={"team": "payments", "run": 7})
+    assert isinstance(decision, Granted)
+    assert decision.claims == (("team", "payments"), ("run", "run-7"))
+    assert decision.subject == "policy:team-a/deploy:payments"
+    plain = ask(minting())
+    assert isinstance(plain, Granted)
+    assert (plain.claims, plain.subject) == ((), "")
+
+
+@pytest.mark.parametrize("team", [None, 7, True, ["x"], {"a": "x"}, "x" * 513, "\ud800", 2**64])
+def test_a_template_without_a_text_refuses_the_grant(team: object) -> None:
+    assert ask(minting(claims=[TEAM]), claims={"team": team}) == Refused(Denial.CLAIM_ERROR, "team-a/deploy")
+    assert ask(minting(subject="claims.team"), claims={"team": team}) == Refused(Denial.CLAIM_ERROR, "team-a/deploy")
+
+
+@pytest.mark.parametrize("team", ["", "x" * 250, "a\nb", "ümläut", "a\x00"])
+def test_a_subject_is_visible_ascii_of_at_most_255_characters(team: str) -> None:
+    assert ask(minting(subject="claims.team"), claims={"team": team}) == Refused(Denial.CLAIM_ERROR, "team-a/deploy")
+
+
+def test_a_grant_whose_template_fails_leaves_the_request_to_the_next_policy() -> None:
+    decision = ask(minting("a/first", claims=[TEAM]), minting("b/second"), audiences=(BILLING,))
+    assert isinstance(decision, Granted)
+    assert decision.policy.id == "b/second"
+
+
+def refused(jwt: dict[str, Any], **bound: Any) -> set[tuple[str, Reason]]:  # noqa: ANN401
+    members = {"name": "b", "namespaces": ("*",), "issuers": ("*",), "key_sources": ("*",), "audiences": ("*",)} | bound
+    grants = [{"name": "g", "jwt": {"audiences": [BILLING]} | jwt}]
+    found = accepted(record(spec(grants=grants)), settings(bounds=(Bound(**members),)))
+    return set() if isinstance(found, CompiledPolicy) else {(finding.path, finding.reason) for finding in found}
+
+
+@pytest.mark.parametrize("name", ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "act", "cnf"])
+def test_a_claim_that_verifiers_decide_by_is_ours_even_where_bounds_list_it(name: str) -> None:
+    claims = [{"name": name, "string": "'x'"}]
+    assert refused({"claims": claims}, jwt_claims=(name,)) == {
+        ("spec.grants[0].jwt.claims[0].name", Reason.INVALID_SPEC)
+    }
+
+
+@pytest.mark.parametrize("name", ["groups", "email", "roles", "auth_time", "preferred_username", "policy", "node"])
+def test_a_claim_that_speaks_of_identity_is_set_only_where_the_rule_that_allows_the_grant_lists_it(name: str) -> None:
+    jwt = {"claims": [{"name": name, "string": "'x'"}]}
+    path = ("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)
+    assert refused(jwt) == {path}
+    assert refused(jwt, jwt_claims=(name,)) == set()
+    elsewhere = Bound(name="other", namespaces=("*",), jwt_claims=(name,))
+    grants = [{"name": "g", "jwt": {"audiences": [BILLING]} | jwt}]
+    wide = Bound(name="b", namespaces=("*",), issuers=("*",), key_sources=("*",), audiences=("*",))
+    found = accepted(record(spec(grants=grants)), settings(bounds=(wide, elsewhere)))
+    assert not isinstance(found, CompiledPolicy), "two rules never add up to one grant"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "allowed", "reason"),
+    [
+        ("spiffe://corp/", (), Reason.EXCEEDS_BOUNDS),
+        ("spiffe://corp/", ("spiffe://corp/",), None),
+        ("spiffe://corp/a/", ("spiffe://corp/**",), None),
+        ("spiffe://evil/", ("spiffe://corp/**",), Reason.EXCEEDS_BOUNDS),
+        ("policy:other/name:", ("*",), Reason.INVALID_SPEC),
+        ("userid:", ("*",), Reason.INVALID_SPEC),
+        ("node:n", ("*",), Reason.INVALID_SPEC),
+        ("NODE:", ("*",), Reason.INVALID_SPEC),
+        ("u", ("*",), Reason.INVALID_SPEC),
+        ("tailseal:upstream:", ("*",), Reason.INVALID_SPEC),
+        ("system:serviceaccount:", ("*",), Reason.INVALID_SPEC),
+    ],
+)
+def test_a_subject_begins_with_the_policys_name_or_as_bounds_allow_and_never_like_somebody_else(
+    prefix: str, allowed: tuple[str, ...], reason: Reason | None
+) -> None:
+    found = refused({"subject": "claims.sub", "subjectPrefix": prefix}, jwt_subject_prefixes=allowed)
+    assert found == (set() if reason is None else {("spec.grants[0].jwt.subjectPrefix", reason)})
+
+
+def test_a_prefix_that_bounds_allow_stands_before_what_the_template_gives() -> None:
+    under = settings(bounds=(SETTINGS.bounds[0].model_copy(update={"jwt_subject_prefixes": ("ci:*",)}),))
+    grants = [{"name": "g", "jwt": {"audiences": [BILLING], "subject": "claims.sub", "subjectPrefix": "ci:"}}]
+    policy = compiled(grants=grants, under=under)
+    decision = decide(PolicyIndex([policy]), subject(), GrantRequest(), under, NOW)
+    assert isinstance(decision, Granted)
+    assert decision.subject == "ci:job-1"
+    narrowed = decide(PolicyIndex([policy]), subject(), GrantRequest(), SETTINGS, NOW)
+    assert narrowed == Refused(Denial.EXCEEDS_BOUNDS, "team-a/deploy")
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (spec({"condition": "clams.a == 1"}), "spec.from.oidc.condition"),
+        (spec({"condition": "claims.a"}), "spec.from.oidc.condition"),
+        (spec(grants=[{"name": "g", "jwt": {"audiences": [BILLING], "subject": "1"}}]), "spec.grants[0].jwt.subject"),
+        (
+            spec(grants=[{"name": "g", "jwt": {"audiences": [BILLING], "claims": [{"name": "t", "string": "1"}]}}]),
+            "spec.grants[0].jwt.claims[0].string",
+        ),
+    ],
+)
+def test_an_expression_that_does_not_compile_is_a_finding_at_its_field(content: dict[str, Any], path: str) -> None:
+    found = accepted(record(content), SETTINGS)
+    assert not isinstance(found, CompiledPolicy)
+    assert [(finding.path, finding.reason) for finding in found] == [(path, Reason.INVALID_SPEC)]
+
+
+def test_a_policy_on_trial_tells_what_it_would_have_allowed_and_what_it_would_have_refused() -> None:
+    trial = asking("claims.run == '1'", "a/trial", enforcement="Audit")
+    real = compiled(policy="b/real")
+    allowed, denied = ask(trial, real, claims={"run": "1"}), ask(trial, real, claims={"run": "2"})
+    assert (allowed.audited, allowed.trial) == (("a/trial",), ())
+    assert (denied.audited, denied.trial) == ((), (("a/trial", Denial.CONDITION_FALSE),))
+    assert isinstance(denied, Granted)
+    stranger = compiled({"subject": {"exact": "somebody"}}, policy="a/trial", enforcement="Audit")
+    assert ask(stranger, real).trial == (), "a token that its rules do not trust is no business of a policy"
+
+
+def test_a_trace_holds_the_condition_where_it_was_asked_and_nothing_of_the_token() -> None:
+    text = "claims.ref == 'refs/heads/main' && claims.token_hint != 'x'"
+    claims = {"ref": "refs/heads/evil", "token_hint": "very-secret"}
+    trace: list[Step] = []
+    index = PolicyIndex([asking(text)])
+    decide(index, subject(claims), GrantRequest(), SETTINGS, NOW, trace=trace)
+    assert Step("team-a/deploy", "spec.from.oidc.condition", "ConditionFalse", text) in trace
+    assert "very-secret" not in str(trace)
+    trace.clear()
+    decide(index, subject(claims), GrantRequest(audiences=(SHIPPING,)), SETTINGS, NOW, trace=trace)
+    assert not [step for step in trace if "condition" in step.field]
+    account = explain(index, subject(claims), GrantRequest(), SETTINGS, NOW).accounts[0]
+    (check,) = account.failures
+    assert (check.field, check.outcome, check.expected) == ("spec.from.oidc.condition", "ConditionFalse", text)
+    assert '"refs/heads/evil"' in check.found
+    assert "very-secret" not in check.found
+    assert check.fix
+
+
+def test_a_template_that_fails_is_explained_at_the_grants() -> None:
+    account = explain(PolicyIndex([minting(claims=[TEAM])]), subject(), GrantRequest(), SETTINGS, NOW).accounts[0]
+    (check,) = account.failures
+    assert (check.field, check.outcome) == ("spec.grants", "ClaimError")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shadowed"),
+    [
+        ("", "claims.a == 'x'", True),
+        ("claims.a == 'x'", "claims.a == 'x'", True),
+        ("claims.a == 'x'", "", False),
+        ("claims.a == 'x'", "claims.a == 'y'", False),
+    ],
+)
+def test_a_condition_shadows_only_what_it_certainly_goes_before(first: str, second: str, *, shadowed: bool) -> None:
+    asked = [{"condition": text} if text else {} for text in (first, second)]
+    policies = [Policy(compiled(oidc, policy=f"a/p{number}"), oidc) for number, oidc in enumerate(asked)]
+    found = [(entry.policy.id, entry.shadowed) for entry in overlaps(policies)]
+    assert found == ([("a/p1", True)] if shadowed else [])

@@ -60,6 +60,14 @@ class Once(Protocol):
         ...
 
 
+class Nowhere:
+    """Where there is no store, nothing is remembered, so nothing may count once."""
+
+    async def claim(self, marks: Sequence[Mark]) -> bool:  # noqa: ARG002 - the protocol's
+        """See `Once`."""
+        raise StateUnavailable(Fault.NOT_CONFIGURED)
+
+
 class Store(Once, Protocol):
     """A store as its keeper sees it."""
 

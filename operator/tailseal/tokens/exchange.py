@@ -24,6 +24,7 @@ from tailseal.tokens.dpop import Expected, Nonces, Proof, ProofError, ProofFault
 from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.issue import NeedSignature, Step, issue
 from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted
+from tailseal.tokens.once import PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce, missing, proof_key, token_key
 from tailseal.tokens.outcomes import (
     NOTHING_UNAVAILABLE,
     Answered,
@@ -136,7 +137,7 @@ class Exchange:
     def _with_nonce(self, call: Call, now: float) -> Call:
         return call if self._nonces is None or call.nonce else call._replace(nonce=self._nonces.make(now))
 
-    def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedUpstream | NeedSignature:
+    def _conclude(self, decision: Granted | Refused, case: _Case) -> Answered | NeedOnce | NeedUpstream | NeedSignature:
         call, audit = case.call, case.audit
         _tell_beside(decision, audit)
         if isinstance(decision, Refused):
@@ -152,9 +153,25 @@ class Exchange:
         proof = self._proof(decision, case)
         if limited := call.watch.admit(decision.policy.source.issuer, decision.policy.id):
             return refuse(call, audit, limited)
+        if decision.grant.kind is GrantKind.JWT and self._signer("", case.now) is None:
+            return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
+        if need := self._untaken(decision, proof, case):
+            return need
         if decision.grant.kind is not GrantKind.JWT:
             return _of_upstream(decision, call, audit)
         return self._sign(decision, act, proof, case)
+
+    def _untaken(self, decision: Granted, proof: Proof | None, case: _Case) -> NeedOnce | None:
+        """What counts once and is not this request's yet: the proof first, so that a stolen one uses up no token."""
+        call, audit, settings = case.call, case.audit, self._settings
+        if proof is not None and settings.state is not None:
+            key = proof_key(settings, proof.jkt, proof.jti, proof.expires_at)
+            if need := missing(key, PROOF_REPLAYED, call, audit):
+                return need
+        if not decision.policy.one_time:
+            return None
+        key = token_key(settings, decision.policy.source, case.subject.token)
+        return missing(key, TOKEN_REPLAYED, call, audit)
 
     def _proof(self, decision: Granted, case: _Case) -> Proof | None:
         """The key that the caller proved, and must prove where the grant or a presented token asks for it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tailseal.tokens import verify
 from tailseal.tokens.mint import PLAIN_JWT, Minted, joined, mint, signing_input
+from tailseal.tokens.once import NeedOnce
 from tailseal.tokens.outcomes import Answered, Audit, Call, Outcome, granted
 from tailseal.tokens.signers import Signer
 
@@ -43,7 +44,7 @@ class NeedSignature:
         return _issued(self, joined(self.unsigned, signature))
 
 
-Step = Outcome | NeedSignature
+Step = Outcome | NeedOnce | NeedSignature
 """What one step of the exchange comes to."""
 
 

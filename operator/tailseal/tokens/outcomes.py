@@ -67,6 +67,7 @@ class Call(NamedTuple):
         dialect: reads the body where it is not RFC 8693's; raises `RequestError`.
         dpop: header `DPoP`, None if there is none.
         nonce: what to hand out for the caller's next proof; empty: nothing.
+        taken: marks of what counts once that this request has taken.
     """
 
     body: bytes
@@ -79,6 +80,7 @@ class Call(NamedTuple):
     dialect: Callable[[bytes], TokenRequest] | None = None
     dpop: str | None = None
     nonce: str = ""
+    taken: frozenset[bytes] = frozenset()
 
 
 class Answered(NamedTuple):

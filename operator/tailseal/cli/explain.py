@@ -23,6 +23,7 @@ _EXISTING: Final = click.Path(exists=True, path_type=Path)
 @click.command("explain", short_help="Say why a token is trusted or not, policy by policy.")
 @click.argument("extra", nargs=-1, metavar="")
 @click.option("--token-file", required=True, metavar="FILE", help="The subject token; - reads standard input.")
+@click.option("--actor-token-file", metavar="FILE", help="The token of who acts for the subject.")
 @click.option(
     "-f", "--filename", "places", multiple=True, required=True, type=_EXISTING, help="Manifests; may be repeated."
 )
@@ -42,6 +43,7 @@ def command(  # noqa: PLR0913 - one for each option
     *,
     extra: tuple[str, ...],
     token_file: str,
+    actor_token_file: str | None,
     places: tuple[Path, ...],
     recursive: bool,
     provider: str | None,
@@ -76,7 +78,8 @@ def command(  # noqa: PLR0913 - one for each option
     token = _token(token_file)
     request = GrantRequest(audiences, resources, _words(scopes), requested_token_type, policy, grant, _words(tags))
     gathering, frame = _frame(places, provider, audiences_of(token), recursive=recursive)
-    question = Question(token, request, _instant(at), _keys(jwks))
+    actor = None if actor_token_file is None else _token(actor_token_file, "--actor-token-file")
+    question = Question(token, request, _instant(at), _keys(jwks), actor)
     found = report(question, gathering.settings[frame.provider], gathering.of[frame.provider])
     if output == "json":
         click.echo(envelope("Explanation", explain_output.document(found, frame)))
@@ -90,18 +93,18 @@ def _words(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for value in values for word in value.split()))
 
 
-def _token(place: str) -> bytes:
+def _token(place: str, option: str = "--token-file") -> bytes:
     """The token; errors never repeat the argument, which may be the token itself."""
     try:
         with click.open_file(place, "rb") as file:
             content: bytes = file.read(_LARGEST).strip()
     except OSError as error:
-        text = f"--token-file: {error.strerror or 'cannot be read'}"
+        text = f"{option}: {error.strerror or 'cannot be read'}"
         raise Failure(
             text, hint="name a file that holds the token, or - for standard input", exit_code=UNREACHABLE
         ) from None
     if not content:
-        raise Failure("--token-file: it is empty", hint="it must hold the subject token", exit_code=USAGE)
+        raise Failure(f"{option}: it is empty", hint="it must hold the token", exit_code=USAGE)
     return content
 
 

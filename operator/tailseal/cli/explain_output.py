@@ -39,6 +39,8 @@ def warnings(report: Report, frame: Frame) -> Iterator[str]:
     """What the verdict does not cover."""
     if any(source.signature == UNCHECKED for source in report.sources):
         yield "the signature was NOT checked: the token may be forged; --jwks FILE checks it against the issuer's keys"
+    if report.actor_assumed:
+        yield "the signature of the actor token was NOT checked: it may be forged"
     if frame.assumed:
         yield (
             f"IdentityProvider {'/'.join(frame.provider)} is not among the manifests: its bounds, upstreams and "

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tailseal.api.findings import Finding
+from tailseal.cli import explanation_actors as actors
+from tailseal.cli.explanation_actors import Problem
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused, Subject
 from tailseal.domain.policy.denial import Denial
@@ -23,14 +26,6 @@ from tailseal.tokens.errors import KeySetError, TokenError
 UNCHECKED: Final = "not checked"
 CHECKED: Final = "checked"
 WRONG: Final = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a token is refused whatever the policies say: a stable reason and a sentence without its content."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +62,7 @@ class Report:
         others: policies of other issuers, with theirs.
         refused: policies that are not accepted, and why.
         nearest: id of the policy with the least standing in the way; empty if it was granted.
+        actor_assumed: whether there is an actor token whose signature was not checked.
     """
 
     token: Compact | None = field(repr=False)
@@ -79,6 +75,7 @@ class Report:
     others: tuple[tuple[str, str], ...] = ()
     refused: tuple[tuple[str, tuple[Finding, ...]], ...] = ()
     nearest: str = ""
+    actor_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +87,14 @@ class Question:
         request: what its bearer asks for.
         now: Unix seconds.
         jwks: the issuer's keys, if they are at hand: for sources that would have to be fetched.
+        actor: the token of the party that acts for the subject; None: nobody does.
     """
 
     token: bytes = field(repr=False)
     request: GrantRequest
     now: float
     jwks: keyset.KeySet | None = None
+    actor: bytes | None = field(default=None, repr=False)
 
 
 def report(question: Question, settings: Settings, policies: Sequence[Judged]) -> Report:
@@ -118,10 +117,15 @@ def report(question: Question, settings: Settings, policies: Sequence[Judged]) -
     except TokenError as error:
         problem = _problem(error)
         return Report(None, problem, granted=False, reason=problem.reason, message=problem.message, refused=refused)
-    sources = tuple(_source(token, source, question, settings, index) for source in _named(index, issuer, question))
+    acting = actors.examine(question.actor, index, settings, question.now)
+    if isinstance(acting, Problem):
+        return Report(token, acting, granted=False, reason=acting.reason, message=acting.message, refused=refused)
+    sources = tuple(
+        _source(token, source, question, settings, index, acting.found) for source in _named(index, issuer, question)
+    )
     others = tuple((policy.id, policy.source.issuer) for policy in compiled if policy.source.issuer != issuer)
     concluded = _concluded(token, _claims_problem(token, question, settings), sources)
-    return replace(concluded, others=others, refused=refused)
+    return replace(concluded, others=others, refused=refused, actor_assumed=acting.assumed)
 
 
 def audiences(token: bytes) -> tuple[str, ...]:
@@ -139,7 +143,14 @@ def _named(index: PolicyIndex, issuer: str, question: Question) -> tuple[KeySour
     return (named.source,) if named is not None and named.source in sources else sources
 
 
-def _source(token: Compact, source: KeySource, question: Question, settings: Settings, index: PolicyIndex) -> Source:
+def _source(
+    token: Compact,
+    source: KeySource,
+    question: Question,
+    settings: Settings,
+    index: PolicyIndex,
+    acting: Sequence[Actor] | None,
+) -> Source:
     signature = UNCHECKED
     try:
         keys = keyset.parse_jwks(source.jwks.encode()) if source.kind == "jwks" else question.jwks
@@ -157,7 +168,7 @@ def _source(token: Compact, source: KeySource, question: Question, settings: Set
     except TokenError:
         for_whom = ()
     subject = Subject(source, token.alg, for_whom, token.payload)
-    explained = explain(index, subject, question.request, settings, question.now)
+    explained = explain(index, subject, question.request, settings, question.now, acting)
     return Source(source, signature, None, explained.decision, explained.accounts)
 
 

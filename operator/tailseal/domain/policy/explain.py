@@ -175,7 +175,7 @@ def _account(
     rules = list(policy.rules)
     checks = [_check(policy, step, rules, subject, request) for step in steps if step.field != "spec"]
     place = next((place for place, check in enumerate(checks) if _is_grant(check)), len(checks))
-    checks[place:place] = [*_conditions(policy, outcome, subject, now), *_actor_checks(policy, outcome, actors)]
+    checks[place:place] = [*_conditions(policy, outcome, subject, now), *_actor_checks(policy, outcome, actors, now)]
     if not policy.enforce:
         checks.append(_audit_only())
     return Account(policy.id, policy.enforce, outcome, tuple(checks))
@@ -265,7 +265,7 @@ def _conditions(policy: CompiledPolicy, outcome: str, subject: Subject, now: flo
     yield Check(field, outcome, *_measured(policy, denial, subject, now), fix)
 
 
-def _actor_checks(policy: CompiledPolicy, outcome: str, actors: Sequence[Actor] | None) -> Iterator[Check]:
+def _actor_checks(policy: CompiledPolicy, outcome: str, actors: Sequence[Actor] | None, now: float) -> Iterator[Check]:
     """Who may act, and how far the actor is from each of them."""
     denial = Denial(outcome) if outcome != MATCH else None
     if denial in _ACTOR_DENIALS:
@@ -273,12 +273,12 @@ def _actor_checks(policy: CompiledPolicy, outcome: str, actors: Sequence[Actor] 
         yield Check("spec.actors", outcome, _EXPECTED_OF_ACTORS[denial], "", advice.FIXED[denial], claim)
     if denial is Denial.ACTOR_NOT_TRUSTED:
         for trust in policy.actors:
-            yield from (
-                check for actor in actors or () if actor.source == trust.source for check in _held(trust, actor)
-            )
+            for actor in actors or ():
+                if actor.source == trust.source:
+                    yield from _held(trust, actor, now)
 
 
-def _held(trust: Trust, actor: Actor) -> Iterator[Check]:
+def _held(trust: Trust, actor: Actor, now: float) -> Iterator[Check]:
     """The actor against one entry of `actors`."""
     met = not trust.audiences.isdisjoint(actor.audiences)
     found = sensitivity.shown(("aud",), actor.claims.get("aud") or "")
@@ -286,6 +286,13 @@ def _held(trust: Trust, actor: Actor) -> Iterator[Check]:
     yield Check(f"{trust.origin}.audiences", audience.value, ", ".join(sorted(trust.audiences)), found, "", "aud")
     for rule in trust.rules:
         yield _rule_check(Step("", rule.field, rule.test(actor.claims).value, rule.expected), rule, actor.claims)
+    if actor.algorithm not in trust.algorithms:
+        listed = ", ".join(sorted(trust.algorithms))
+        yield Check(f"{trust.origin}.algorithms", Denial.ALGORITHM_NOT_ALLOWED.value, listed, actor.algorithm)
+    if trust.keys_expire_at is not None and now >= trust.keys_expire_at:
+        yield Check(f"{trust.origin}.keys.jwks.expiryTime", Denial.KEYS_EXPIRED.value)
+    if trust.max_age is not None:
+        yield Check(f"{trust.origin}.maxAge", *_age(trust.max_age, actor.claims, now))
 
 
 def _measured(policy: CompiledPolicy, denial: Denial, subject: Subject, now: float) -> tuple[str, str]:
@@ -295,10 +302,17 @@ def _measured(policy: CompiledPolicy, denial: Denial, subject: Subject, now: flo
     if denial is Denial.KEYS_EXPIRED and policy.keys_expire_at is not None:
         return f"before {format_time(policy.keys_expire_at)}", format_time(now)
     if denial is Denial.TOKEN_TOO_OLD and policy.max_age is not None:
-        issued_at = subject.claims.get("iat")
-        age = f"issued {int(now - issued_at)}s ago" if isinstance(issued_at, int | float) else "no time of issue"
-        return f"issued at most {format_duration(policy.max_age)} ago", age
+        return _age(policy.max_age, subject.claims, now)[1:]
     return "", ""
+
+
+def _age(max_age: int, claims: Claims, now: float) -> tuple[str, str, str]:
+    """How the age of a token stands to what it may be, what it may be, and what it is."""
+    issued_at = claims.get("iat")
+    known = isinstance(issued_at, int | float)
+    outcome = MATCH if known and now - issued_at <= max_age else Denial.TOKEN_TOO_OLD.value
+    found = f"issued {int(now - issued_at)}s ago" if known else "no time of issue"
+    return outcome, f"issued at most {format_duration(max_age)} ago", found
 
 
 def _audit_only() -> Check:

@@ -148,6 +148,10 @@ async def _follow(operator: Operator, cluster: KubeCluster, working: asyncio.Tas
             raise result
 
 
+_IDENTITY: Any = "tailseal-operator"
+"""Kopf would ask for the user's name, and an image's user has none. It is for peering only, which is off."""
+
+
 class _EventSource:
     """One kopf operator in a thread of its own, whose events are handed to the feed in the main loop.
 
@@ -189,6 +193,7 @@ class _EventSource:
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=self.stop,
+            identity=_IDENTITY,
         )
         await asyncio.sleep(0.1)  # its connections close a few turns of the loop later
 

@@ -129,6 +129,17 @@ def test_without_the_crds_the_operator_ends_with_one_clear_line(bare_plane: Cont
     assert "install the CRDs" in line
 
 
+async def test_a_user_id_without_a_name_will_do(
+    plane: ControlPlane, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: seen.store.primed)
+
+
 async def test_everything_is_known_before_any_controller_runs(
     plane: ControlPlane, kubeconfig: str, namespace: str
 ) -> None:

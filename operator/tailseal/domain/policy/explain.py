@@ -309,10 +309,10 @@ def _measured(policy: CompiledPolicy, denial: Denial, subject: Subject, now: flo
 def _age(max_age: int, claims: Claims, now: float) -> tuple[str, str, str]:
     """How the age of a token stands to what it may be, what it may be, and what it is."""
     issued_at = claims.get("iat")
-    known = isinstance(issued_at, int | float)
-    outcome = MATCH if known and now - issued_at <= max_age else Denial.TOKEN_TOO_OLD.value
-    found = f"issued {int(now - issued_at)}s ago" if known else "no time of issue"
-    return outcome, f"issued at most {format_duration(max_age)} ago", found
+    if not isinstance(issued_at, int | float):
+        return Denial.TOKEN_TOO_OLD.value, f"issued at most {format_duration(max_age)} ago", "no time of issue"
+    outcome = MATCH if now - issued_at <= max_age else Denial.TOKEN_TOO_OLD.value
+    return outcome, f"issued at most {format_duration(max_age)} ago", f"issued {int(now - issued_at)}s ago"
 
 
 def _audit_only() -> Check:

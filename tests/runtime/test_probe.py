@@ -6,13 +6,14 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes.virtualtime import virtual
 from tailseal.cluster.port import Object
-from tailseal.domain import poll
+from tailseal.domain import clocks, poll
 from tailseal.runtime.probe import Probe, is_ready, was_ready
 from tailseal.runtime.store import Store
 
@@ -277,3 +278,24 @@ async def test_pods_of_nobody_are_ignored_and_pods_without_an_address_wait() -> 
 def test_one_look_tells_who_is_and_who_was_ready(conditions: tuple[Object, ...], *, is_now: bool, ever: bool) -> None:
     obj = pod("u1", *conditions)
     assert (is_ready(obj), was_ready(obj)) == (is_now, ever)
+
+
+@virtual
+async def test_a_replica_whose_clock_is_far_off_is_silent_but_its_clock_is_known() -> None:
+    async with probing() as setting:
+        setting.probe.want("id", "corp", {"signing": "s1", "policies": "p1"})
+        await asyncio.sleep(4)
+        before, told = setting.replica().report, len(setting.news)
+        mute = poll.Answer("", "u1", 0.0, {}, (), (), {}, (poll.CLOCK_SKEW,))
+
+        async def skewed(_: Object, body: bytes) -> bytes:
+            nonce = poll.open_question(body, KEY, now=now()).nonce
+            return poll.seal_answer(replace(mute, nonce=nonce, clock=now() + 400), KEY)
+
+        setting.probe._ask = skewed
+        await asyncio.sleep(40)
+        after = setting.replica().report
+        assert (after.held, after.digests, after.heard_at) == (before.held, before.digests, before.heard_at)
+        assert clocks.coarse(clocks.offset(after)) == 300
+        assert len(setting.news) == told + 2, "its clock, then its silence"
+        assert setting.outcomes[-1] == "refused"

@@ -153,3 +153,15 @@ def test_where_no_operator_is_expected_silence_means_nothing() -> None:
     bench = Bench(expected=False)
     bench.now += 10 * LIMITS.unheard
     assert bench.withheld is None
+
+
+@pytest.mark.parametrize("off", [-301.0, 301.0])
+def test_a_question_from_another_time_is_told_our_clock_and_nothing_else(off: float) -> None:
+    bench = Bench()
+    heard = bench.staleness.heard_at
+    answer = bench.ask({"policies": "sha256:other"}, time=bench.now + off)
+    assert answer == poll.Answer("n", "uid-1", bench.now, {}, (), (), {}, ("ClockSkew",))
+    assert answer.mute
+    assert bench.staleness.heard_at == heard
+    bench.now += 130
+    assert bench.withheld is None, "a replay must not make anybody believe to be behind"

@@ -36,6 +36,8 @@ class ConditionType(StrEnum):
     """False where changes travel at the kubelet's pace, because we may not annotate worker pods."""
     OVERLAP_BROKEN = "OverlapBroken"
     """True after an emergency revocation that left verifiers without a key they knew."""
+    CLOCK_SKEW = "ClockSkew"
+    """True while a replica's clock is off by more than clockSkew; the message names it."""
     REPLICAS_CURRENT = "ReplicasCurrent"
     """False while a replica is known to serve an older bundle."""
 

@@ -32,12 +32,27 @@ MAX_BYTES = 262_144
 ACCEPTED_SKEW = 300.0
 """Seconds by which a question's time may differ from the worker's clock."""
 
+CLOCK_SKEW = "ClockSkew"
+"""The only thing that a replica says of itself when asked from too far away in time."""
+
 _QUESTION = b"tailseal poll question v1\n"
 _ANSWER = b"tailseal poll answer v1\n"
 
 
 class PollError(Exception):
     """The envelope is not one that the holder of the key made for this purpose."""
+
+
+class TooFarOff(PollError):  # noqa: N818 - what it is
+    """The operator's question, but from another time: a replay, or one of two clocks is wrong.
+
+    Args:
+        nonce: of the question.
+    """
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__("the question's time is too far from this replica's clock")
+        self.nonce = nonce
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,11 @@ class Answer:
     signing: Mapping[str, str]
     problems: tuple[str, ...] = ()
 
+    @property
+    def mute(self) -> bool:
+        """Whether it tells only the clock, since the question was too old or too young to be trusted."""
+        return self.problems == (CLOCK_SKEW,)
+
     def report(self, *, sent_at: float, heard_at: float) -> Report:
         """The answer as evidence, with the times at which we asked and heard it."""
         return Report(
@@ -85,7 +105,8 @@ def open_question(body: bytes, key: bytes, *, now: float) -> Question:
     """The question in a request body.
 
     Raises:
-        PollError: wrong key, wrong shape, or a time too far from ours.
+        PollError: wrong key or wrong shape.
+        TooFarOff: a time too far from ours.
     """
     payload = _open(_QUESTION, body, key)
     try:
@@ -93,7 +114,7 @@ def open_question(body: bytes, key: bytes, *, now: float) -> Question:
     except (KeyError, TypeError, ValueError) as error:
         raise PollError("malformed question") from error
     if abs(question.time - now) > ACCEPTED_SKEW:
-        raise PollError("the question's time is too far from this replica's clock")
+        raise TooFarOff(question.nonce)
     return question
 
 

@@ -21,7 +21,10 @@ UNREACHABLE = 30.0
 GRACE = 10.0
 """Seconds for which a provider that was programmed stays so while a change is under way."""
 
-_CAUSES = "a NetworkPolicy between operator and workers, a node that is down, or an operator outside of the pod network"
+_CAUSES = (
+    "a NetworkPolicy between operator and workers, a node that is down, an operator outside of the pod network, "
+    "or clocks that are minutes apart (see ClockSkew)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
 from tailseal.reconcile import attached, measured
+from tailseal.reconcile.clocks import skewed
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.provider_refs import Problem, resolved
@@ -58,6 +59,8 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     facts = summarise([seen.intent.verdict, resolved(seen.problems), programmed])
     if slow := _slow(ctx, provider):
         facts = (*facts, slow)
+    if skew := skewed(ctx, obj, spec.tokens.clock_skew):
+        facts = (*facts, skew)
     fields = {
         "endpoints": list(_endpoints(provider, spec)),
         "bundleDigest": digest.stamp(replicas.wanted),

@@ -12,7 +12,7 @@ import binascii
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain import poll
+from tailseal.domain import clocks, poll
 from tailseal.domain.evidence import Replica, Report
 from tailseal.runtime.store import Store
 
@@ -200,7 +200,11 @@ class Probe:
         except poll.PollError:
             self._silent(pod, "refused")
         else:
-            self._heard(pod, answer.report(sent_at=question.time, heard_at=self._now()))
+            report = answer.report(sent_at=question.time, heard_at=self._now())
+            if answer.mute:
+                self._mute(pod, report)
+            else:
+                self._heard(pod, report)
 
     def _heard(self, pod: _Pod, report: Report) -> None:
         self._observe("ok")
@@ -208,6 +212,17 @@ class Probe:
         if pod.silent or former is None or _said(former) != _said(report):
             pod.silent = False
             self._news(*pod.provider)
+
+    def _mute(self, pod: _Pod, report: Report) -> None:
+        """A replica that tells only its clock: what it said last still stands, as old as it is."""
+        former = pod.report
+        pod.report = report
+        if former is not None:
+            off = clocks.offset(report)
+            pod.report = replace(former, clock=(former.heard_at if off > 0 else former.sent_at) + off)
+        if former is None or _said(former) != _said(pod.report):
+            self._news(*pod.provider)
+        self._silent(pod, "refused")
 
     def _silent(self, pod: _Pod, outcome: str) -> None:
         self._observe(outcome)
@@ -253,5 +268,6 @@ def _instant(text: str) -> float:
 
 
 def _said(report: Report) -> tuple[Any, ...]:
-    """A report without its times."""
-    return dict(report.digests), report.served, report.held, dict(report.signing), report.problems
+    """A report without its times, but with how far its clock is off."""
+    off = clocks.coarse(clocks.offset(report))
+    return dict(report.digests), report.served, report.held, dict(report.signing), report.problems, off

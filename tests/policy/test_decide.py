@@ -241,3 +241,13 @@ def test_a_trace_names_fields_and_outcomes_and_nothing_of_the_token() -> None:
         Step("team-a/deploy", "spec", "NoPolicyMatches"),
     ]
     assert "found-in-the-token" not in str(trace)
+
+
+def test_a_tailscale_grant_is_narrowed_to_a_scope_that_one_of_its_own_allows() -> None:
+    wide = {"name": "api", "tailscale": {"upstream": "prod", "scopes": ["devices:core", "dns:read"]}}
+    decision = ask(compiled(grants=[wide]), scopes=("devices:core:read",))
+    assert isinstance(decision, Granted)
+    assert decision.scopes == ("devices:core:read",)
+    assert ask(compiled(grants=[wide]), scopes=("dns",)) == Refused(Denial.SCOPE_NOT_GRANTED, "team-a/deploy")
+    plain = {"name": "g", "jwt": {"audiences": [BILLING], "scopes": ["devices:core", "all"]}}
+    assert isinstance(ask(compiled(grants=[plain]), scopes=("devices:core:read",)), Refused)

@@ -15,7 +15,7 @@ from typing import Final
 from tailseal.api.durations import format_duration
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
-from tailseal.domain import minting
+from tailseal.domain import minting, scopes
 from tailseal.domain.bundle.model import Bound, Settings, Upstream
 from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
@@ -185,7 +185,9 @@ def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> 
         return
     if "*" not in rule.upstreams and grant.upstream not in rule.upstreams:
         yield _exceeds(f"{member}.upstream", f"upstream {grant.upstream}", "upstreams")
-    yield from _each(grant.scopes, rule.tailscale_scopes, f"{member}.scopes", "scope", "tailscaleScopes")
+    for position, scope in enumerate(grant.scopes):
+        if not scopes.allowed_tailscale(scope, lambda word: _allowed(word, rule.tailscale_scopes)):
+            yield _exceeds(f"{member}.scopes[{position}]", f"scope {scope}", "tailscaleScopes")
     yield from _each(grant.tags, rule.tailscale_tags, f"{member}.tags", "tag", "tailscaleTags")
     if grant.kind is GrantKind.TAILSCALE_AUTH_KEY:
         yield from _key_lifetime(grant, member, rule)

@@ -14,7 +14,7 @@ from tailseal.domain import bounds, scopes
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy import actors as acting
 from tailseal.domain.policy.actors import Actor
-from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given
+from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given, GrantKind
 from tailseal.domain.policy.conditions import Conditions
 from tailseal.domain.policy.denial import Denial, OAuthError
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
@@ -236,10 +236,11 @@ def _granted(
     actor: Actor | None,
     beside: _Beside,
 ) -> Granted:
+    narrow = scopes.narrow_tailscale if grant.kind is GrantKind.TAILSCALE else scopes.narrow
     return Granted(
         policy,
         grant,
-        scopes.narrow(grant.scopes, request.scopes),
+        narrow(grant.scopes, request.scopes),
         scopes.narrow(grant.tags, request.tags),
         scopes.narrow(grant.audiences, request.targets),
         grant.ttl,

@@ -61,7 +61,8 @@ def refusal(grant: CompiledGrant, request: GrantRequest) -> Denial | None:
         return Denial.TARGET_NOT_GRANTED
     if not scopes.covers(grant.tags, request.tags):
         return Denial.TAG_NOT_GRANTED
-    if not scopes.covers(grant.scopes, request.scopes) or (grant.fixed and not _takes_all(grant, request)):
+    covers = scopes.covers_tailscale if grant.kind is GrantKind.TAILSCALE else scopes.covers
+    if not covers(grant.scopes, request.scopes) or (grant.fixed and not _takes_all(grant, request)):
         return Denial.SCOPE_NOT_GRANTED
     return None
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
+from tailseal.domain import scopes
 from tailseal.domain.policy.advice import nested
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
 from tailseal.domain.policy.matchers import Rule, Verdict
@@ -120,11 +121,17 @@ def _covers(grant: CompiledGrant, other: CompiledGrant) -> bool:
         grant.kind is other.kind
         and grant.upstream == other.upstream
         and grant.targets >= other.targets
-        and set(grant.scopes) >= set(other.scopes)
+        and _covers_scopes(grant, other)
         and set(grant.tags) >= set(other.tags)
         and grant.claims == other.claims
         and _alike(grant, other)
     )
+
+
+def _covers_scopes(grant: CompiledGrant, other: CompiledGrant) -> bool:
+    if grant.kind is GrantKind.TAILSCALE:
+        return scopes.covers_tailscale(grant.scopes, other.scopes)
+    return set(grant.scopes) >= set(other.scopes)
 
 
 def _is_ambiguous(first: CompiledPolicy, second: CompiledPolicy) -> bool:

@@ -165,7 +165,8 @@ def _head(target: Target) -> str:
     return (
         "# Taken over from TailSTS.\n"
         f"# IdentityProvider {target.provider} needs an upstream {target.upstream} (spec.upstreams) with the OAuth "
-        "client that TailSTS had.\n"
+        "client that TailSTS had,\n"
+        f"# and sts: {{tailsts: {{upstream: {target.upstream}}}}} for callers that keep asking as they did.\n"
         "# Policies of other namespaces than the provider's need bounds that allow their issuers, keySources,\n"
         "# upstreams and tailscaleScopes.\n"
         "# Tokens must say exp, iat and sub; TailSTS took tokens without.\n"

@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 import pytest
 
-from fakes.exchange import Bench, call, foreign_set, form, record, spec, token
+from fakes.exchange import Bench, call, claims, ec_key, foreign_set, form, record, spec, token
 from tailseal.domain.policy.conditions import MAX_SECONDS
-from tailseal.tokens.exchange import Exchange
+from tailseal.tokens.exchange import Answered, Exchange
 from tailseal.tokens.mint import Minted, mint
 from tailseal.tokens.signers import LocalSigner
 from tailseal.workers.common.telemetry.metrics import Metrics
@@ -60,6 +60,7 @@ def test_a_condition_over_budget_is_refused_written_down_and_counted_against_its
     seconds = iter([0.0, MAX_SECONDS * 2])
     slow = Exchange(bench.exchange._settings, bench.index, bench.exchange._signer, 3600, ticks=lambda: next(seconds))
     outcome = slow.step(call(), bench.keys, 1_800_000_000.0)
+    assert isinstance(outcome, Answered)
     assert (outcome.reason, outcome.audit["exhausted"]) == ("ConditionBudget", ("identity",))
     metrics = Metrics()
     metrics.decided(outcome.audit)

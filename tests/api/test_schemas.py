@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def everywhere() -> list[tuple[str, dict[str, Any], bool]]:
 
 
 EVERYWHERE = everywhere()
+
+
+def test_no_name_reads_as_a_boolean_by_yaml_1_1() -> None:
+    for content in files().values():
+        assert not re.search(r"^\s*(?:- )?[yYnN](?::|$)", content, re.MULTILINE)
+        assert not re.search(r":\s+[yYnN]$", content, re.MULTILINE)
 
 
 def test_the_committed_crds_are_the_generated_ones() -> None:

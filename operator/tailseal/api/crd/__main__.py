@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ class _Plain(yaml.SafeDumper):
     def ignore_aliases(self, _data: object) -> bool:
         """Never an alias."""
         return True
+
+
+# To helm's reader, which keeps to YAML 1.1, a plain `n` is false: the member of an RSA key would be lost.
+_Plain.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
 
 
 def _yaml(document: dict[str, Any]) -> str:

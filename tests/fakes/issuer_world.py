@@ -30,6 +30,9 @@ OPS = (
     "crash", "down", "ttl", "age", "skew", "order", "revoke", "flash", "lag",
 )  # fmt: skip
 
+BROUGHT = (*OPS, "bring", "bring", "bring", "away", "away")
+"""As above where keys are brought: a former one may come back, and one in a token is held only once it was proved."""
+
 
 class LawBroken(AssertionError):  # noqa: N818 - what a referee calls out
     """The referee's call."""
@@ -62,6 +65,8 @@ class Pod:
     ever_ready: bool = False
     frozen: bool = False
     mute: bool = False
+    away: bool = False
+    proven: set[str] = field(default_factory=set)
     report: Report | None = None
 
     def signs(self, now: float) -> dict[str, str]:
@@ -120,7 +125,7 @@ class World:
         """Peace at last: everybody answers, clocks are right, no wish changes. All must come to its end."""
         self.offset, self.up, self.crash = 0.0, True, 0
         for pod in self.pods.values():
-            pod.frozen = pod.mute = False
+            pod.frozen = pod.mute = pod.away = False
         if not self.pods:
             self._add(lag=1.0)
         for step in (5, 4, 2, 5, 5, 6, 6, 6, 6, 6, 4):
@@ -166,6 +171,25 @@ class World:
         pod = self._pod(number)
         if pod:
             pod.mute = not pod.mute
+
+    def _bring(self, number: int) -> None:
+        """A former key of the SigningKey in place of its present one; or a new one, if there is none."""
+        source = sorted(SOURCES)[number % len(SOURCES)]
+        former = [key for key in self.keys[source] if not key.revoked and not key.wanted]
+        if not former:
+            self._rotate(number)
+            return
+        back = former[number % len(former)].kid
+        self.keys[source] = [
+            replace(key, wanted=key.kid == back, superseded=key.kid != back, sign_now=False)
+            for key in self.keys[source]
+        ]
+
+    def _away(self, number: int) -> None:
+        """The token of a pod's keys is out of its reach, or is there again."""
+        pod = self._pod(number)
+        if pod:
+            pod.away = not pod.away
 
     def _jump(self, number: int) -> None:
         self.offset = OFFSETS[number % len(OFFSETS)]
@@ -274,7 +298,13 @@ class World:
         """Verifiers' clocks are as good as every key promises."""
         return float(min((key.clock_skew for key in self.ledger.keys), default=0))
 
+    def _prove(self) -> None:
+        for pod in self.pods.values():
+            if not pod.away:
+                pod.proven |= dict(pod.loaded.held).keys()
+
     def _operate(self) -> None:
+        self._prove()
         if not self.up:
             return
         now = self.time + self.offset
@@ -286,7 +316,7 @@ class World:
                     clock=self.time + pod.skew,
                     digests={},
                     served=pod.loaded.published,
-                    held=frozenset(dict(pod.loaded.held)),
+                    held=frozenset() if pod.away else frozenset(dict(pod.loaded.held)),
                     signing=pod.signs(self.time),
                 )
         crash, self.crash = self.crash, 0
@@ -377,6 +407,8 @@ class World:
         for pod in counted:
             if kid not in pod.loaded.published or kid not in dict(pod.loaded.held):
                 raise LawBroken(f"law 1: {kid} signs and {pod.uid} does not serve and hold it")
+            if kid not in pod.proven:
+                raise LawBroken(f"law 1: {kid} signs and {pod.uid} never proved that it can sign with it")
         if self.first is not None and kid in self.first:
             return
         if kid in self.without and self.time < self.without[kid] + max(min(max_age, self.age_floor), 30) + skew:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.issuer_world import OPS, LawBroken, Op, World
+from fakes.issuer_world import BROUGHT, OPS, LawBroken, Op, World
 from tailseal.domain.rotation import issuer, issuer_choice, issuer_evidence, issuer_gate, issuer_ledger
 from tailseal.domain.rotation.issuer_evidence import Evidence
 from tailseal.domain.rotation.issuer_ledger import IssuedKey
@@ -35,6 +36,28 @@ def test_no_long_history_breaks_a_law(seed: int) -> None:
     World().run(history(seed, 200))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(BROUGHT), st.integers(0, 9)), max_size=60))
+def test_no_history_of_keys_that_are_brought_breaks_a_law(history: list[Op]) -> None:
+    World().run(history)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_long_history_of_keys_that_are_brought_breaks_a_law(seed: int) -> None:
+    chance = random.Random(seed)
+    World().run([(chance.choice(BROUGHT), chance.randrange(10)) for _ in range(200)])
+
+
+def test_a_key_that_one_replica_cannot_sign_with_does_not_become_the_signer() -> None:
+    world = World()
+    world.run([("tick", 4)])
+    former = dict(world.ledger.active)
+    world.run_without_peace([("away", 0), ("rotate", 0), ("tick", 6), ("tick", 6)])
+    assert world.ledger.active == former
+    world.run_without_peace([("away", 0), ("tick", 6)])
+    assert world.ledger.active["ES256"] != former["ES256"]
+
+
 def test_the_histories_are_worth_something() -> None:
     worlds = [World() for _ in range(10)]
     for seed, world in enumerate(worlds):
@@ -49,6 +72,17 @@ def test_endless_scale_ups_do_not_stop_a_rotation() -> None:
     former = dict(world.ledger.active)
     world.run_without_peace([("rotate", 0), *[("add", 1), ("tick", 2), ("flash", 0), ("remove", 0)] * 40])
     assert world.ledger.active["ES256"] not in former.values()
+
+
+def serving_is_enough(lagging: Any) -> Any:
+    """Who publishes a key is believed to sign with it."""
+
+    def mutant(pods: Any, key: IssuedKey) -> tuple[str, ...]:
+        able = [replace(pod, report=pod.report and replace(pod.report, held=pod.report.served)) for pod in pods]
+        found: tuple[str, ...] = lagging(able, key)
+        return found
+
+    return mutant
 
 
 def nothing_is_shut(_key: IssuedKey, _evidence: Evidence) -> None:
@@ -115,6 +149,7 @@ def live_through(histories: list[list[Op]]) -> None:
 
 CHANCE = [history(seed, 120) for seed in range(40)]
 NO_CACHES = [[("age", 0), ("skew", 0)] + [("rotate", 0), ("tick", 2), ("tick", 1), ("tick", 1), ("tick", 1)] * 6]
+AWAY = [[("tick", 4), ("away", 0), ("rotate", 0), ("tick", 6), ("tick", 6)]]
 FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), ("tick", 3), ("order", 5), ("tick", 6)]]
 
 
@@ -131,6 +166,7 @@ FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), 
         ("law [23]", issuer_evidence, "stopping", new_pods_hold_nothing_old(issuer_evidence.stopping), FROZEN),
         ("law [23]", IssuedKey, "remove_at", property(lambda key: key.dropped_at), CHANCE),
         ("law [34]", issuer, "_promise", the_latest_word_counts, CHANCE),
+        ("law 1", issuer_gate, "lagging", serving_is_enough(issuer_evidence.lagging), AWAY),
         ("law 5", issuer_choice, "_keep", nothing_is_kept, CHANCE),
         ("law 6", issuer, "_revoke", revocation_is_a_matter_of_time, CHANCE),
     ],

@@ -227,7 +227,7 @@ def test_our_own_tokens_act_while_they_live() -> None:
     assert found["act"] == {"iss": OURS, "sub": "policy:identity/x", "client_id": "policy:identity/x"}
     assert found["exp"] == int(NOW) + 40
     expired = token(claims(**ours | {"exp": int(NOW)}), header, ec_key("ours"), "ES256")
-    assert target.with_actor(expired).reason == "TokenExpired"
+    assert target.with_actor(expired).reason == "ActorTokenExpired"
     id_token = token(claims(**ours | {"client_id": None}), header, ec_key("ours"), "ES256")
     assert target.with_actor(id_token).reason == "ActorWrongTokenType"
 

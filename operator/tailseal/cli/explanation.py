@@ -158,7 +158,7 @@ def _source(
             verify.check_signature(token, keys)
             signature = CHECKED
         if source.kind == "session":
-            verify.check_session(token, verify.JWT)
+            verify.check_session(token, verify.JWT, now=question.now)
     except TokenError as error:
         return Source(source, WRONG, _problem(error))
     except KeySetError as error:

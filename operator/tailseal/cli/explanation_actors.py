@@ -52,7 +52,7 @@ def examine(token: bytes | None, index: PolicyIndex, settings: Settings, now: fl
         sources = index.actors(delegate.presented.issuer)
         if not sources:
             return _problem(refusals.denied(Denial.UNKNOWN_ACTOR_ISSUER))
-        fitting, fault = _fitting(delegate.presented, sources)
+        fitting, fault = _fitting(delegate.presented, sources, now)
         if not fitting and fault is not None:
             raise fault
         verify.check_claims(delegate.presented.token.payload, now=now, skew=settings.clock_skew)
@@ -63,7 +63,7 @@ def examine(token: bytes | None, index: PolicyIndex, settings: Settings, now: fl
 
 
 def _fitting(
-    presented: trust.Presented, sources: Sequence[KeySource]
+    presented: trust.Presented, sources: Sequence[KeySource], now: float
 ) -> tuple[tuple[KeySource, ...], TokenError | None]:
     """Sources whose keys are not at hand or verify the token, and what one that is has against it."""
     fitting, fault = [], None
@@ -72,7 +72,7 @@ def _fitting(
             if source.kind == "jwks":
                 verify.check_signature(presented.token, keyset.parse_jwks(source.jwks.encode()))
             if source.kind == "session":
-                verify.check_session(presented.token, presented.token_type)
+                verify.check_session(presented.token, presented.token_type, now=now)
         except TokenError as error:
             fault = error
         except KeySetError:  # the operator says so of the policy

@@ -220,9 +220,9 @@ class Judge:
             verify.check_signature(token, keys)
         except TokenError as error:
             return error
-        if source.kind == "session":
-            verify.check_session(token, presented.token_type)
         verify.check_claims(token.payload, now=now, skew=self._settings.clock_skew)
+        if source.kind == "session":
+            verify.check_session(token, presented.token_type, now=now)
         return None
 
     def _keys(self, source: KeySource, kid: str | None, sets: KeySets) -> KeySet | None:

@@ -42,7 +42,7 @@ def check_type(token: Compact, token_type: str) -> None:
         raise TokenError(Fault.WRONG_TYPE, "the token's `typ` does not fit the subject token type")
 
 
-def check_session(token: Compact, token_type: str) -> None:
+def check_session(token: Compact, token_type: str, *, now: float) -> None:
     """Refuse a token of our own that is not one that we gave to a client: an ID token, an assertion to an upstream.
 
     Sources: RFC 9068 sections 2.1, 2.2 and 4 (`typ`, `client_id`), RFC 8725 section 3.12.
@@ -50,9 +50,10 @@ def check_session(token: Compact, token_type: str) -> None:
     Args:
         token: whose signature is ours.
         token_type: one of `SUBJECT_TOKEN_TYPES`.
+        now: Unix seconds; the token's times are by our own clocks, so nothing prolongs it.
 
     Raises:
-        TokenError: `WrongTokenType`.
+        TokenError: `WrongTokenType` or `TokenExpired`.
     """
     typ = token.header.get("typ")
     fits = typ == "at+jwt" or (typ == "JWT" and token_type == JWT)
@@ -60,6 +61,8 @@ def check_session(token: Compact, token_type: str) -> None:
     ours_alone = isinstance(subject, str) and subject.startswith(RESERVED_PREFIX)
     if not fits or token_type == ID_TOKEN or not isinstance(token.payload.get("client_id"), str) or ours_alone:
         raise TokenError(Fault.WRONG_TYPE, "the token is of this provider, but no access token or JWT for a client")
+    if _time(token.payload, "exp") <= now:
+        raise TokenError(Fault.EXPIRED, "the token has expired")
 
 
 def check_signature(token: Compact, keys: KeySet) -> None:

@@ -331,3 +331,24 @@ async def test_no_private_member_is_in_any_text() -> None:
 def _apply(seen: World, *objects: Object) -> None:
     for obj in objects:
         seen.cluster.user_apply(obj)
+
+
+async def test_a_request_to_rotate_waits_for_who_brings_the_keys_and_says_so() -> None:
+    seen = await settled(importing())
+    rotate = {meta.ROTATE_ANNOTATION: "2027-01-15T08:01:00Z"}
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["metadata"].update(annotations=rotate))
+    await seen.run_for(600)
+    accepted = condition(seen, "Accepted")
+    assert accepted["status"] == "True"
+    assert accepted["message"].endswith("[tailseal.dev/rotate] waits for you: bring another key by spec.source.import")
+    assert condition(seen, "Ready")["status"] == "True"
+    assert await seen.idle_writes() == []
+    bring(seen, B)
+    await seen.run_for(600)
+    assert condition(seen, "Accepted")["message"] == "the spec is valid"
+
+
+async def test_a_size_for_keys_that_are_brought_is_refused() -> None:
+    seen = await settled(importing(algorithm="RS256", rsaBits=4096))
+    assert condition(seen, "Accepted")["reason"] == "InvalidSpec"
+    assert "one that is brought has its size; leave rsaBits out" in condition(seen, "Accepted")["message"]

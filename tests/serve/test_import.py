@@ -99,6 +99,15 @@ def test_a_bad_one_is_told_with_its_file_and_the_last_good_one_stays(
     assert bench.published() == {KID_A}
 
 
+def test_a_request_to_rotate_what_is_brought_is_told(bench: Bench) -> None:
+    bench.bring(A)
+    asked = 'metadata: {name: k, annotations: {tailseal.dev/rotate: "2027-01-15T08:00:00Z"}}'
+    (bench.folder / "manifests.yaml").write_text(MANIFESTS.replace("metadata: {name: k}", asked, 1))
+    (told,) = map(str, bench.read().problems)
+    assert told.startswith("manifests.yaml: metadata.annotations[tailseal.dev/rotate]: asks for a key that nobody but")
+    assert bench.published() == {KID_A}
+
+
 def test_a_revoked_one_is_never_taken_up_again(bench: Bench) -> None:
     bench.bring(A)
     bench.step()

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from tailseal.api.conditions import ConditionType
 from tailseal.api.findings import Finding, SpecError
+from tailseal.api.meta import ROTATE_ANNOTATION
 from tailseal.api.parse import parse
 from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import Rotation
-from tailseal.api.times import format_time
+from tailseal.api.times import format_time, parse_time
 from tailseal.cluster.port import Object
 from tailseal.domain.rotation.issuer_evidence import without
 from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
@@ -48,7 +49,7 @@ class View:
 
 async def write(ctx: Context, view: View, *, manager: str) -> float | None:
     """Write status if it says something new; when to look again because a wait will have become too long."""
-    facts = [accepted(view.refused), *resolved(view.missing), _published(view), _active(view)]
+    facts = [accepted(view.refused, _unanswered(view)), *resolved(view.missing), _published(view), _active(view)]
     summary = [fact for fact in summarise(facts) if fact.type != _ACTIVE]
     stall_at = _stall_at(view)
     if stall_at is not None:
@@ -59,12 +60,25 @@ async def write(ctx: Context, view: View, *, manager: str) -> float | None:
     return stall_at if stall_at is not None and stall_at > ctx.clock.now() else None
 
 
-def accepted(refused: Sequence[Finding]) -> Fact:
-    """Whether the spec is what we go by."""
+def accepted(refused: Sequence[Finding], beside: str = "") -> Fact:
+    """Whether the spec is what we go by; `beside` is what has to be said although it is."""
     if not refused:
-        return Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message="the spec is valid")
+        message = "; ".join(filter(None, ("the spec is valid", beside)))
+        return Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message=message)
     message = "; ".join(map(str, refused)) + "; what was accepted last goes on"
     return Fact(ConditionType.ACCEPTED, status=False, reason=refused[0].reason, message=message, stalled=True)
+
+
+def _unanswered(view: View) -> str:
+    """That a request to rotate waits for its author, who alone can bring the next key; empty if none does."""
+    ledger, signer = view.plan.ledger, view.plan.signer
+    text = view.obj["metadata"].get("annotations", {}).get(ROTATE_ANNOTATION)
+    if text is None or view.refused or not ledger.schedule.imported:
+        return ""
+    if signer is not None and signer.created_at >= parse_time(text):
+        return ""
+    where = "import" if ((view.obj["spec"].get("source") or {}).get("import")) else "pkcs11"
+    return f"metadata.annotations[{ROTATE_ANNOTATION}] waits for you: bring another key by spec.source.{where}"
 
 
 def resolved(missing: Sequence[Finding] | None) -> tuple[Fact, ...]:

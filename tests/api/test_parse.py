@@ -137,11 +137,6 @@ LATER = (
     ("IdentityProvider", {"publish": [STORE]}, "spec.publish"),
     (
         "IdentityProvider",
-        {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}},
-        "spec.storage.type",
-    ),
-    (
-        "IdentityProvider",
         {"storage": {"type": "SQLite", "sqlite": {"volume": {"size": 1}}}},
         "spec.storage.sqlite.volume",
     ),
@@ -162,7 +157,6 @@ LATER = (
         {"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}},
         "spec.from.session.capability",
     ),
-    ("TrustPolicy", oidc(replay={"oneTime": True}), "spec.from.oidc.replay.oneTime"),
     ("TrustPolicy", {"actors": [{"tailnet": {"users": ["ana"]}}]}, "spec.actors[0].tailnet"),
     (
         "TrustPolicy",
@@ -184,7 +178,8 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
         ("SigningKey", {"source": {"generate": {}}}),
         ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {}}, "registration": {"dynamic": "Disabled"}}),
         ("IdentityProvider", {"publish": [], "bounds": [{"name": "b", "namespaces": {"from": "All"}}]}),
-        ("TrustPolicy", oidc(replay={"oneTime": False}, maxAge="5m") | {"actors": []}),
+        ("IdentityProvider", {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}}),
+        ("TrustPolicy", oidc(replay={"oneTime": True}, maxAge="5m") | {"actors": []}),
         ("TrustPolicy", {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": False}}]}),
     ],
 )

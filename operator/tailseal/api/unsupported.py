@@ -13,14 +13,12 @@ from tailseal.api.reasons import Reason
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "IdentityProviderSpec.tailnet": bool,
     "IdentityProviderSpec.publish": bool,
-    "Storage.type": "Postgres".__eq__,
     "Sqlite.volume": bool,
     "Registration.dynamic": "Enabled".__eq__,
     "ClientIDMetadata.allowed_domains": bool,
     "BoundNamespaces.from_": "Selector".__eq__,
     "From.tailnet": bool,
     "SessionSource.capability": bool,
-    "Replay.one_time": bool,
     "JwtGrant.require_dpop": bool,
 }
 """Fields that this version cannot honour, with the question whether a value asks for it.

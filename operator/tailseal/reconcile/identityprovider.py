@@ -34,6 +34,7 @@ from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
 from tailseal.reconcile.owned import Leaving, ensure, remove
 from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
+from tailseal.reconcile.provider_state import shared_state
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
 from tailseal.reconcile.withdrawal import withdraw
 
@@ -160,8 +161,9 @@ def _held(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
 async def _copy_references(run: _Run) -> None:
     ctx, provider = run.ctx, run.provider
     copied = credentials(ctx.objects, provider.namespace, provider.name, run.spec)
-    run.problems += copied.problems
-    await run.ensure(render.credentials(provider, copied.files))
+    state = shared_state(ctx.objects, provider.namespace, provider.name, run.spec)
+    run.problems += (*copied.problems, *state.problems)
+    await run.ensure(render.credentials(provider, {**copied.files, **state.files}))
     served = certificate(ctx.objects, provider.namespace, provider.name, run.spec)
     if served is None:
         await run.attempt(_remove(run, kinds.SECRET, meta.tls_secret(provider.name)))

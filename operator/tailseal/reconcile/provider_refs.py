@@ -98,10 +98,10 @@ def credentials(objects: Objects, namespace: str, provider: str, spec: IdentityP
         needed = upstream.credential
         if needed is None:
             continue
-        copied = _copied(objects, namespace, needed.secret, needed.files, f"spec.upstreams[{index}].{needed.path}")
-        problems += copied.problems
+        given = copied(objects, namespace, needed.secret, needed.files, f"spec.upstreams[{index}].{needed.path}")
+        problems += given.problems
         # An editor's trailing newline is no part of a client id, a secret or a key.
-        found = {file: content.strip() for file, content in copied.files.items()}
+        found = {file: content.strip() for file, content in given.files.items()}
         last = {file: kept[f"{upstream.name}.{file}"] for file in needed.files if f"{upstream.name}.{file}" in kept}
         files |= {f"{upstream.name}.{file}": content for file, content in (found or last).items()}
     return Files(files, tuple(problems))
@@ -111,9 +111,9 @@ def certificate(objects: Objects, namespace: str, provider: str, spec: IdentityP
     """The workers' certificate and key; the last good ones where the reference fails; None if none is asked for."""
     if spec.serving.tls is None:
         return None
-    copied = _copied(objects, namespace, spec.serving.tls.secret_ref.name, _TLS, "spec.serving.tls.secretRef")
+    given = copied(objects, namespace, spec.serving.tls.secret_ref.name, _TLS, "spec.serving.tls.secretRef")
     kept = files_of(objects, namespace, meta.tls_secret(provider))
-    return Files(copied.files or kept, copied.problems)
+    return Files(given.files or kept, given.problems)
 
 
 def resolved(problems: Iterable[Problem]) -> Fact:
@@ -146,7 +146,16 @@ def _missing_key(objects: Objects, namespace: str, name: str, path: str, *, ther
     return Problem(path, Reason.REF_NOT_READY, f"SigningKey {name} has no key yet", stalled=False)
 
 
-def _copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str) -> Files:
+def copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str) -> Files:
+    """Files of a Secret that may be read and holds all of them; none, and why not, where that is not so.
+
+    Args:
+        objects: the store.
+        namespace: of the provider and the Secret.
+        name: of the Secret.
+        needed: files that must be there.
+        path: of the reference.
+    """
     secret = objects.get(Ref(kinds.SECRET, namespace, name))
     if secret is None:
         text = (

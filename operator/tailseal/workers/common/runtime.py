@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tailseal.state.protocol import Nowhere, Once
 from tailseal.upstream.authkeys import AuthKey, KeyWish
 from tailseal.upstream.tailscale import UpstreamToken
 from tailseal.workers.common.bundle.snapshot import Snapshot
@@ -67,7 +68,7 @@ class Runtime:
         remote: asks keys outside of this process for signatures.
         decision_id: makes the id that a refusal and its audit line share.
         limits: how often whom is served.
-        remote: asks keys outside of this process for signatures.
+        once: the guard of what counts once.
     """
 
     component: str
@@ -81,3 +82,4 @@ class Runtime:
     decision_id: Callable[[], str]
     remote: RemoteSigning = field(default_factory=RemoteSigning)
     limits: Limits = field(default_factory=Limits)
+    once: Once = field(default_factory=Nowhere)

@@ -30,6 +30,7 @@ from tailseal.workers.common.management.status import Status
 from tailseal.workers.common.outbound.fetch import KeyFetcher
 from tailseal.workers.common.outbound.keycache import KeyCache
 from tailseal.workers.common.outbound.signing import RemoteSigning
+from tailseal.workers.common.outbound.state import State
 from tailseal.workers.common.outbound.upstreams import TailscaleUpstreams
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import Audit
@@ -96,6 +97,7 @@ class Worker:
         self._status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
         self._egress = (_Egress(self._current, _PER_KEY_HOST), _Egress(self._current, _PER_UPSTREAM))
         remote = RemoteSigning()
+        self.state = State(self._current, self.metrics)
         self.runtime = Runtime(
             component=component,
             current=self._current,
@@ -111,6 +113,7 @@ class Worker:
             metrics=self.metrics,
             clock=clock,
             decision_id=lambda: os.urandom(16).hex(),
+            once=self.state,
             remote=remote,
         )
 
@@ -141,6 +144,7 @@ class Worker:
             self.loader.refresh()
             async with asyncio.TaskGroup() as group:
                 await self._run(group, public, private, place, stop or stop_signal(), started)
+        await self.state.aclose()
         for egress in self._egress:
             await egress.aclose()
 
@@ -154,7 +158,8 @@ class Worker:
         started: Callable[[Listener, Listener], None],
     ) -> None:
         managing = group.create_task(private.run())
-        background = [group.create_task(self.loader.run()), group.create_task(self.runtime.remote.keep(self._current))]
+        kept = (self.loader.run(), self.runtime.remote.keep(self._current), self.state.keep())
+        background = [group.create_task(task) for task in kept]
         certificates = await self._certificates(place.tls, stop)
         if certificates is not None:
             public.secure(certificates)

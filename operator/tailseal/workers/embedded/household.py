@@ -26,6 +26,7 @@ from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
+from tailseal.workers.embedded import sharedstate
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
 Key = tuple[str, str, str]
@@ -96,8 +97,10 @@ class Reader:
         provider = self._provider(problems)
         if provider is None:
             return Household(None, problems=tuple(problems))
-        settings = build.settings_of(
-            provider.spec, namespace=provider.namespace, name=provider.name, open_hosts=self._open_hosts
+        settings = sharedstate.with_state(
+            build.settings_of(
+                provider.spec, namespace=provider.namespace, name=provider.name, open_hosts=self._open_hosts
+            )
         )
         policies = [manifest for manifest in folder.manifests if manifest.kind == "TrustPolicy"]
         mine = [manifest for manifest in policies if _names(manifest, provider)]
@@ -149,9 +152,6 @@ class Reader:
                 continue
             wanted = self._imports.get(key)
             imported = self._imported(wanted, provider.namespace, wish.schedule.algorithm) if wanted else None
-            if wanted and wish.rotate_after is not None:
-                text = "asks for a key that nobody but you can make: bring another one by spec.source, or take it off"
-                problems.append(FileProblem(file, f"metadata.annotations[{ROTATE_ANNOTATION}]", text))
             if isinstance(imported, Finding):
                 problems.append(FileProblem(file, imported.path, imported.message))
                 imported = None
@@ -217,6 +217,12 @@ class Reader:
                 problems.append(FileProblem(source, path, text))
                 continue
             files |= {f"{upstream.name}.{file}": data[file].strip() for file in needed.files}
+        if shared := sharedstate.needed_secret(provider.spec):
+            given = sharedstate.state_files(shared, self._good.get(("Secret", provider.namespace, shared), ("", {}))[1])
+            if isinstance(given, str):
+                problems.append(FileProblem(source, sharedstate.PATH, given))
+            else:
+                files |= given
         return files
 
 

@@ -20,6 +20,8 @@ from watchfiles import awatch
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import LedgerError
+from tailseal.state.protocol import StateUnavailable
+from tailseal.state.sqlite import SQLiteStore
 from tailseal.workers.common.bundle.problem import Problem
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.bundle.source import MemorySource
@@ -38,6 +40,9 @@ from tailseal.workers.sts import app as sts
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 """Hosts that the folder's policies may fetch keys from while only this machine can reach us."""
+
+ONCE: Final = "once.db"
+"""File in the state folder with what may count once and did."""
 
 DEFAULT: Final = Address("127.0.0.1", 8080)
 
@@ -94,6 +99,7 @@ class Embedded:
         self._reader = Reader((*(LOOPBACK if near else ()), *self.options.open_hosts))
         self._keeper = Keeper(self.state, new_key=_new_key, token=os.urandom)
         self.worker = Worker("serve", self.source, clock=time.time, pod_uid="serve", polled=False, observe=_silent)
+        self.worker.state.local = _remembering(self.options.state / ONCE)
 
     def turn(self) -> float:
         """Bring what is served to what the folder says; seconds until time alone could change something."""
@@ -176,6 +182,13 @@ class Embedded:
         if problems != self._told or happened:
             self._told = problems
             self.tell(problems, happened)
+
+
+def _remembering(file: Path) -> SQLiteStore:
+    try:
+        return SQLiteStore(file, clock=time.time)
+    except StateUnavailable as error:
+        raise StateError(str(error)) from None
 
 
 def _endpoints(runtime: Runtime) -> Starlette:

@@ -26,6 +26,7 @@ from tailseal.tokens.exchange import (
     unavailable,
 )
 from tailseal.tokens.issue import NeedSignature, Step
+from tailseal.tokens.once import NeedOnce
 from tailseal.tokens.outcomes import turned_away
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import MAX_BODY_BYTES
@@ -37,6 +38,7 @@ from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.exchange.giving import ask
+from tailseal.workers.exchange.once import taken
 from tailseal.workers.exchange.peer import Network, caller, networks
 from tailseal.workers.exchange.remote import signed
 from tailseal.workers.exchange.turn import Turn
@@ -160,14 +162,24 @@ class TokenEndpoint:
                     if 2 * self._waiting >= self._limit:
                         return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
                     await self._load(outcome, loads, missing)
-                elif isinstance(outcome, NeedSignature):
-                    if answered := await signed(self._runtime, outcome, partial(self._step, call, missing)):
-                        return answered
-                elif answered := await self._ask_upstream(outcome, call, missing):
-                    return answered
+                    continue
+                met = await self._meet(outcome, call, missing)
+                if isinstance(met, Answered):
+                    return met
+                call = met
         finally:
             for load in loads.values():
                 load.cancel()
+
+    async def _meet(
+        self, need: NeedOnce | NeedSignature | NeedUpstream, call: Call, missing: Mapping[KeySource, str]
+    ) -> Answered | Call:
+        """The answer, or the request with which to step again."""
+        if isinstance(need, NeedOnce):
+            return await taken(self._runtime, need)
+        if isinstance(need, NeedSignature):
+            return await signed(self._runtime, need, partial(self._step, call, missing)) or call
+        return await self._ask_upstream(need, call, missing) or call
 
     def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Step:
         _, exchange = self._current()

@@ -10,6 +10,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)
 
+_STATE_SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.0)
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series and triple the time of a scrape
 
 
@@ -41,6 +43,14 @@ class Metrics:
         self._upstream = Counter(
             "tailseal_upstream_requests", "Requests to upstreams.", ("upstream", "result"), registry=registry
         )
+        self._state = Histogram(
+            "tailseal_state_duration_seconds",
+            "Questions to the store of what counts once: ok, replayed, or the reason for which it gave no answer.",
+            ("operation", "result"),
+            buckets=_STATE_SECONDS,
+            registry=registry,
+        )
+        self.marks = Gauge("tailseal_state_marks", "What the store held at the last sweep.", registry=registry)
         self._refused_heads = Counter(
             "tailseal_refused_heads",
             "Requests refused by their head: malformed, tooLarge, or crowded where all connections are taken.",
@@ -106,6 +116,10 @@ class Metrics:
     def upstream(self, name: str, result: str) -> None:
         """Count a request to an upstream that settings name; result is `ok` or an error's reason word."""
         self._upstream.labels(name, result).inc()
+
+    def state(self, operation: str, result: str, seconds: float) -> None:
+        """Count and time a question to the store; operation is `claim` or `sweep`, result a fixed word."""
+        self._state.labels(operation, result).observe(seconds)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -152,6 +152,9 @@ class Reader:
                 continue
             wanted = self._imports.get(key)
             imported = self._imported(wanted, provider.namespace, wish.schedule.algorithm) if wanted else None
+            if wanted and wish.rotate_after is not None:
+                text = "asks for a key that nobody but you can make: bring another one by spec.source, or take it off"
+                problems.append(FileProblem(file, f"metadata.annotations[{ROTATE_ANNOTATION}]", text))
             if isinstance(imported, Finding):
                 problems.append(FileProblem(file, imported.path, imported.message))
                 imported = None

@@ -153,6 +153,9 @@ async def test_what_the_upstream_leaves_out_is_what_was_asked_for() -> None:
 async def test_implied_reading_is_not_wider() -> None:
     reply = answer(access_token="x", scope="devices:core devices:core:read")
     assert (await ask(StandIn(reply), "devices:core")).scopes == ("devices:core", "devices:core:read")
+    assert (await ask(StandIn(reply), "all")).scopes == ("devices:core", "devices:core:read")
+    with pytest.raises(UpstreamError):
+        await ask(StandIn(reply), "all:read")
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("soon", None), ("-1", None), ("9" * 9, None), ("", None)])

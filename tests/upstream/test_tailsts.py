@@ -21,6 +21,7 @@ from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.outcomes import Answered
 from tailseal.tokens.request import RequestError
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
+from tailseal.workers.common.limits.exchange import Limits, Rate
 from tailseal.workers.common.outbound.keycache import KeysUnavailable
 
 TAILSCALE = {"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["devices:read", "acls"]}}
@@ -138,6 +139,14 @@ async def test_whatever_fails_upstream_is_one_text(house: House, reason: Upstrea
         answer = await ask(client)
     assert (answer.status_code, answer.text) == (500, "failed to get tailscale token\n")
     assert answer.headers["tailseal-reason"] == reason
+
+
+async def test_who_comes_too_often_is_told_so_in_words_that_no_refusal_has(house: House) -> None:
+    house.limits = Limits(lambda: house.now, source=Rate(1, 2, 64))
+    async with house.client() as client:
+        answers = [await ask(client, bearer="x") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert (answers[-1].text, answers[-1].headers["retry-after"]) == ("too many requests\n", "1")
 
 
 async def test_an_outage_is_no_refusal(house: House) -> None:

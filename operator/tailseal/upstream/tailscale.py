@@ -107,7 +107,14 @@ def _granted(answered: object, requested: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(answered, str):
         raise UpstreamError(UpstreamReason.MALFORMED, "the upstream's scope is not a text")
     words = tuple(answered.split())
-    # Writing implies reading at Tailscale, so naming it is no more than was asked for.
-    if not set(words) <= {*requested, *(f"{word}:read" for word in requested)}:
+    if not all(_is_within(word, requested) for word in words):
         raise UpstreamError(UpstreamReason.WIDER, "the upstream granted more than was asked for")
     return words
+
+
+def _is_within(word: str, requested: Sequence[str]) -> bool:
+    """Writing implies reading at Tailscale, and `all` everything: naming that is no more than was asked for."""
+    reading = word.removesuffix(":read")
+    return (
+        word in requested or "all" in requested or (reading != word and not {reading, "all:read"}.isdisjoint(requested))
+    )

@@ -295,3 +295,43 @@ def test_a_condition_shadows_only_what_it_certainly_goes_before(first: str, seco
     policies = [Policy(compiled(oidc, policy=f"a/p{number}"), oidc) for number, oidc in enumerate(asked)]
     found = [(entry.policy.id, entry.shadowed) for entry in overlaps(policies)]
     assert found == ([("a/p1", True)] if shadowed else [])
+
+
+@pytest.mark.parametrize(
+    ("block", "claims"),
+    [
+        ({"github": {"ownerID": "65"}}, {"repository_owner_id": "65"}),
+        ({"gitlab": {"namespaceID": "7"}}, {"namespace_id": "7", "ref_type": "branch", "pipeline_source": "push"}),
+        (
+            {"kubernetes": {"issuer": "https://k8s.example", "namespaces": ["ci"]}},
+            {
+                "sub": "system:serviceaccount:ci:x",
+                "kubernetes.io": {"namespace": "ci", "serviceaccount": {"name": "x"}},
+            },
+        ),
+    ],
+)
+def test_the_typed_blocks_take_a_condition_as_well(block: dict[str, Any], claims: dict[str, Any]) -> None:
+    (member,) = block
+    content = spec() | {"from": {member: block[member] | {"condition": "claims.run == '1'"}}}
+    policy = accepted(record(content), SETTINGS)
+    assert isinstance(policy, CompiledPolicy)
+    index = PolicyIndex([policy])
+    for run, granted in (("1", True), ("2", False)):
+        token = subject({"iss": policy.source.issuer, "event_name": "push", "run": run} | claims)
+        decision = decide(index, token, GrantRequest(), SETTINGS, NOW)
+        assert isinstance(decision, Granted) is granted
+    assert decision == Refused(Denial.CONDITION_FALSE, "team-a/deploy")
+    broken = spec() | {"from": {member: block[member] | {"condition": "clams.run == '1'"}}}
+    found = accepted(record(broken), SETTINGS)
+    assert not isinstance(found, CompiledPolicy)
+    assert found[0].path == f"spec.from.{member}.condition"
+
+
+@pytest.mark.parametrize("actor", [{"oidc": {"issuer": "https://a.example"}}, {"github": {"ownerID": "65"}}])
+def test_a_condition_on_an_actor_is_never_ignored(actor: dict[str, Any]) -> None:
+    (member,) = actor
+    content = spec() | {"actors": [{member: actor[member] | {"condition": "false"}}]}
+    found = accepted(record(content), SETTINGS)
+    assert not isinstance(found, CompiledPolicy)
+    assert found[0].path == f"spec.actors[0].{member}.condition"

@@ -19,6 +19,9 @@ Base64URL = Annotated[str, StringConstraints(min_length=1, max_length=1400, patt
 SafeInteger = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 """An integer that every JSON reader keeps exact (RFC 8259 section 6)."""
 
+Condition = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+"""A CEL expression that gives true or false."""
+
 VerificationAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
@@ -164,7 +167,7 @@ class Oidc(ApiModel):
     """Condition on `sub`: exactly one member."""
     claims: Annotated[tuple[ClaimRule, ...], Items(16)] = ()
     """Conditions on claims; all must hold."""
-    condition: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    condition: Condition | None = None
     """A CEL expression over `claims`, asked last; only true is a yes."""
     max_age: Duration | None = None
     """How long ago the token may have been issued (`iat`); left out, only its expiry counts."""

@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from tailseal.api.base import ApiModel, Items, Rule
 from tailseal.api.fields import Audience, Certificates, DnsLabel, ForeignIssuer, Visible
-from tailseal.api.trustpolicy.oidc import Keys
+from tailseal.api.trustpolicy.oidc import Condition, Keys
 
 NumericID = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+$")]
 """An id that is a number, as text."""
@@ -75,6 +75,8 @@ class GitHub(ApiModel):
     `gollum`, `watch`. Each of these must be named, without `*`."""
     workflows: Patterns = ()
     """Workflow files (`job_workflow_ref`), such as `acme/ci/.github/workflows/deploy.yml@refs/heads/main`."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class GitLab(ApiModel):
@@ -114,6 +116,8 @@ class GitLab(ApiModel):
     """
     ci_configs: Patterns = ()
     """Pipeline definitions (`ci_config_ref_uri`), such as `gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main`."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class Buildkite(ApiModel):
@@ -133,6 +137,8 @@ class Buildkite(ApiModel):
     """Git refs, such as `refs/heads/main`."""
     steps: Patterns = ()
     """Keys of steps."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class CircleCI(ApiModel):
@@ -151,6 +157,8 @@ class CircleCI(ApiModel):
     `refs/heads/pull/` or `refs/merge-requests/`."""
     origins: Patterns = ()
     """Repositories that the code comes from (`oidc.circleci.com/vcs-origin`): keeps builds of forks out."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class Terraform(ApiModel):
@@ -180,6 +188,8 @@ class Terraform(ApiModel):
     """Id of the workspace."""
     run_phases: Annotated[tuple[Literal["plan", "apply"], ...], Items(2, "set")] = ()
     """Phases of a run; left out, both."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class KubernetesSource(ApiModel):
@@ -207,6 +217,8 @@ class KubernetesSource(ApiModel):
     """Names of the nodes that tokens are bound to, or that their pods run on."""
     node_uids: Annotated[tuple[UUID, ...], Items(16, "set")] = ()
     """Uids of these nodes."""
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class CallerCapability(ApiModel):

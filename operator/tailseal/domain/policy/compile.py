@@ -144,7 +144,7 @@ def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) 
     trust = general(actor, path)
     if trust is None:  # pragma: no cover - what this version cannot do was found before
         raise PolicyError([Finding(path, "is not supported by this version yet", Reason.NOT_SUPPORTED_YET)])
-    findings += [*trust.findings, *_unheard(actor, path)]
+    findings += [*trust.findings, *_unheard(actor, trust, path)]
     source = _source(trust, settings, findings)
     return Trust(
         origin=trust.origin,
@@ -157,12 +157,13 @@ def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) 
     )
 
 
-def _unheard(actor: From, path: str) -> Iterator[Finding]:
+def _unheard(actor: From, trust: General, path: str) -> Iterator[Finding]:
     """What is asked of subject tokens only; left unsaid, it would not hold."""
-    for member in ("condition", "replay"):
-        if actor.oidc is not None and getattr(actor.oidc, member) is not None:
-            message = "is not supported for actors: leave it out"
-            yield Finding(f"{path}.oidc.{member}", message, Reason.NOT_SUPPORTED_YET)
+    message = "is not supported for actors: leave it out"
+    if trust.condition:
+        yield Finding(f"{trust.origin}.condition", message, Reason.NOT_SUPPORTED_YET)
+    if actor.oidc is not None and actor.oidc.replay is not None:
+        yield Finding(f"{path}.oidc.replay", message, Reason.NOT_SUPPORTED_YET)
 
 
 def _source(trust: General, settings: Settings, findings: list[Finding]) -> KeySource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from tailseal.api.base import to_alias
@@ -31,5 +32,6 @@ def general(trust: From, path: str) -> General | None:
     for member, compile_block in _BLOCKS.items():
         block = getattr(trust, member)
         if block is not None:
-            return compile_block(block, f"{path}.{to_alias(member)}")
+            found = compile_block(block, f"{path}.{to_alias(member)}")
+            return replace(found, condition=getattr(block, "condition", None) or "")
     return None

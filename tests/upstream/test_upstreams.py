@@ -265,3 +265,17 @@ async def test_nobody_can_make_it_rest_by_asking_for_what_it_refuses(world: Worl
         world.failing = [reply]
         assert await reason(world) is not UpstreamReason.RESTING
     assert (await token(world)).access_token
+
+
+async def test_what_was_never_asked_says_nothing_of_the_upstream(world: World) -> None:
+    """Neither does it wake one that rests, nor does it take the place of the one that tries again."""
+    for _ in range(FAILURES - 1):
+        world.failing = [EgressReason.TIMEOUT]
+        assert await reason(world, "wif", **EVERYTHING) is UpstreamReason.UNAVAILABLE
+        assert await reason(world, "wif", scopes=("dns",)) is UpstreamReason.SCOPE_REFUSED
+    world.failing = [EgressReason.TIMEOUT]
+    assert await reason(world, "wif", **EVERYTHING) is UpstreamReason.UNAVAILABLE
+    assert await reason(world, "wif", **EVERYTHING) is UpstreamReason.RESTING
+    world.ticks += REST
+    assert await reason(world, "wif", scopes=("dns",)) is UpstreamReason.SCOPE_REFUSED
+    assert (await token(world, "wif", **EVERYTHING)).access_token

@@ -40,17 +40,21 @@ class Breaker:
         if now < self._until:
             left = max(1, round(self._until - now))
             raise UpstreamError(UpstreamReason.RESTING, "the upstream was down a moment ago", retry_after=left)
+        former = self._until
         if self._failures >= FAILURES:
             self._until = now + REST  # everybody else waits for what becomes of this one
         try:
             result = await ask()
         except UpstreamError as error:
-            self._note(error)
+            self._note(error, former)
             raise
         self._failures, self._until = 0, 0.0
         return result
 
-    def _note(self, error: UpstreamError) -> None:
+    def _note(self, error: UpstreamError, former: float) -> None:
+        if error.outage is None:  # nothing was learned, so the next one tries
+            self._until = former
+            return
         if not error.outage:
             self._failures, self._until = 0, 0.0
             return

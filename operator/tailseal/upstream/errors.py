@@ -38,11 +38,11 @@ class UpstreamError(Exception):
         reason: the stable word.
         message: for the log of the platform; nothing of request or answer.
         retry_after: seconds that the upstream asked for, if it did.
-        outage: whether every request would fare the same now.
+        outage: whether every request would fare the same now; None: the upstream was not asked.
     """
 
     def __init__(
-        self, reason: UpstreamReason, message: str, *, retry_after: int | None = None, outage: bool = False
+        self, reason: UpstreamReason, message: str, *, retry_after: int | None = None, outage: bool | None = None
     ) -> None:
         super().__init__(message)
         self.reason = reason

@@ -73,14 +73,16 @@ def refusal(
     """
     error = _json_or_empty(reply.body).get("error")
     if error in _SCOPE_ERRORS:
-        return UpstreamError(UpstreamReason.SCOPE_REFUSED, "the upstream's client may not grant the scopes or tags")
+        return UpstreamError(
+            UpstreamReason.SCOPE_REFUSED, "the upstream's client may not grant the scopes or tags", outage=False
+        )
     if reply.status == 401 or error in _CLIENT_ERRORS:  # noqa: PLR2004
-        return UpstreamError(UpstreamReason.CREDENTIAL_REFUSED, "the upstream refuses our credential")
+        return UpstreamError(UpstreamReason.CREDENTIAL_REFUSED, "the upstream refuses our credential", outage=False)
     if reply.status == 403 and not isinstance(error, str):  # noqa: PLR2004
-        return UpstreamError(forbidden, "the upstream forbids it")
+        return UpstreamError(forbidden, "the upstream forbids it", outage=False)
     text = f"the upstream answered with status {reply.status}"
     if reply.status < 500 and reply.status not in _LATER:  # noqa: PLR2004
-        return UpstreamError(rejected, text)
+        return UpstreamError(rejected, text, outage=False)
     wait = _seconds(reply.headers.get("retry-after"))
     return UpstreamError(UpstreamReason.UNAVAILABLE, text, retry_after=wait, outage=reply.status in _LATER)
 

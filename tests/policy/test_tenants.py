@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from fakes import trust
 from fakes.trust import ANYTHING, BILLING, GITHUB, NOW, compiled, record, settings, spec, subject
+from tailseal.api.reasons import Reason
+from tailseal.domain.bundle.model import Bound
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, decide
+from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.grants import AUTH_KEY
 from tailseal.domain.policy.index import PolicyIndex
 
 KEY = {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -152,3 +156,147 @@ def test_a_callers_question_about_a_foreign_policy_tells_nothing_about_it() -> N
     assert there == absent == "NoPolicyMatches"
     picky = compiled(VICTIM | {"audiences": ["https://picky.example"]}, policy="team-a/picky", under=PER_TENANT)
     assert outcome([OWN, picky], GrantRequest(policy="team-a/picky"), TOKEN) == "NoPolicyMatches"
+
+
+NARROW = settings(
+    bounds=(
+        Bound(
+            name="b",
+            namespaces=("evil",),
+            upstreams=("lab",),
+            tailscale_scopes=("dns:read",),
+            tailscale_tags=("tag:evil",),
+            issuers=(GITHUB, "https://ci.evil.example"),
+            key_sources=("Discovery",),
+            audiences=(EVIL,),
+            max_ttl=600,
+            max_policies=1,
+        ),
+        ANYTHING.model_copy(update={"name": "a", "namespaces": ("team-a",)}),
+    )
+)
+PINNED = {"issuer": GITHUB, "claims": [{"claim": "repository_owner_id", "exact": "66"}]}
+
+
+def _jwt(**members: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [{"name": "g", "jwt": {"audiences": [EVIL]} | members}]
+
+
+def _api(**members: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [{"name": "g", "tailscale": {"upstream": "lab", "scopes": ["dns:read"]} | members}]
+
+
+def _key(**members: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [{"name": "g", "tailscaleAuthKey": {"upstream": "lab", "tags": ["tag:evil"]} | members}]
+
+
+def _claim(name: str) -> list[dict[str, Any]]:
+    return _jwt(claims=[{"name": name, "string": "'victim'"}])
+
+
+FIELDS = [
+    ("somebody else's keys for a shared issuer", PINNED | {"keys": {"jwks": {"keys": [KEY]}}}, _jwt(), "keys"),
+    ("keys from a place of his own", PINNED | {"keys": {"jwksURI": f"{EVIL}/jwks"}}, _jwt(), "keys"),
+    ("metadata from his own place", PINNED | {"keys": {"discovery": {"discoveryURL": f"{EVIL}/d"}}}, _jwt(), "keys"),
+    ("an issuer that nobody opened", {"issuer": "https://other.example"}, _jwt(), "issuer"),
+    ("tokens that are for somebody else", PINNED | {"audiences": ["https://vault.example"]}, _jwt(), "audiences"),
+    ("all tenants of a shared issuer", {"issuer": GITHUB}, _jwt(), "claims Unpinned"),
+    ("a name for an id", PINNED | {"claims": [{"claim": "repository", "exact": "a/b"}]}, _jwt(), "claims Unpinned"),
+    ("a pin in CEL only", {"issuer": GITHUB, "condition": "claims.repository == 'a/b'"}, _jwt(), "claims Unpinned"),
+    ("our own issuer", {"issuer": trust.OURS}, _jwt(), "issuer Invalid"),
+    ("our own issuer, written otherwise", {"issuer": "https://IDP.corp.example"}, _jwt(), "issuer Invalid"),
+    ("another tenant's service", PINNED, _jwt(audiences=[BILLING]), "jwt.audiences[0]"),
+    ("our issuer as audience", PINNED, _jwt(audiences=[trust.OURS]), "jwt.audiences[0] Reserved"),
+    ("our token service as audience", PINNED, _jwt(audiences=[trust.STS]), "jwt.audiences[0] Reserved"),
+    ("our token endpoint", PINNED, _jwt(audiences=[f"{trust.STS}/token"]), "jwt.audiences[0] Reserved"),
+    ("an upstream's API", PINNED, _jwt(audiences=[trust.TAILSCALE]), "jwt.audiences[0] Reserved"),
+    ("a federation audience", PINNED, _jwt(audiences=["api.tailscale.com/T1"]), "jwt.audiences[0] Reserved"),
+    ("our assertions' prefix", PINNED, _jwt(audiences=["tailseal:upstream:x"]), "jwt.audiences[0] Reserved"),
+    ("a longer life", PINNED, _jwt(ttl="1h"), "jwt.ttl"),
+    ("an issuer in a claim", PINNED, _claim("iss"), "jwt.claims[0].name Invalid"),
+    ("a subject in a claim", PINNED, _claim("sub"), "jwt.claims[0].name Invalid"),
+    ("an actor in a claim", PINNED, _claim("act"), "jwt.claims[0].name Invalid"),
+    ("groups", PINNED, _claim("groups"), "jwt.claims[0].name"),
+    ("a mail address", PINNED, _claim("email"), "jwt.claims[0].name"),
+    ("a moment of login", PINNED, _claim("auth_time"), "jwt.claims[0].name"),
+    ("a person as subject", PINNED, _jwt(subject="'1'", subjectPrefix="userid:"), "jwt.subjectPrefix Invalid"),
+    ("another policy as subject", PINNED, _jwt(subject="'x'", subjectPrefix="policy:a/"), "jwt.subjectPrefix Invalid"),
+    ("any subject", PINNED, _jwt(subject="'x'", subjectPrefix="spiffe://corp/"), "jwt.subjectPrefix"),
+    ("another tenant's upstream", PINNED, _api(upstream="prod"), "tailscale.upstream"),
+    ("a wider scope", PINNED, _api(scopes=["dns"]), "tailscale.scopes[0]"),
+    ("all scopes", PINNED, _api(scopes=["all"]), "tailscale.scopes[0]"),
+    ("all to read", PINNED, _api(scopes=["all:read"]), "tailscale.scopes[0]"),
+    ("another tenant's tag", PINNED, _api(tags=["tag:prod"]), "tailscale.tags[0]"),
+    ("an upstream's lifetime", PINNED, _api(), "tailscale"),
+    ("a key for another tag", PINNED, _key(tags=["tag:prod"]), "tailscaleAuthKey.tags[0]"),
+    ("a key of another upstream", PINNED, _key(upstream="prod"), "tailscaleAuthKey.upstream"),
+    ("a key for longer", PINNED, _key(expiry="24h"), "tailscaleAuthKey.expiry"),
+    ("a node that stays", PINNED, _key(ephemeral=False), "tailscaleAuthKey.ephemeral"),
+]  # fmt: skip
+"""What a tenant tries, with which trust and grants, and where it is refused (for `ExceedsBounds`, if not said)."""
+
+REASONS = {
+    "": Reason.EXCEEDS_BOUNDS,
+    "Invalid": Reason.INVALID_SPEC,
+    "Reserved": Reason.RESERVED_AUDIENCE,
+    "Unpinned": Reason.TENANT_NOT_PINNED,
+}
+
+
+@pytest.mark.parametrize(("oidc", "grants", "where"), [row[1:] for row in FIELDS], ids=[row[0] for row in FIELDS])
+def test_each_field_that_reaches_for_more_is_refused_at_its_place_and_for_the_right_reason(
+    oidc: dict[str, Any], grants: list[dict[str, Any]], where: str
+) -> None:
+    path, _, reason = where.partition(" ")
+    place = "spec.from.oidc" if path in {"issuer", "keys", "audiences", "claims"} else "spec.grants[0]"
+    wanted = (f"{place}.{path}", REASONS[reason].value)
+    found = accepted(record(spec(oidc, grants), "evil/deploy"), NARROW)
+    assert not isinstance(found, CompiledPolicy)
+    assert wanted in {(finding.path, finding.reason.value) for finding in found}
+
+
+@pytest.mark.parametrize(("oidc", "grants", "where"), [row[1:] for row in FIELDS], ids=[row[0] for row in FIELDS])
+def test_what_was_allowed_once_is_refused_at_the_very_next_decision_after_bounds_forbid_it(
+    oidc: dict[str, Any], grants: list[dict[str, Any]], where: str
+) -> None:
+    wide = settings(
+        bounds=(ANYTHING.model_copy(update={"allow_unpinned": True, "jwt_claims": ("groups", "email", "auth_time"),
+                                            "jwt_subject_prefixes": ("**",), "upstream_lifetime": "Accept"}),)
+    )  # fmt: skip
+    policy = accepted(record(spec(oidc, grants), "evil/deploy"), wide)
+    if not isinstance(policy, CompiledPolicy):
+        assert where.endswith(("Invalid", "Reserved")), "only what no bounds can ever allow"
+        return
+    claims = {"iss": policy.source.issuer, "aud": min(policy.audiences), "sub": "x"}
+    token = subject(claims | {"repository_owner_id": "66", "repository": "a/b"}, source=policy.source)
+    kind = AUTH_KEY if "tailscaleAuthKey" in grants[0] else None
+    request = GrantRequest(requested_token_type=kind)
+    assert isinstance(decide(PolicyIndex([policy]), token, request, wide, NOW), Granted)
+    after = decide(PolicyIndex([policy]), token, request, NARROW, NOW)
+    assert after == Refused(Denial.EXCEEDS_BOUNDS, "evil/deploy")
+
+
+def test_what_stays_within_is_accepted() -> None:
+    for grants in (_jwt(), _jwt(ttl="10m", subject="claims.sub", claims=[{"name": "team", "string": "'x'"}]), _key()):
+        assert isinstance(accepted(record(spec(PINNED, grants), "evil/deploy"), NARROW), CompiledPolicy)
+
+
+def test_a_namespace_that_no_rule_names_can_attach_nothing() -> None:
+    found = accepted(record(spec(PINNED, _jwt()), "nobody/deploy"), NARROW)
+    assert not isinstance(found, CompiledPolicy)
+    assert {finding.reason.value for finding in found} == {"ExceedsBounds"}
+
+
+@pytest.mark.parametrize("text", ["true", "claims.missing == 1", "claims.sub == 'x'"])
+def test_no_tenants_expressions_take_a_decision_from_another(text: str) -> None:
+    """Shared audience, more conditions than a request may cost, all before the victim's by name."""
+    attacks = [compiled(VICTIM | {"condition": text}, OWN_GRANT, f"a-evil/p{number}") for number in range(12)]
+    victim = compiled(VICTIM | {"condition": "claims.repository_owner_id == '65'"}, OWN_GRANT)
+    request = GrantRequest(audiences=(BILLING,), policy=None)
+    decision = decide(PolicyIndex([*attacks, victim]), subject(TOKEN), request, trust.SETTINGS, NOW)
+    assert isinstance(decision, Granted)
+    assert decision.policy.id == ("a-evil/p0" if text == "true" else "team-a/deploy")
+    assert decision.exhausted == ("a-evil",)
+
+
+OWN_GRANT = [{"name": "g", "jwt": {"audiences": [BILLING], "scopes": ["read"]}}]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 
-from fakes.exchange import NOW, SETTINGS
+from fakes.exchange import NOW, SETTINGS, ec_key
 from fakes.tailscale import Reply
 from fakes.upstreams import IDENTITY, World
 from tailseal.egress.errors import EgressReason
+from tailseal.tokens.signers import LocalSigner, SignerError
 from tailseal.upstream.authkeys import AuthKey, KeyWish
 from tailseal.upstream.breaker import FAILURES, LONGEST_REST, REST
 from tailseal.upstream.errors import UpstreamError, UpstreamReason
@@ -108,6 +110,36 @@ async def test_without_a_key_within_its_lease_there_is_no_assertion(world: World
     with pytest.raises(UpstreamError) as caught:
         await world.upstreams.token(replace(snapshot, signing=signing), "wif", **EVERYTHING)
     assert (caught.value.reason, world.sent) == (UpstreamReason.CREDENTIAL_MISSING, 0)
+
+
+class Elsewhere:
+    """The signer of `fakes.sts` as a key outside of this process."""
+
+    alg, kid, remote, proven = "ES256", "k1", True, True
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+        self.threads: set[str] = set()
+
+    def sign(self, signing_input: bytes) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        if self.broken:
+            raise SignerError("out of reach")
+        return LocalSigner(ec_key("ours"), "ES256", "k1").sign(signing_input)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_key_outside_of_this_process_signs_assertions_off_the_event_loop(world: World, *, broken: bool) -> None:
+    signer, snapshot = Elsewhere(broken=broken), world.snapshot()
+    signing = replace(snapshot.signing, signers={"k1": signer})
+    asked = world.upstreams.token(replace(snapshot, signing=signing), "wif", **EVERYTHING)
+    if broken:
+        with pytest.raises(UpstreamError) as caught:
+            await asked
+        assert (caught.value.reason, world.sent) == (UpstreamReason.CREDENTIAL_MISSING, 0)
+    else:
+        assert (await asked).access_token in world.api.tokens
+    assert signer.threads == {"remote-signing"}
 
 
 @pytest.mark.parametrize("upstream", ["prod", "wif"])

@@ -7,10 +7,10 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test bench lint crds lock clean
+.PHONY: help quickstart demo fleet test e2e image bench lint crds lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
 
 # The stamps make an environment follow its lock file; uv itself comes from the registry, by pip.
 $(BIN)/uv:
@@ -43,8 +43,15 @@ fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verifie
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
 test: $(VENV)/dev.stamp lint ## everything
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause
 	@$(BIN)/python -m pytest
+
+e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by the chart, on a real kubelet (root)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause
+	@$(BIN)/python -m pytest tests/node
+
+image: $(VENV)/dev.stamp ## the image of the last commit, built without a network by buildah (root); says its size
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.realnode.images --tag $(IMAGE)
 
 bench: $(VENV)/dev.stamp $(VENV)/shipped.stamp ## speed, as ratios measured side by side in one run
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.bench --tailseal $(VENV)/shipped/bin/tailseal

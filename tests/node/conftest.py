@@ -1,0 +1,63 @@
+"""One real node for all tests of this folder: our image built from the last commit, the chart installed by helm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.world import PROVIDERS, SYSTEM, World, render_table
+from tailseal_dev.realnode import images
+from tailseal_dev.realnode.node import RealNode
+from tailseal_dev.realnode.packages import why_not
+
+ROOT = Path(__file__).parents[2]
+RELEASE = "tailseal"
+INSTALL_WITHIN = "120s"
+
+
+@pytest.fixture(scope="session")
+def image() -> images.Built:
+    """Our image of the last commit."""
+    if reason := why_not():
+        pytest.skip(reason)
+    return images.product()
+
+
+@pytest.fixture(scope="session")
+def node(image: images.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """The node, with our image loaded and nothing installed."""
+    with RealNode(tmp_path_factory.mktemp("node")) as node:
+        for archive in (images.pause(), image.archive):
+            node.load(archive)
+        yield node
+
+
+@pytest.fixture(scope="session")
+def world(node: RealNode, helm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The operator installed in namespaced mode under restricted Pod Security, a provider Ready, a CI job's token."""
+    for namespace in (SYSTEM, PROVIDERS):
+        node.plane.kubectl("create", "namespace", namespace)
+        node.plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    repository, _, tag = images.TAG.rpartition(":")
+    values = [f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
+    argv = [helm, "install", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", *values]
+    environment = os.environ | {"KUBECONFIG": str(node.plane.kubeconfig)}
+    argv += ["--wait", f"--timeout={INSTALL_WITHIN}"]
+    result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        pods = node.plane.kubectl("get", "pods,events", f"--namespace={SYSTEM}")
+        said = node.plane.kubectl("logs", "deployment/tailseal-operator", f"--namespace={SYSTEM}", check=False)
+        pytest.fail(f"helm install: {result.stderr}\n{pods}\n{said}", pytrace=False)
+    with World(node, tmp_path_factory.mktemp("world")) as world:
+        world.provide()
+        yield world
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The measured figures, as a table."""
+    for line in render_table():
+        terminalreporter.write_line(line)

@@ -1,0 +1,154 @@
+"""What is claimed of pods, seen on a real kubelet: installed, exchanged, withdrawn, rotated, rolled, hardened."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from node.world import PROVIDERS, SPACE, SYSTEM, WITHIN, Load, World, measured, quantiles, until
+from tailseal_dev.demo import manifests
+from tailseal_dev.demo.caller import kid_of, kids, verify
+from tailseal_dev.realnode import images
+
+pytestmark = [pytest.mark.node, pytest.mark.helm]
+
+CHANGES = 20
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:tailseal-operator"
+FACTS = """
+import json, os
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+def writable(folder):
+    try:
+        open(folder + "/probe", "w").close()
+        return True
+    except OSError:
+        return False
+print(json.dumps({
+    "uid": os.getuid(),
+    "gid": os.getgid(),
+    "capabilities": int(status["CapEff"], 16),
+    "no_new_privileges": status["NoNewPrivs"].strip(),
+    "seccomp": status["Seccomp"].strip(),
+    "writable": [folder for folder in ("", "/etc", "/opt/tailseal", "/usr") if writable(folder)],
+    "token": os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+}))
+"""
+
+
+@pytest.fixture
+def job(world: World) -> Iterator[str]:
+    """The token of a CI job that every replica trusts while the test runs."""
+    token = world.job()
+    world.trust()
+    until(lambda: world.granted(token), "every replica grants")
+    yield token
+    world.withdraw()
+    until(lambda: world.refused(token), "every replica refuses")
+
+
+def test_our_image_adds_less_to_its_base_than_the_gate(image: images.Built) -> None:
+    measured("image over its base", f"{image.added / 1e6:.0f} MB (gate {images.SIZE_GATE / 1e6:.0f} MB)")
+    assert image.added <= images.SIZE_GATE
+
+
+def test_both_workers_become_available_and_the_provider_ready(world: World) -> None:
+    measured("IdentityProvider applied → Ready, three pods serving", f"{world.ready_after:.1f} s")
+    for component in ("sts", "idp"):
+        world.kubectl("wait", f"deployment/corp-{component}", "--for=condition=Available", SPACE, "--timeout=30s")
+
+
+def test_an_exchange_gives_a_token_that_verifies(world: World, job: str) -> None:
+    answer = world.caller.exchange(job, audience=manifests.AUDIENCE, scope=manifests.SCOPE)
+    claims = verify(answer.token, world.caller.jwks(), issuer=world.issuer, audience=manifests.AUDIENCE)
+    assert claims["sub"] == f"policy:{PROVIDERS}/deploy"
+
+
+def test_a_policy_converges_on_every_replica_when_applied_and_when_deleted(world: World) -> None:
+    token, applied, deleted = world.job(), [], []
+    for _ in range(CHANGES):
+        started = time.monotonic()
+        world.trust()
+        until(lambda: world.granted(token), "every replica grants")
+        applied.append(time.monotonic() - started)
+        started = time.monotonic()
+        world.withdraw()
+        until(lambda: world.refused(token), "every replica refuses")
+        deleted.append(time.monotonic() - started)
+    measured("policy applied → granted by every replica", quantiles(applied))
+    measured("policy deleted → refused by every replica", quantiles(deleted))
+
+
+def test_a_rolling_update_loses_no_exchange(world: World, job: str) -> None:
+    before = set(world.pods("sts"))
+    with Load(world, job) as load:
+        until(lambda: load.asked > 10, "the load runs")
+        started = time.monotonic()
+        change = json.dumps({"spec": {"workload": {"labels": {"rolled": "once"}}}})
+        world.kubectl("patch", "identityprovider/corp", SPACE, "--type=merge", f"--patch={change}")
+        selector = "--selector=app.kubernetes.io/component=sts,rolled=once"
+        until(lambda: "corp-sts" in world.kubectl("get", "pods", SPACE, selector), "the rollout begins")
+        world.kubectl("rollout", "status", "deployment/corp-sts", SPACE, "--timeout=90s")
+        until(lambda: not before & set(world.pods("sts")), "the old pods are gone", within=60)
+        seconds = time.monotonic() - started
+    measured("rolling update of both replicas", f"{seconds:.1f} s, {load.asked} exchanges, {len(load.failed)} failed")
+    measured("the same over connections that are kept", f"{load.kept} exchanges, {load.kept_lost} lost")
+    assert load.failed == []
+
+
+def test_a_rotated_key_signs_only_after_every_replica_published_it(world: World, job: str) -> None:
+    (old,) = kids(world.caller.jwks())
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    world.kubectl("annotate", "signingkey/corp", SPACE, f"tailseal.dev/rotate={stamp}")
+
+    def published_everywhere() -> bool:
+        return all(world.caller.jwks_of_replica(replica) - {old} for replica in world.replicas())
+
+    def signer() -> str:
+        return kid_of(world.caller.exchange(job, audience=manifests.AUDIENCE).token)
+
+    seconds = until(published_everywhere, "every replica publishes the new key", within=2 * WITHIN)
+    assert signer() == old
+    signing = until(lambda: signer() != old, "the new key signs", within=120)
+    measured("key rotated → published by every replica / signs", f"{seconds:.1f} s / {seconds + signing:.1f} s")
+
+
+def _facts(world: World, namespace: str, pod: str) -> dict[str, object]:
+    answer = world.kubectl("exec", pod, f"--namespace={namespace}", "--", "python", "-c", FACTS)
+    facts: dict[str, object] = json.loads(answer)
+    return facts
+
+
+@pytest.mark.parametrize("component", ["sts", "idp"])
+def test_workers_have_no_rights_on_their_node_nor_at_the_api_server(world: World, component: str) -> None:
+    for pod in world.pods(component):
+        assert _facts(world, PROVIDERS, pod) == {
+            "uid": 65532,
+            "gid": 65532,
+            "capabilities": 0,
+            "no_new_privileges": "1",
+            "seccomp": "2",
+            "writable": [],
+            "token": False,
+        }
+
+
+def test_the_operator_has_no_rights_on_its_node(world: World) -> None:
+    facts = _facts(world, SYSTEM, "deployment/tailseal-operator")
+    assert (facts["uid"], facts["capabilities"], facts["no_new_privileges"], facts["seccomp"]) == (65532, 0, "1", "2")
+    assert facts["writable"] == []
+
+
+def test_neither_rights_nor_fence_refused_the_operator_anything(world: World) -> None:
+    refused = [
+        f"{event['verb']} {event['requestURI']}"
+        for event in world.node.plane.audit()
+        if event["user"]["username"] == ACCOUNT and event["responseStatus"].get("code") == 403
+    ]
+    said = world.kubectl("logs", "deployment/tailseal-operator", f"--namespace={SYSTEM}")
+    conditions = world.kubectl("get", "identityprovider/corp", SPACE, "--output=jsonpath={.status.conditions}")
+    assert refused == []
+    assert "orbidden" not in said
+    assert "FastPropagation" not in conditions or '"True","type":"FastPropagation"' in conditions

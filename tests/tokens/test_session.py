@@ -27,10 +27,10 @@ from fakes.exchange import (
     rsa_key,
     token,
 )
-from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings
+from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.tokens.exchange import Answered
+from tailseal.tokens.exchange import Answered, NeedUpstream
 from tailseal.tokens.verify import ACCESS_TOKEN, ID_TOKEN
 
 GATEWAY = "https://gateway.corp.example"
@@ -91,6 +91,15 @@ def test_what_is_given_for_a_session_never_outlives_it(left: int, given: int) ->
 def test_the_clock_of_a_session_is_ours_so_no_skew_prolongs_it() -> None:
     assert refused(bench(), session(exp=int(NOW))) == "TokenExpired"
     assert refused(bench(), session(exp=int(NOW) - 59)) == "TokenExpired"
+
+
+def test_an_expired_session_gets_nothing_from_an_upstream_either() -> None:
+    upstream = Upstream(name="prod", tailscale=TailscaleUpstream(api_url="https://ts.example", credential="c"))
+    settings = SETTINGS.model_copy(update={"upstreams": (upstream,)})
+    grant = {"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["devices:read"]}}
+    target = bench(record(trusting() | {"grants": [grant]}), settings=settings)
+    assert isinstance(target.step(call(form(session()))), NeedUpstream)
+    assert refused(target, session(exp=int(NOW))) == "TokenExpired"
 
 
 def test_a_chain_of_renewals_ends_with_the_first_token() -> None:

@@ -117,7 +117,7 @@ class PostgresServer:
 
     def _await_ready(self) -> None:
         until = time.monotonic() + _DEADLINE
-        ask = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ask: list[str | Path] = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ask, check=False).returncode != 0:
             assert self._process is not None
             assert self._process.poll() is None, (self.folder / "log").read_text()

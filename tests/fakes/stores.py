@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tailseal.state.connect import Connector
-from tailseal.state.postgres import PostgresStore
-from tailseal.state.protocol import Store
+from tailseal.state.postgres import PATIENCE, PostgresStore
+from tailseal.state.protocol import CAPACITY, Store
 from tailseal.state.url import DatabaseURL
 
 Open = Callable[..., Store]
@@ -20,8 +20,8 @@ async def resolve(host: str) -> Sequence[str]:
     return (host,)
 
 
-def postgres_store(url: str, **options: Any) -> PostgresStore:
-    return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), **options)
+def postgres_store(url: str, *, capacity: int = CAPACITY, patience: float = PATIENCE) -> PostgresStore:
+    return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), capacity=capacity, patience=patience)
 
 
 class Proxy:
@@ -51,7 +51,11 @@ async def proxy(port: int) -> AsyncIterator[Proxy]:
         assert task
         tasks.add(task)
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(made.pump(reader, back), made.pump(there, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(made.pump(reader, back), made.pump(there, writer), return_exceptions=True)
+        finally:
+            back.transport.abort()
+            writer.transport.abort()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]

@@ -15,14 +15,14 @@ import pytest
 from fakes.postgres import PASSWORD, PostgresServer
 from fakes.stores import postgres_store, proxy
 from tailseal.state import schema
-from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.protocol import Mark, StateUnavailable
 from tailseal_dev.ports import free_ports
 
 RACER = """
 import asyncio, sys, time
 from tailseal.state.connect import Connector
-from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.url import DatabaseURL
 
 async def same(host):
@@ -47,8 +47,8 @@ def mark(seconds: float = 600.0) -> Mark:
 
 
 @asynccontextmanager
-async def store_at(url: str, **options: object) -> AsyncIterator[PostgresStore]:
-    store = postgres_store(url, **options)
+async def store_at(url: str, *, patience: float = PATIENCE) -> AsyncIterator[PostgresStore]:
+    store = postgres_store(url, patience=patience)
     yield store
     await store.aclose()
 

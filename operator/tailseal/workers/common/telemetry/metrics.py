@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
@@ -51,6 +52,18 @@ class Metrics:
             registry=registry,
         )
         self.marks = Gauge("tailseal_state_marks", "What the store held at the last sweep.", registry=registry)
+        self._trials = Counter(
+            "tailseal_audited_policies",
+            "What policies under Audit would have done with tokens that their rules trust: allow or deny.",
+            ("namespace", "outcome"),
+            registry=registry,
+        )
+        self._exhausted = Counter(
+            "tailseal_condition_budget_exhausted",
+            "Requests in which expressions of the namespace's policies took more than a request may cost.",
+            ("namespace",),
+            registry=registry,
+        )
         self._refused_heads = Counter(
             "tailseal_refused_heads",
             "Requests refused by their head: malformed, tooLarge, or crowded where all connections are taken.",
@@ -100,6 +113,15 @@ class Metrics:
             self._durations[endpoint] = self._duration.labels(endpoint)
         child.inc()
         self._durations[endpoint].observe(seconds)
+
+    def decided(self, audit: Mapping[str, Any]) -> None:
+        """Count what an audit line tells beside the decision; namespaces are those of policies in the bundle."""
+        for policy in audit.get("wouldAllow", ()):
+            self._trials.labels(policy.partition("/")[0], "allow").inc()
+        for trial in audit.get("wouldDeny", ()):
+            self._trials.labels(trial["policy"].partition("/")[0], "deny").inc()
+        for namespace in audit.get("exhausted", ()):
+            self._exhausted.labels(namespace).inc()
 
     def load(self, volume: str, *, ok: bool) -> None:
         """Count an attempt to load a volume."""

@@ -1,0 +1,38 @@
+"""A policy whose tokens count once is taken where somebody remembers, and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.exchange import SETTINGS, record, spec
+from tailseal.api.reasons import Reason
+from tailseal.domain import bounds
+from tailseal.domain.policy.compile import CompiledPolicy, accepted
+
+ONCE = record(spec(replay={"oneTime": True}))
+
+
+def test_without_shared_state_it_is_refused_with_its_place_and_the_remedy() -> None:
+    found = accepted(ONCE, SETTINGS)
+    assert isinstance(found, tuple)
+    assert [(finding.path, finding.reason) for finding in found] == [
+        ("spec.from.oidc.replay.oneTime", Reason.NEEDS_SHARED_STATE)
+    ]
+    assert found[0].message == (
+        "needs storage that all replicas share: IdentityProvider identity/corp has none, and gets it by spec.storage"
+        " with type Postgres"
+    )
+
+
+@pytest.mark.parametrize("state", ["Postgres", "SQLite"])
+def test_with_a_store_it_is_taken_and_stops_granting_once_that_is_gone(state: str) -> None:
+    policy = accepted(ONCE, SETTINGS.model_copy(update={"state": state}))
+    assert isinstance(policy, CompiledPolicy)
+    assert policy.one_time
+    assert bounds.violations(policy, SETTINGS)[0].reason is Reason.NEEDS_SHARED_STATE
+
+
+def test_a_policy_that_says_no_needs_nobody_to_remember() -> None:
+    policy = accepted(record(spec(replay={"oneTime": False})), SETTINGS)
+    assert isinstance(policy, CompiledPolicy)
+    assert not policy.one_time

@@ -175,8 +175,10 @@ class Exchange:
 
     def _proof(self, decision: Granted, case: _Case) -> Proof | None:
         """The key that the caller proved, and must prove where the grant or a presented token asks for it."""
-        bound = confirmed(case.subject.token.payload, None if decision.actor is None else decision.actor.claims)
-        needed = decision.grant.require_dpop
+        needed, actor, claims = decision.grant.require_dpop, decision.actor, case.subject.token.payload
+        if case.call.dpop is None and not needed and actor is None and "cnf" not in claims:
+            return None
+        bound = confirmed(claims, None if actor is None else actor.claims)
         if case.call.dpop is None:
             if bound or needed:
                 raise ProofError(ProofFault.MISSING, "a proof of possession (header DPoP) is needed")
@@ -243,8 +245,11 @@ def _actor(request: TokenRequest, audit: Audit) -> Delegate:
 
 
 def _act(decision: Granted, subject: Presented) -> dict[str, Any] | None:
+    actor, claims = decision.actor, subject.token.payload
+    if actor is None and "act" not in claims:
+        return None
     try:
-        return chain(subject.token.payload, None if decision.actor is None else decision.actor.claims)
+        return chain(claims, None if actor is None else actor.claims)
     except ActError as error:
         raise TokenError(Fault.ACT_MALFORMED, str(error)) from None
 

@@ -116,7 +116,7 @@ def _request(fields: Fields) -> TokenRequest:
             "unsupported_grant_type", RequestFault.GRANT_TYPE, f"parameter `grant_type` must be {GRANT_TYPE}"
         )
     token_type = _token_type(fields, "subject_token_type")
-    values = tuple(tuple(fields.get(name, ())) for name in _ASKED)
+    values = tuple([tuple(fields[name]) if name in fields else () for name in _ASKED])
     request = TokenRequest(_required(fields, "subject_token"), token_type, _asked(values))
     if "actor_token" not in fields and "actor_token_type" not in fields:
         return request

@@ -158,11 +158,6 @@ LATER = (
         "spec.from.session.capability",
     ),
     ("TrustPolicy", {"actors": [{"tailnet": {"users": ["ana"]}}]}, "spec.actors[0].tailnet"),
-    (
-        "TrustPolicy",
-        {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": True}}]},
-        "spec.grants[0].jwt.requireDPoP",
-    ),
 )
 
 
@@ -180,7 +175,7 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
         ("IdentityProvider", {"publish": [], "bounds": [{"name": "b", "namespaces": {"from": "All"}}]}),
         ("IdentityProvider", {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}}),
         ("TrustPolicy", oidc(replay={"oneTime": True}, maxAge="5m") | {"actors": []}),
-        ("TrustPolicy", {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": False}}]}),
+        ("TrustPolicy", {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": True}}]}),
     ],
 )
 def test_what_asks_for_nothing_new_is_not_reported(kind: str, change: dict[str, Any]) -> None:

@@ -36,3 +36,16 @@ def test_a_policy_that_says_no_needs_nobody_to_remember() -> None:
     policy = accepted(record(spec(replay={"oneTime": False})), SETTINGS)
     assert isinstance(policy, CompiledPolicy)
     assert not policy.one_time
+
+
+def test_a_proof_that_is_required_needs_somebody_to_remember_it() -> None:
+    required = spec()
+    required["grants"][0]["jwt"]["requireDPoP"] = True
+    found = accepted(record(required), SETTINGS)
+    assert isinstance(found, tuple)
+    assert [(finding.path, finding.reason) for finding in found] == [
+        ("spec.grants[0].jwt.requireDPoP", Reason.NEEDS_SHARED_STATE)
+    ]
+    policy = accepted(record(required), SETTINGS.model_copy(update={"state": "Postgres"}))
+    assert isinstance(policy, CompiledPolicy)
+    assert policy.grants[0].require_dpop

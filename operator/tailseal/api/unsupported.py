@@ -19,7 +19,6 @@ _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "BoundNamespaces.from_": "Selector".__eq__,
     "From.tailnet": bool,
     "SessionSource.capability": bool,
-    "JwtGrant.require_dpop": bool,
 }
 """Fields that this version cannot honour, with the question whether a value asks for it.
 

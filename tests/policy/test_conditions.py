@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fakes.trust import BILLING, JWT_GRANT, NOW, SETTINGS, compiled, record, settings, spec, subject
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound
-from tailseal.domain.policy import cel, conditions
+from tailseal.domain.minting import OUR_CLAIMS
+from tailseal.domain.policy import cel, cel_shape, conditions
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.conditions import MAX_EVALUATIONS, MAX_SECONDS, Conditions
@@ -335,3 +339,18 @@ def test_a_condition_on_an_actor_is_never_ignored(actor: dict[str, Any]) -> None
     found = accepted(record(content), SETTINGS)
     assert not isinstance(found, CompiledPolicy)
     assert found[0].path == f"spec.actors[0].{member}.condition"
+
+
+def test_the_page_on_expressions_shows_what_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text()
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    policy = accepted(record(yaml.safe_load(manifest)["spec"]), SETTINGS)
+    assert isinstance(policy, CompiledPolicy)
+    job = {"iss": policy.source.issuer, "event_name": "push", "repository_owner_id": "65", "repository_owner": "octo"}
+    job |= {"repository": "octo/app", "run_attempt": "1", "ref": "refs/heads/release-1"}
+    decision = decide(PolicyIndex([policy]), subject(job), GrantRequest(), SETTINGS, NOW)
+    assert isinstance(decision, Granted)
+    assert f'"team": "{dict(decision.claims)["team"]}"' in page
+    assert f'"sub": "{decision.subject}"' in page
+    for name in cel_shape.FUNCTIONS | OUR_CLAIMS:
+        assert re.search(rf"\b{name}\b", page), name

@@ -19,6 +19,7 @@ from fakes.exchange import (
     NOW,
     OURS,
     SETTINGS,
+    SPEC,
     TARGET,
     Bench,
     call,
@@ -27,12 +28,15 @@ from fakes.exchange import (
     ed_key,
     form,
     jwk,
+    record,
     rsa_key,
     token,
 )
+from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.tokens.dpop import NONCE_SECONDS, Expected, Nonces, Proof, ProofError, check, same_place
 from tailseal.tokens.exchange import Answered, Exchange
+from tailseal.tokens.once import NeedOnce
 from tailseal.tokens.signers import LocalSigner
 
 ENDPOINT = SETTINGS.token_endpoint
@@ -337,3 +341,32 @@ def test_no_mutation_of_a_proof_raises_otherwise_or_binds(edits: list[tuple[int,
         text[place % len(text)] = byte
     if text.decode() != _PROOF:
         assert reason(text.decode())
+
+
+REQUIRING = SPEC | {"grants": [{"name": "api", "jwt": {"audiences": [TARGET], "requireDPoP": True}}]}
+
+
+def test_a_required_proof_needs_storage_that_remembers_it() -> None:
+    outcome = accepted(record(REQUIRING), SETTINGS)
+    assert not isinstance(outcome, CompiledPolicy)
+    assert [(finding.path, finding.reason) for finding in outcome] == [
+        ("spec.grants[0].jwt.requireDPoP", "NeedsSharedState")
+    ]
+
+
+def test_a_required_proof_counts_once() -> None:
+    settings = SETTINGS.model_copy(update={"state": "Postgres"})
+    bench = Bench(record(REQUIRING), settings=settings)
+    signer = LocalSigner(ec_key("ours"), "ES256", "k1")
+    bench.exchange = Exchange(settings, bench.index, lambda _alg, _now: signer, 3600, {"keys": []}, NONCES)
+    assert bench.step(call()).reason == "ProofMissing"
+    assert bench.step(call(dpop=proof())).reason == "ProofNonceNeeded"
+    sent = call(dpop=proof(nonce=NONCES.make(NOW)))
+    need = bench.step(sent)
+    assert isinstance(need, NeedOnce)
+    assert need.replayed.reason == "ProofReplayed"
+    assert [key.digest for key in bench.step(sent).keys] == [key.digest for key in need.keys]
+    other = bench.step(call(dpop=proof(nonce=NONCES.make(NOW), jti="another")))
+    assert other.keys[0].digest != need.keys[0].digest
+    granted = bench.step(need.taken)
+    assert json.loads(granted.response.body)["token_type"] == "DPoP"

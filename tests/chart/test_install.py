@@ -245,7 +245,7 @@ DEPLOYMENT_ATTACKS = [
     (
         "[{secret: {name: corp-signing, optional: true}}]",
         "[{serviceAccountToken: {path: token}}]",
-        "may mount nothing but Secrets and ConfigMaps",
+        "may mount nothing but Secrets, ConfigMaps and empty folders",
     ),
     ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
 ]

@@ -73,7 +73,8 @@ def test_the_pods_have_no_rights_and_no_way_to_get_any() -> None:
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
     }
-    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+    writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["/run/tailseal"]
 
 
 def test_a_pod_that_ends_serves_on_while_others_still_lead_to_it() -> None:
@@ -81,7 +82,9 @@ def test_a_pod_that_ends_serves_on_while_others_still_lead_to_it() -> None:
 
 
 def test_every_volume_source_is_optional_and_every_shard_has_one() -> None:
-    volumes = {volume["name"]: volume["projected"]["sources"] for volume in pod()["volumes"]}
+    listed = {volume["name"]: volume for volume in pod()["volumes"]}
+    assert listed.pop("run") == {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    volumes = {name: volume["projected"]["sources"] for name, volume in listed.items()}
     assert set(volumes) == {"signing", "policies", "credentials", "tls"}
     for sources in volumes.values():
         assert all(value["optional"] is True for source in sources for value in source.values())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tailseal.cli.errors import FAILED, UNREACHABLE, USAGE, Failure
+from tailseal.cli.options import SOCKET
 
 if TYPE_CHECKING:
     from tailseal.cli.explain_output import Frame
@@ -22,11 +23,8 @@ _EXISTING: Final = click.Path(exists=True, path_type=Path)
 
 @click.command("explain", short_help="Say why a token is trusted or not, policy by policy.")
 @click.argument("extra", nargs=-1, metavar="")
-@click.option("--token-file", required=True, metavar="FILE", help="The subject token; - reads standard input.")
-@click.option("--actor-token-file", metavar="FILE", help="The token of who acts for the subject.")
-@click.option(
-    "-f", "--filename", "places", multiple=True, required=True, type=_EXISTING, help="Manifests; may be repeated."
-)
+@click.option("--token-file", metavar="FILE", help="The subject token; - reads standard input.")
+@click.option("-f", "--filename", "places", multiple=True, type=_EXISTING, help="Manifests; may be repeated.")
 @click.option("-R", "--recursive", is_flag=True, help="Look into folders within folders.")
 @click.option("--provider", metavar="[NAMESPACE/]NAME", help="Asked IdentityProvider, if policies name several.")
 @click.option("--audience", "audiences", multiple=True, help="As the request's `audience`; may be repeated.")
@@ -37,12 +35,23 @@ _EXISTING: Final = click.Path(exists=True, path_type=Path)
 @click.option("--policy", metavar="NAMESPACE/NAME", help="Look at this policy only, as the request's `policy`.")
 @click.option("--grant", metavar="NAME", help="As the request's `grant`.")
 @click.option("--jwks", type=_EXISTING, help="The issuer's JWK Set: check the signature with it.")
+@click.option("--actor-token-file", metavar="FILE", help="The token of who acts for the subject.")
+@click.option("--decision", metavar="ID", help="Instead of a token: a decision of the replica in which this runs.")
+@click.option("--namespace", metavar="NAME", help="With --decision: look at the policies of this namespace only.")
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    default=SOCKET,
+    show_default=True,
+    envvar="TAILSEAL_SOCKET",
+    help="With --decision: where the replica answers.",
+)
 @click.option("--at", metavar="TIME", help="Decide as of this RFC 3339 time.  [default: now]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(  # noqa: PLR0913 - one for each option
     *,
     extra: tuple[str, ...],
-    token_file: str,
+    token_file: str | None,
     actor_token_file: str | None,
     places: tuple[Path, ...],
     recursive: bool,
@@ -55,10 +64,15 @@ def command(  # noqa: PLR0913 - one for each option
     policy: str | None,
     grant: str | None,
     jwks: Path | None,
+    decision: str | None,
+    namespace: str | None,
+    socket: Path,
     at: str | None,
     output: str,
 ) -> None:
     """Say why a token is trusted or not: what each policy asked for, what it found, and what would help.
+
+    Inside a replica, --decision ID explains one of its last decisions in the same way.
 
     Nothing is sent or fetched. The signature is checked only where the keys are at hand: in the policy, or by --jwks.
     The token is never printed; of its claims no more than is needed.
@@ -69,6 +83,11 @@ def command(  # noqa: PLR0913 - one for each option
         raise click.UsageError(
             "only options are taken; the token comes from --token-file FILE, or - for standard input"
         )
+    if decision is not None:
+        _retell(decision, namespace, socket, output)
+        return
+    if token_file is None or not places:
+        raise click.UsageError("--token-file FILE and -f PATH are needed, or --decision ID inside a replica")
     from tailseal.cli import explain_output  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.cli.explanation import Question, report  # noqa: PLC0415
     from tailseal.cli.explanation import audiences as audiences_of  # noqa: PLC0415
@@ -86,6 +105,16 @@ def command(  # noqa: PLR0913 - one for each option
     else:
         click.echo(explain_output.text(found, frame))
     if not found.granted:
+        sys.exit(FAILED)
+
+
+def _retell(decision: str, namespace: str | None, socket: Path, output: str) -> None:
+    from tailseal.cli import hindsight  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.output import envelope  # noqa: PLC0415
+
+    document = hindsight.ask(socket, decision, namespace)
+    click.echo(envelope("DecisionExplanation", document) if output == "json" else hindsight.text(document))
+    if document["decision"].get("result") != "granted":
         sys.exit(FAILED)
 
 

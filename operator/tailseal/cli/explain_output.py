@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tailseal.api.times import format_time
 from tailseal.cli.explanation import CHECKED, UNCHECKED, Report, Source
 from tailseal.cli.output import printable
+from tailseal.domain.policy import retold
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.explain import Account, Check
 from tailseal.domain.policy.gathering import Name
@@ -56,7 +57,7 @@ def text(report: Report, frame: Frame) -> str:
     for source in report.sources:
         lines += ["", *_source(source)]
         for account in source.accounts:
-            lines += ["", *_account(account, near=account.policy == report.nearest)]
+            lines += ["", *account_lines(account, near=account.policy == report.nearest)]
     for policy, findings in report.refused:
         lines += ["", f"{policy}: not accepted, grants nothing"]
         lines += [f"  FAIL  {finding.path}: {finding.message} ({finding.reason.value})" for finding in findings]
@@ -75,7 +76,7 @@ def document(report: Report, frame: Frame) -> dict[str, Any]:
         "warnings": list(warnings(report, frame)),
         "nearestMiss": report.nearest or None,
         "keySources": [_source_document(source) for source in report.sources],
-        "policies": [_account_document(account) for source in report.sources for account in source.accounts],
+        "policies": [retold.document(account) for source in report.sources for account in source.accounts],
         "notAccepted": [
             {
                 "policy": policy,
@@ -144,7 +145,8 @@ def _source(source: Source) -> Iterator[str]:
         yield f"  FAIL  {source.problem.reason}: {source.problem.message}; policies with these keys do not count"
 
 
-def _account(account: Account, *, near: bool) -> Iterator[str]:
+def account_lines(account: Account, *, near: bool) -> Iterator[str]:
+    """For people: one policy's part."""
     mode = "" if account.enforce else " (Audit)"
     verdict = "matches" if not account.failures or account.outcome == "match" else f"no: {account.outcome}"
     yield f"{account.policy}{mode}: {verdict}{'   <- nearest miss' if near else ''}"
@@ -204,26 +206,3 @@ def _source_document(source: Source) -> dict[str, Any]:
         "signature": source.signature,
         "problem": {"reason": problem.reason, "message": problem.message} if problem else None,
     }
-
-
-def _account_document(account: Account) -> dict[str, Any]:
-    failures: Sequence[Check] = account.failures
-    return {
-        "policy": account.policy,
-        "enforcement": "Enforce" if account.enforce else "Audit",
-        "outcome": account.outcome,
-        "firstFailure": _check_document(failures[0]) if failures else None,
-        "checks": [_check_document(check) for check in account.checks],
-    }
-
-
-def _check_document(check: Check) -> dict[str, str]:
-    members = {
-        "field": check.field,
-        "claim": check.claim,
-        "outcome": check.outcome,
-        "expected": check.expected,
-        "found": check.found,
-        "fix": check.fix,
-    }
-    return {name: value for name, value in members.items() if value}

@@ -8,6 +8,9 @@ import click
 
 from tailseal.workers.common.http.address import Address, AddressError
 
+SOCKET: Final = "/run/tailseal/explain.sock"
+"""Where a worker answers those who may run a command beside it; the folder is there in a pod."""
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 

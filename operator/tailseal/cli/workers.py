@@ -59,6 +59,14 @@ _OPTIONS = (
         help="Seconds between becoming unready and closing the port, where no preStop hook waits already.",
     ),
     click.option("--pod-uid", default="", envvar="POD_UID", help="Who this replica is to the operator."),
+    click.option(
+        "--socket",
+        type=click.Path(path_type=Path),
+        default=options.SOCKET,
+        show_default=True,
+        envvar="TAILSEAL_SOCKET",
+        help="Where `tailseal explain --decision` asks.",
+    ),
     options.log_level,
 )
 
@@ -91,18 +99,21 @@ def _run(  # noqa: PLR0913 - one argument an option
     tls: Path | None,
     drain: float,
     pod_uid: str,
+    socket: Path,
     log_level: str,
 ) -> None:
     gc.set_threshold(_GARBAGE)
     from tailseal.workers.common.bundle.source import DirectorySource  # noqa: PLC0415
     from tailseal.workers.common.telemetry import logs  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.workers.common.worker import Place, Worker, run_loop  # noqa: PLC0415
+    from tailseal.workers.exchange.explaining import explaining  # noqa: PLC0415
 
     logs.configure(log_level)
     worker = Worker(component, DirectorySource(bundle), clock=time.time, pod_uid=pod_uid)
     build: Callable[[Runtime], ASGIApp] = importlib.import_module(application).build
     try:
-        run_loop(worker.run(build(worker.runtime), Place(listen, management, tls, drain)))
+        place = Place(listen, management, tls, drain)
+        run_loop(worker.run(build(worker.runtime), place, beside=[explaining(worker.runtime, socket)]))
     except OSError as error:
         text = f"cannot listen on {listen} and {management}: {error.strerror or error}"
         raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None

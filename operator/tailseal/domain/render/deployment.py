@@ -18,6 +18,9 @@ from tailseal.domain.render.common import MANAGEMENT_PORT, SERVING_PORT, Compone
 
 BUNDLE_PATH: Final = "/etc/tailseal/bundle"
 TLS_PATH: Final = "/etc/tailseal/tls"
+RUN_PATH: Final = "/run/tailseal"
+"""The one place where a worker may write: the socket that explains its decisions to whom `kubectl exec` is allowed."""
+
 USER: Final = 65532
 DRAIN_SECONDS: Final = 3
 """A pod serves on for so long after it was told to end: endpoints elsewhere still lead to it (measured: 9 of 132
@@ -126,6 +129,7 @@ def _container(workload: Workload) -> dict[str, Any]:
         "volumeMounts": [
             *({"name": name, "mountPath": f"{BUNDLE_PATH}/{name}", "readOnly": True} for name in _BUNDLE),
             {"name": "tls", "mountPath": TLS_PATH, "readOnly": True},
+            {"name": "run", "mountPath": RUN_PATH},
         ],
     }
 
@@ -175,7 +179,8 @@ def _volumes(provider: str) -> list[dict[str, Any]]:
         "tls": [_source("secret", meta.tls_secret(provider))],
     }
     return [
-        {"name": name, "projected": {"defaultMode": _FILE_MODE, "sources": listed}} for name, listed in sources.items()
+        *({"name": name, "projected": {"defaultMode": _FILE_MODE, "sources": each}} for name, each in sources.items()),
+        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
 
 

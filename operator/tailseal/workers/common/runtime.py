@@ -15,6 +15,7 @@ from tailseal.workers.common.outbound.keycache import KeyCache
 from tailseal.workers.common.outbound.signing import RemoteSigning
 from tailseal.workers.common.telemetry.audit import Audit
 from tailseal.workers.common.telemetry.metrics import Metrics
+from tailseal.workers.common.telemetry.ring import Ring
 
 
 class Upstreams(Protocol):
@@ -68,6 +69,7 @@ class Runtime:
         remote: asks keys outside of this process for signatures.
         decision_id: makes the id that a refusal and its audit line share.
         limits: how often whom is served.
+        ring: the last decisions, for explanations.
         once: the guard of what counts once.
     """
 
@@ -82,4 +84,5 @@ class Runtime:
     decision_id: Callable[[], str]
     remote: RemoteSigning = field(default_factory=RemoteSigning)
     limits: Limits = field(default_factory=Limits)
+    ring: Ring = field(default_factory=Ring)
     once: Once = field(default_factory=Nowhere)

@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -124,6 +124,7 @@ class Worker:
         *,
         stop: asyncio.Event | None = None,
         started: Callable[[Listener, Listener], None] = lambda _s, _m: None,
+        beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         """Serve until told to stop.
 
@@ -132,6 +133,7 @@ class Worker:
             place: where to listen.
             stop: ends it when set; without: SIGTERM or SIGINT do.
             started: told the serving and the management listener once both accept connections.
+            beside: what else runs as long.
 
         Raises:
             OSError: an address cannot be bound.
@@ -143,7 +145,10 @@ class Worker:
             sockets.callback(private.close)
             self.loader.refresh()
             async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(run()) for run in beside]
                 await self._run(group, public, private, place, stop or stop_signal(), started)
+                for task in tasks:
+                    task.cancel()
         await self.state.aclose()
         for egress in self._egress:
             await egress.aclose()

@@ -35,11 +35,15 @@ from tailseal.workers.embedded.household import Household, Reader
 from tailseal.workers.embedded.keeper import Keeper
 from tailseal.workers.embedded.manifests import FileProblem
 from tailseal.workers.embedded.state import State, StateError
+from tailseal.workers.exchange.explaining import explaining
 from tailseal.workers.idp import app as idp
 from tailseal.workers.sts import app as sts
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 """Hosts that the folder's policies may fetch keys from while only this machine can reach us."""
+
+SOCKET: Final = "explain.sock"
+"""File in the state folder that `tailseal explain --decision ID --socket PATH` asks."""
 
 ONCE: Final = "once.db"
 """File in the state folder with what may count once and did."""
@@ -122,7 +126,8 @@ class Embedded:
         following = asyncio.create_task(self._follow())
         following.add_done_callback(lambda _: stop.set())  # a folder that nobody follows must not go on granting
         try:
-            await self.worker.run(_endpoints(self.worker.runtime), place, stop=stop, started=started)
+            beside = [explaining(self.worker.runtime, self.options.state / SOCKET)]
+            await self.worker.run(_endpoints(self.worker.runtime), place, stop=stop, started=started, beside=beside)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -112,6 +112,9 @@ class TokenEndpoint:
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = refuse(call, {"decision": call.decision}, _INTERNAL)
         answered = self._audited(call, answered)
+        if isinstance(call.watch, Turn):
+            self._runtime.ring.keep(answered.audit, call.watch.token, call.watch.asked, len(body))
+        self._runtime.metrics.decided(answered.audit)
         self._runtime.metrics.exchange(self.endpoint, answered.result, answered.reason, perf_counter() - started)
         return answered
 

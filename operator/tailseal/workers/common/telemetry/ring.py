@@ -1,0 +1,91 @@
+"""The last decisions of this replica, with what it takes to make them again: so that one can be explained afterwards.
+
+Nothing is traced while a caller waits. Kept are the audit line's fields, what was asked for, and the token's claims as
+they came, without header and signature: nobody can be anybody with them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from tailseal.domain.policy.grants import GrantRequest
+from tailseal.tokens.compact import Compact
+
+MOST: Final = 1024
+"""Decisions kept whose token was verified; of others a quarter as many, so that garbage pushes none of these out."""
+
+LARGEST: Final = 4 * 1024 * 1024
+"""Bytes of the requests that these decisions were about; what is kept of them is less."""
+
+
+class Record(NamedTuple):
+    """One decision.
+
+    Args:
+        audit: fields of its audit line.
+        claims: the payload segment of the subject token, base64url; empty where there was no well-formed token.
+        algorithm: the JWS algorithm that the token names.
+        asked: what was asked for, once that could be read.
+        size: bytes that it counts for.
+    """
+
+    audit: Mapping[str, object]
+    claims: bytes
+    algorithm: str
+    asked: GrantRequest | None
+    size: int
+
+
+class Ring:
+    """Keeps the newest, by number and bytes.
+
+    Args:
+        most: decisions about verified tokens.
+        largest: bytes of them.
+    """
+
+    def __init__(self, most: int = MOST, largest: int = LARGEST) -> None:
+        self._verified = _Pocket(most, largest)
+        self._others = _Pocket(most // 4, largest // 4)
+
+    def __len__(self) -> int:
+        return len(self._verified.records) + len(self._others.records)
+
+    def keep(self, audit: Mapping[str, object], token: Compact | None, asked: GrantRequest | None, size: int) -> None:
+        """Keep a decision.
+
+        Args:
+            audit: fields of its audit line, not changed any more.
+            token: the subject token, taken apart.
+            asked: what was asked for.
+            size: bytes of the request.
+        """
+        claims, algorithm = (b"", "") if token is None else (token.signing_input.partition(b".")[2], token.alg)
+        pocket = self._verified if "subject" in audit else self._others
+        pocket.add(Record(audit, claims, algorithm, asked, size))
+
+    def find(self, decision: str) -> Record | None:
+        """The decision with this id, if it is still there."""
+        found = (
+            record
+            for pocket in (self._verified, self._others)
+            for record in tuple(pocket.records)
+            if record.audit.get("decision") == decision
+        )
+        return next(found, None)
+
+
+class _Pocket:
+    __slots__ = ("_bytes", "_largest", "_most", "records")
+
+    def __init__(self, most: int, largest: int) -> None:
+        self.records: deque[Record] = deque()
+        self._most, self._largest, self._bytes = most, largest, 0
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self._bytes += record.size
+        while len(self.records) > self._most or self._bytes > self._largest:
+            self._bytes -= self.records.popleft().size

@@ -1,0 +1,128 @@
+"""Explains a decision of this replica afterwards: what was recorded, and what each policy of now says to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from tailseal.domain.policy import retold
+from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.decide import Granted, Subject
+from tailseal.domain.policy.explain import Account, explain, nearest
+from tailseal.domain.policy.grants import GrantRequest
+from tailseal.domain.policy.index import PolicyIndex
+from tailseal.tokens import compact, verify
+from tailseal.tokens.errors import TokenError
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.common.telemetry.ring import Record
+
+MOST_POLICIES: Final = 200
+"""Policies that are retold; of more, those that the token could match come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hindsight:
+    """Answers questions about decisions.
+
+    Args:
+        runtime: the worker's ports.
+    """
+
+    runtime: Runtime
+
+    def answer(self, line: bytes) -> bytes:
+        """The answer to one question as JSON.
+
+        Args:
+            line: `{"decision": ID, "namespace": NAME}`; without namespace: all policies.
+        """
+        try:
+            question = orjson.loads(line)
+            decision, namespace = str(question["decision"]), str(question.get("namespace") or "")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return orjson.dumps({"error": 'a question is needed: {"decision": ID}'})
+        record, snapshot = self.runtime.ring.find(decision), self.runtime.current()
+        if record is None or snapshot is None:
+            return orjson.dumps({"error": "this replica does not know the decision, or not any more"})
+        return orjson.dumps(_document(record, snapshot, namespace), default=_plain)
+
+
+def _document(record: Record, snapshot: Snapshot, namespace: str) -> dict[str, Any]:
+    accounts, decisions, omitted = _accounts(record, snapshot, namespace)
+    miss = nearest(accounts)
+    granted = record.audit.get("result") == "granted"
+    return {
+        "decision": record.audit,
+        "request": _asked(record.asked),
+        "signature": "checked" if "subject" in record.audit else "not checked",
+        "policyGeneration": _generations(record, snapshot),
+        "wouldNowGrant": any(isinstance(decision, Granted) for decision in decisions),
+        "nearestMiss": None if granted or miss is None else miss.policy,
+        "policies": [retold.document(account) for account in accounts],
+        "policiesOmitted": omitted,
+    }
+
+
+def _accounts(
+    record: Record, snapshot: Snapshot, namespace: str
+) -> tuple[tuple[Account, ...], tuple[object, ...], int]:
+    """What the policies of each of the issuer's key sources say, their decisions, and how many were left out."""
+    try:
+        claims = compact.json_object(compact.decode(record.claims))
+        issuer, audiences = verify.issuer(claims), verify.audiences(claims)
+    except TokenError:
+        return (), (), 0
+    asked, now = record.asked or GrantRequest(), _time(record)
+    accounts: list[Account] = []
+    decisions, omitted = [], 0
+    for source in snapshot.index.issuers(issuer):
+        subject = Subject(source, record.algorithm, audiences, claims)
+        chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
+        explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now)
+        accounts += explained.accounts
+        decisions.append(explained.decision)
+        omitted += left_out
+    return tuple(accounts), tuple(decisions), omitted
+
+
+def _chosen(
+    index: PolicyIndex, subject: Subject, asked: GrantRequest, namespace: str
+) -> tuple[Sequence[CompiledPolicy], int]:
+    found = {policy.id: policy for policy in _ordered(index, subject)}
+    named = found.get(asked.policy) if asked.policy is not None else None
+    if named is not None:
+        return (named,), 0
+    mine = [policy for policy in found.values() if namespace in {"", policy.namespace}]
+    return mine[:MOST_POLICIES], max(0, len(mine) - MOST_POLICIES)
+
+
+def _ordered(index: PolicyIndex, subject: Subject) -> Iterable[CompiledPolicy]:
+    yield from index.candidates(subject.source, subject.audiences, subject.claims)
+    yield from index.all(subject.source)
+
+
+def _generations(record: Record, snapshot: Snapshot) -> dict[str, object] | None:
+    """Of the policy that decided: the generation then, and the one of now, if it is still there."""
+    name = record.audit.get("policy")
+    if not isinstance(name, str):
+        return None
+    policy = snapshot.index.get(name)
+    return {"then": record.audit.get("generation"), "now": None if policy is None else policy.generation}
+
+
+def _time(record: Record) -> float:
+    time = record.audit.get("time")
+    return float(time) if isinstance(time, int | float) else 0.0
+
+
+def _asked(asked: GrantRequest | None) -> dict[str, object]:
+    return {name: value for name, value in asked._asdict().items() if value} if asked else {}
+
+
+def _plain(value: object) -> object:
+    """Tuples of strings and the like; nothing else is recorded."""
+    return list(value) if isinstance(value, tuple | frozenset) else str(value)

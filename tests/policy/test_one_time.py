@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 from fakes.exchange import SETTINGS, record, spec
@@ -39,7 +41,7 @@ def test_a_policy_that_says_no_needs_nobody_to_remember() -> None:
 
 
 def test_a_proof_that_is_required_needs_somebody_to_remember_it() -> None:
-    required = spec()
+    required = deepcopy(spec())
     required["grants"][0]["jwt"]["requireDPoP"] = True
     found = accepted(record(required), SETTINGS)
     assert isinstance(found, tuple)

@@ -104,7 +104,7 @@ class Jwk(ApiModel):
     use: Literal["sig"] | None = None
     """What the key is for."""
     n: Base64URL | None = None
-    """RSA modulus."""
+    """RSA modulus. In YAML write the name in quotation marks, or kubectl reads false."""
     e: Annotated[str, StringConstraints(max_length=16, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     """RSA exponent."""
     crv: Literal["P-256", "P-384", "P-521", "Ed25519"] | None = None
@@ -112,7 +112,7 @@ class Jwk(ApiModel):
     x: Annotated[str, StringConstraints(max_length=96, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     """First coordinate, or the public key of an OKP."""
     y: Annotated[str, StringConstraints(max_length=96, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """Second coordinate."""
+    """Second coordinate. In YAML write the name in quotation marks, or kubectl reads true."""
 
 
 class InlineJwks(ApiModel):

@@ -12,11 +12,13 @@ from pathlib import Path
 from tailseal_dev.realnode.packages import find_program, install
 
 POSTGRES = Path("/usr/lib/postgresql")
+SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
 
 
-def missing(postgres: Path = POSTGRES) -> list[str]:
+def missing(postgres: Path = POSTGRES, softhsm: Path = SOFTHSM) -> list[str]:
     """The packages that would have to be installed, by name."""
-    return [] if any(postgres.glob("*/bin/postgres")) else ["postgresql"]
+    found = [] if any(postgres.glob("*/bin/postgres")) else ["postgresql"]
+    return found if softhsm.exists() else [*found, "softhsm2"]
 
 
 def main() -> int:

@@ -19,8 +19,9 @@ RUN /opt/build/bin/pip --python /opt/tailseal/bin/python install --quiet --no-ca
 COPY dev/image/trim.py dev/image/
 RUN /opt/tailseal/bin/python -B dev/image/trim.py
 # Compiled modules ship with the image: a read-only root could never write them, and every start would pay for it. They
-# do not name their sources' times, which builders set as they like.
-RUN /opt/tailseal/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/tailseal/lib
+# do not name their sources' times, which builders set as they like; one after another, so that equal inputs give an
+# equal image.
+RUN PYTHONHASHSEED=0 /opt/tailseal/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/tailseal/lib
 
 FROM ${BASE}
 ARG VERSION=dev

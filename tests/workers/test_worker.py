@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange
-from fakes.worker import LOOPBACK, content, eventually, form, granting, running
+from fakes.worker import LOOPBACK, content, eventually, form, granting, running, until
 from tailseal.domain import poll
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http.address import Address
@@ -186,3 +186,28 @@ async def test_a_port_in_use_is_said_before_anything_is_served(audit_file: Path)
         other = Worker("sts", granting(), clock=lambda: exchange.NOW)
         with pytest.raises(OSError, match="in use"):
             await other.run(sts.build(other.runtime), Place(taken, LOOPBACK), stop=asyncio.Event())
+
+
+async def test_a_worker_that_ends_fails_no_exchange_and_sends_its_callers_elsewhere(
+    client: httpx.AsyncClient, audit_file: Path
+) -> None:
+    async with running(granting(), audit_file, drain=3) as worker:
+        answers: list[httpx.Response] = []
+
+        async def call() -> None:
+            """Exchange over one connection until the worker closes it."""
+            async with httpx.AsyncClient() as caller:
+                while True:
+                    answer = await caller.post(f"{worker.public}/token", data=form())
+                    answers.append(answer)
+                    if answer.headers.get("connection") == "close":
+                        return
+
+        callers = [asyncio.create_task(call()) for _ in range(8)]
+        await until(lambda: len(answers) > 30)
+        assert not any("connection" in answer.headers for answer in answers)
+        worker.stop.set()
+        await asyncio.gather(*callers)
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[-1].headers["connection"] == "close"
+        assert (await client.get(f"{worker.private}/readyz")).text == "draining\n"

@@ -184,6 +184,7 @@ class Worker:
     async def _drain(self, public: Listener, serving: asyncio.Task[None], seconds: float) -> None:
         """Become unready, wait until nobody sends callers here any more, answer those that are here."""
         self.health.draining = True
+        public.wind_down()
         _log.info("draining", seconds=seconds)
         await asyncio.sleep(seconds)
         public.stop()

@@ -37,6 +37,7 @@ class Protocol(HttpToolsProtocol):
 
     Args:
         refused: told of each request that is refused here; anybody can cause as many as he likes, so none is logged.
+        ending: whether callers are to go elsewhere: each connection is closed with its next answer.
         rest: as uvicorn has it.
     """
 
@@ -45,9 +46,15 @@ class Protocol(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None
     _untaken: asyncio.TimerHandle | None = None
 
-    def __init__(self, *, refused: Callable[[Refusal], None], **rest: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+    def __init__(
+        self,
+        *,
+        refused: Callable[[Refusal], None],
+        ending: Callable[[], bool] = lambda: False,
+        **rest: Any,  # noqa: ANN401 - as uvicorn has it
+    ) -> None:
         super().__init__(**rest)
-        self._refused = refused
+        self._refused, self._ending = refused, ending
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Wait for the first head."""
@@ -85,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_full():
             self._refused("crowded")
         super().on_headers_complete()
-        if self._is_crowded():
+        if self._is_crowded() or self._ending():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:

@@ -97,6 +97,10 @@ class Listener:
         """Wait until connections are accepted."""
         await self._server.accepting.wait()
 
+    def wind_down(self) -> None:
+        """Answer as before, and close each connection with its next answer, so that callers find another replica."""
+        self._server.ending = True
+
     def stop(self) -> None:
         """Accept nothing new; where `run` was not called yet, it ends at once."""
         self._server.should_exit = True
@@ -110,6 +114,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, refused: Callable[[Refusal], None]) -> None:
         super().__init__(config)
         self._refused = refused
+        self.ending = False
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -126,7 +131,13 @@ class _Server(uvicorn.Server):
         self.accepting.set()
 
     def _protocol(self) -> Protocol:
-        return Protocol(refused=self._refused, config=self.config, server_state=self.server_state, app_state={})
+        return Protocol(
+            refused=self._refused,
+            ending=lambda: self.ending,
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

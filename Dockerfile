@@ -19,9 +19,9 @@ RUN /opt/build/bin/pip --python /opt/tailseal/bin/python install --quiet --no-ca
 COPY dev/image/trim.py dev/image/
 RUN /opt/tailseal/bin/python -B dev/image/trim.py
 # Compiled modules ship with the image: a read-only root could never write them, and every start would pay for it. They
-# do not name their sources' times, which builders set as they like; compiled one after another, which leaves little to
-# differ between two builds. (A few modules still do: the digest is not the same every time.)
-RUN PYTHONHASHSEED=0 /opt/tailseal/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/tailseal/lib
+# do not name their sources' times, which builders set as they like. All anew and one after another: then two builds of
+# one commit on one base are the same image.
+RUN PYTHONHASHSEED=0 /opt/tailseal/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/tailseal/lib
 
 FROM ${BASE}
 ARG VERSION=dev

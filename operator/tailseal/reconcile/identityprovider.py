@@ -18,7 +18,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden, Invalid, Transient
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain import canonical
-from tailseal.domain.bundle import build, model
+from tailseal.domain.bundle import build, model, narrow
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider
 from tailseal.domain.render.deployment import Workload, deployment
@@ -27,6 +27,7 @@ from tailseal.domain.render.pdb import pod_disruption_budget
 from tailseal.domain.render.service import service
 from tailseal.domain.render.serviceaccount import service_account
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
+from tailseal.domain.rotation.issuer_recover import recovered
 from tailseal.reconcile import attached
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
@@ -128,17 +129,14 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     # The keys of the first set need no wait; one that came a second later would have to wait for every cache.
     unborn = not (former or state.ledger.served or state.ledger.keys)
     keys = () if unborn and offered.awaited else offered.keys
-    plan = plan_issuer(
-        IssuerSpec(
-            order=tuple(reference.name for reference in spec.signing_keys),
-            longest_ttl=max(spec.tokens.access_token_ttl, spec.tokens.id_token_ttl, longest_ttl),
-            clock_skew=spec.tokens.clock_skew,
-        ),
-        state.ledger,
-        remembered(state.ledger, keys, pems.keys()),
-        ctx.replicas.of(provider.namespace, provider.name),
-        ctx.clock.now(),
+    wanted = IssuerSpec(
+        order=tuple(reference.name for reference in spec.signing_keys),
+        longest_ttl=max(spec.tokens.access_token_ttl, spec.tokens.id_token_ttl, longest_ttl),
+        clock_skew=spec.tokens.clock_skew,
     )
+    now, replicas = ctx.clock.now(), ctx.replicas.of(provider.namespace, provider.name)
+    ledger = recovered(state.ledger, narrow.read(former), keys, wanted, now)
+    plan = plan_issuer(wanted, ledger, remembered(ledger, keys, pems.keys()), replicas, now)
     state = await save(ctx, state, plan.ledger)
     # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
     if plan.published or former:

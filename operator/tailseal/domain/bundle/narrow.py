@@ -12,7 +12,7 @@ from tailseal.domain.bundle import model
 
 def key_ids(files: Mapping[str, bytes]) -> frozenset[str]:
     """Every key that the volume publishes or hands out; none if it cannot be read."""
-    signing = _read(files)
+    signing = read(files)
     if signing is None:
         return frozenset()
     return frozenset((*_published(signing), *(key.kid for key in signing.held)))
@@ -27,7 +27,7 @@ def without(files: Mapping[str, bytes], gone: Collection[str]) -> dict[str, byte
         files: of the volume.
         gone: key ids.
     """
-    signing = _read(files)
+    signing = read(files)
     if signing is None:
         return dict(files)
     held = tuple(key for key in signing.held if key.kid not in gone)
@@ -46,7 +46,8 @@ def _published(signing: model.Signing) -> list[str]:
     return [jwk["kid"] for jwk in signing.jwks.get("keys", ()) if "kid" in jwk]
 
 
-def _read(files: Mapping[str, bytes]) -> model.Signing | None:
+def read(files: Mapping[str, bytes]) -> model.Signing | None:
+    """What the volume says; None if it says nothing that can be read."""
     try:
         return model.Signing.model_validate_json(files.get(model.SIGNING_FILE, b""))
     except ValidationError:

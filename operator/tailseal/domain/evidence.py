@@ -32,6 +32,25 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A place that the key set is read from beside the replicas, and what an anonymous reader of it got.
+
+    Args:
+        name: for people.
+        seen: ids of the keys that the last answer had, with our key material; None: not known now.
+        sent_at: our clock, in Unix seconds, when that reader asked.
+        since: when we last put a key there, by id; Unix seconds.
+        fresh: nothing was there before our first set, so no cache holds one without its keys.
+    """
+
+    name: str
+    seen: frozenset[str] | None = None
+    sent_at: float = 0.0
+    since: Mapping[str, float] = field(default_factory=dict)
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """A worker pod, known by watch, with what it last reported, if it ever did.
 

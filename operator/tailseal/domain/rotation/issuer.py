@@ -6,8 +6,9 @@ Every step is recorded in the ledger before a worker can know of it, so a crash 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from tailseal.domain.evidence import Replica
+from tailseal.domain.evidence import Copy, Replica
 from tailseal.domain.rotation import issuer_evidence as evidence_of
 from tailseal.domain.rotation.issuer_choice import Choice, choose
 from tailseal.domain.rotation.issuer_evidence import Evidence
@@ -35,6 +36,7 @@ def plan(
     offered: Sequence[OfferedKey],
     replicas: Sequence[Replica],
     now: float,
+    copies: Sequence[Copy] = (),
 ) -> IssuerPlan:
     """One step of one issuer towards the wanted signers.
 
@@ -44,14 +46,15 @@ def plan(
         offered: every key of every SigningKey in `spec.order` or `ledger.sources()`, see `remembered`.
         replicas: every worker pod of the provider.
         now: Unix seconds.
+        copies: where the set is read from beside them, as far as new keys wait for it.
     """
-    evidence = evidence_of.gather(replicas, now)
+    evidence = replace(evidence_of.gather(replicas, now), copies=tuple(copies))
     offers = {key.kid: key for key in reversed(offered)}
     before = ledger
     ledger = _revoke(ledger, offers, now)
     ledger = _publish(spec, ledger, before, offers, evidence)
     ledger = _promise(spec, ledger, offers)
-    ledger = ledger.with_keys(evidence_of.serving(key, evidence) for key in ledger.keys)
+    ledger = ledger.with_keys(evidence_of.copied(evidence_of.serving(key, evidence), evidence) for key in ledger.keys)
     usable = {
         kid: offer
         for kid, offer in offers.items()
@@ -100,8 +103,8 @@ def _publish(
             public_jwk=dict(offer.public_jwk),
             published_at=evidence.mark,
             first_set=not served,
-            max_age=max(age, offer.max_age),
-            set_age=max(max_age, before.carried_age),
+            max_age=max(age, offer.max_age, spec.copy_age),
+            set_age=max(max_age, before.carried_age, spec.copy_age),
             clock_skew=max(spec.clock_skew, offer.clock_skew),
             longest_ttl=spec.longest_ttl,
             last_without=evidence.late,
@@ -127,8 +130,8 @@ def _promise(spec: IssuerSpec, ledger: IssuerLedger, offers: Mapping[str, Offere
     def lengthened(key: IssuedKey) -> IssuedKey:
         offer = offers.get(key.kid)
         return key.but(
-            max_age=max(key.max_age, ledger.max_age, offer.max_age if offer else 0),
-            set_age=max(key.set_age, ledger.max_age),
+            max_age=max(key.max_age, ledger.max_age, offer.max_age if offer else 0, spec.copy_age),
+            set_age=max(key.set_age, ledger.max_age, spec.copy_age),
             clock_skew=max(key.clock_skew, spec.clock_skew, offer.clock_skew if offer else 0),
             longest_ttl=max(key.longest_ttl, spec.longest_ttl),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tailseal.domain.evidence import Replica, Report
+from tailseal.domain.evidence import Copy, Replica, Report
 from tailseal.domain.rotation.issuer_ledger import IssuedKey
 
 FRESH = 60.0
@@ -30,6 +30,7 @@ class Evidence:
         late: no believed clock says a later time.
         mark: not before now, and not before any report we have: a report sent after it is news, even if our clock
             was set back in between.
+        copies: where the set is read from beside the replicas, as far as new keys wait for it.
     """
 
     pods: tuple[Replica, ...]
@@ -37,6 +38,7 @@ class Evidence:
     early: float | None
     late: float
     mark: float
+    copies: tuple[Copy, ...] = ()
 
     @property
     def counted(self) -> tuple[Replica, ...]:
@@ -73,6 +75,27 @@ def serving(key: IssuedKey, evidence: Evidence) -> IssuedKey:
     behind = (without & set(key.behind)) | seen_without
     last = max(key.last_without, evidence.late) if set(key.behind) - behind else key.last_without
     return key.but(behind=tuple(sorted(behind)), last_without=last)
+
+
+def copied(key: IssuedKey, evidence: Evidence) -> IssuedKey:
+    """The key with what is now known of the copies that readers may get a set without it from.
+
+    What was once seen in a copy counts until it is seen to be missing, or we had to put it there again.
+    """
+    known, last = set(key.copied), key.last_without
+    for copy in evidence.copies:
+        if copies_show(copy, key):
+            last = max(last, copy.since.get(key.kid, 0.0), last if copy.name in known else evidence.late)
+            known.add(copy.name)
+        elif copy.seen is not None:
+            known.discard(copy.name)
+    known &= {copy.name for copy in evidence.copies}
+    return key.but(copied=tuple(sorted(known)), last_without=last)
+
+
+def copies_show(copy: Copy, key: IssuedKey) -> bool:
+    """Whether its last answer is known, and had the key."""
+    return copy.seen is not None and key.kid in copy.seen and copy.sent_at >= key.published_at
 
 
 def stopping(key: IssuedKey, evidence: Evidence) -> IssuedKey:

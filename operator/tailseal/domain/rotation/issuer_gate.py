@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation.issuer_evidence import FRESH, MAX_SKEW, Evidence, lagging
+from tailseal.domain.rotation.issuer_evidence import FRESH, MAX_SKEW, Evidence, copies_show, lagging
 from tailseal.domain.rotation.issuer_ledger import IssuedKey
 
 WAITING = "Waiting"
@@ -44,8 +44,21 @@ def _all_serve_and_hold(key: IssuedKey, evidence: Evidence) -> Shut | None:
     return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods), pods) if pods else None
 
 
+def _all_copies_show(key: IssuedKey, evidence: Evidence) -> Shut | None:
+    if unknown := tuple(copy.name for copy in evidence.copies if copy.seen is None):
+        text = "what is read from publish target " + _names(unknown) + " is not known"
+        return Shut("CopyUnreachable", text, unknown)
+    names = tuple(copy.name for copy in evidence.copies if not copies_show(copy, key))
+    return Shut("CopyBehind", "waiting until it is read from publish target " + _names(names), names) if names else None
+
+
+def _uncached(key: IssuedKey, evidence: Evidence) -> bool:
+    """Whether no cache holds a set without it, of whatever age."""
+    return key.first_set and all(copy.fresh for copy in evidence.copies)
+
+
 def _time_is_known(key: IssuedKey, evidence: Evidence) -> Shut | None:
-    if key.first_set or evidence.early is not None:
+    if _uncached(key, evidence) or evidence.early is not None:
         return None
     if pods := tuple(pod.name for pod in evidence.counted if _difference(pod) > MAX_SKEW):
         return _clock_skew(pods)
@@ -56,7 +69,7 @@ def _time_is_known(key: IssuedKey, evidence: Evidence) -> Shut | None:
 def _caches_expired(key: IssuedKey, evidence: Evidence) -> Shut | None:
     """No cache holds a set without a key of the first set ever published."""
     due = key.last_without + key.wait
-    if key.first_set or evidence.early is None or evidence.early >= due:
+    if _uncached(key, evidence) or evidence.early is None or evidence.early >= due:
         return None
     if evidence.now >= due + FRESH:
         worst = max(map(_difference, evidence.counted))
@@ -68,6 +81,7 @@ _CHECKS: tuple[Callable[[IssuedKey, Evidence], Shut | None], ...] = (
     _some_replica,
     _all_heard,
     _all_serve_and_hold,
+    _all_copies_show,
     _time_is_known,
     _caches_expired,
 )

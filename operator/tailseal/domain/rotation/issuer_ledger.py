@@ -23,6 +23,7 @@ class IssuedKey(Entry):
         longest_ttl: longest lifetime, in seconds, of any token it may have signed; only ever raised.
         behind: uids of pods that may serve a set without it; None until one replica was seen serving it.
         last_without: last instant at which any replica could have served a set without it, as far as known.
+        copied: names of the copies that new keys wait for in which it was seen.
         wanted_since: since when it is to sign but does not yet.
         activated_at: when it was last made a signer; None if it never was.
         overlap_broken: it was made a signer before law 1 allowed, because its predecessor was revoked.
@@ -46,6 +47,7 @@ class IssuedKey(Entry):
     longest_ttl: int
     behind: tuple[str, ...] | None = None
     last_without: float
+    copied: tuple[str, ...] = ()
     wanted_since: float | None = None
     activated_at: float | None = None
     overlap_broken: bool = False

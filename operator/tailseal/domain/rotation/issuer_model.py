@@ -53,12 +53,14 @@ class IssuerSpec:
         order: names of its SigningKeys, the default first.
         longest_ttl: longest token lifetime in seconds that any user of the keys allows now.
         clock_skew: leeway in seconds that verifiers are told to have.
+        copy_age: longest cache lifetime, in seconds, of a copy that new keys wait for; 0 without any.
         lease: seconds for which workers may sign without hearing from the operator.
     """
 
     order: tuple[str, ...]
     longest_ttl: int
     clock_skew: int
+    copy_age: int = 0
     lease: int = LEASE
 
 
@@ -78,10 +80,10 @@ class Blocked:
 
     Args:
         kid: the key.
-        reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind` or `ClockSkew`.
+        reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind`, `CopyUnreachable`, `CopyBehind` or `ClockSkew`.
         message: for people.
         since: since when it should sign (Unix seconds).
-        pods: names of the pods in the way.
+        pods: names of the pods, or copies, in the way.
     """
 
     kid: str

@@ -19,6 +19,7 @@ _PREFIXES = {
     "^svc:": "svc:",
     "^/": "/",
     r"^[a-z0-9.-]+\.[a-z]+/": "tailseal.dev/",
+    r"^\s*-----BEGIN PUBLIC KEY": "-----BEGIN PUBLIC KEY-----",
     r"^\s*-----BEGIN": "-----BEGIN CERTIFICATE-----",
 }
 """What a value begins with whose pattern begins so."""
@@ -92,6 +93,8 @@ def _obey(message: str, members: dict[str, Any]) -> None:
     if message.startswith("selector goes with"):
         members["from"] = "Selector"
         del members["names"]
+    if message.startswith("rsaBits is for keys that the operator makes"):
+        members.pop("rsaBits", None)
     if message.startswith("tags do not go with"):
         members["auth"] = {"workloadIdentity": members["auth"].get("workloadIdentity", {"clientID": "c"})}
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tailseal_dev.cache.golang import Go, NoGoError, find
@@ -30,13 +30,14 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A program to build: its Go module below `dev/`, package, linker flags, and the names it is also called by."""
+    """A program to build: its Go module below `dev/`, package, linker flags, names it is also called by, build tags."""
 
     name: str
     package: str
     program: str
     ldflags: str
     links: tuple[str, ...] = ()
+    tags: str = field(default="", repr=False)
 
     @property
     def source(self) -> Path:
@@ -45,7 +46,8 @@ class Helper:
 
     def build(self, go: Go, target: Path) -> list[str]:
         """The command that compiles it."""
-        return [go.command, "build", "-v", "-trimpath", "-ldflags", self.ldflags, "-o", str(target), self.package]
+        flags = ["-v", "-trimpath", "-tags", self.tags, "-ldflags", self.ldflags]
+        return [go.command, "build", *flags, "-o", str(target), self.package]
 
 
 def _kubernetes_flags() -> str:
@@ -60,6 +62,17 @@ def _kubernetes_flags() -> str:
         "buildDate": "2026-11-20T00:00:00Z",
     }
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())])
+
+
+def _tailscale_tags() -> str:
+    # The command line in the same program, and nothing that only desktops, other systems or a public service would use.
+    left_out = (
+        "ace acme appconnectors aws bakedroots bird captiveportal capture cliconndiag clientupdate cloud colorable "
+        "completion conn25 dbus debugeventbus debugportmapper doctor drive flashappliance linkspeed linuxdnsfight "
+        "networkmanager portmapper posture qrcodes relayserver resolved routecheck serviceclientprefs ssh synology "
+        "syslog systray taildrop tailnetlock tap tpm tundevstats wakeonlan webbrowser webclient"
+    )
+    return ",".join(["ts_include_cli", *(f"ts_omit_{feature}" for feature in left_out.split())])
 
 
 HELPERS = {
@@ -79,6 +92,10 @@ HELPERS = {
             f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
         ),
         Helper("pause", ".", "pause", "-s -w"),
+        Helper("headscale", "github.com/juanfont/headscale/cmd/headscale", "headscale", "-s -w"),
+        Helper(
+            "tailscale", "tailscale.com/cmd/tailscaled", "tailscaled", "-s -w", ("tailscale",), tags=_tailscale_tags()
+        ),
     )
 }
 
@@ -111,7 +128,7 @@ def ensure(name: str) -> Path:
 
 def digest(helper: Helper, go: Go) -> str:
     """16 hex digits over everything that decides what the program will be."""
-    content = hashlib.sha256(f"{go.version}\n{helper}\n".encode())
+    content = hashlib.sha256(f"{go.version}\n{helper}{helper.tags}\n".encode())
     for path in sorted(path for path in helper.source.iterdir() if path.suffix in {".go", ".mod", ".sum"}):
         content.update(f"{path.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return content.hexdigest()[:16]
@@ -146,12 +163,13 @@ def _build(helper: Helper, go: Go, place: Path) -> None:
 def _fetch(helper: Helper, go: Go) -> None:
     # Every go.sum line that is not about a go.mod file is a module, though not each one is needed.
     modules = sum("/go.mod " not in line for line in (helper.source / "go.sum").read_text().splitlines())
-    argv = [go.command, "list", "-deps", helper.package]
+    argv = [go.command, "list", "-deps", "-tags", helper.tags, helper.package]
     _run(argv, helper, go, Progress(f"fetching modules for {helper.name}", modules, "at most"), "go: downloading ")
 
 
 def _compile(helper: Helper, go: Go, target: Path) -> None:
-    stale = [go.command, "list", "-trimpath", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", helper.package]
+    flags = ["-trimpath", "-tags", helper.tags, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"]
+    stale = [go.command, "list", *flags, helper.package]
     result = subprocess.run(stale, cwd=helper.source, env=go.environment(), capture_output=True, text=True, check=False)
     packages = len(result.stdout.split())
     progress = Progress(f"compiling {helper.name}", packages, "packages")

@@ -153,13 +153,14 @@ class Exchange:
         proof = self._proof(decision, case)
         if limited := call.watch.admit(decision.policy.source.issuer, decision.policy.id):
             return refuse(call, audit, limited)
-        if decision.grant.kind is GrantKind.JWT and self._signer("", case.now) is None:
+        signer = self._signer("", case.now) if decision.grant.kind is GrantKind.JWT else None
+        if signer is None and decision.grant.kind is GrantKind.JWT:
             return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
         if need := self._untaken(decision, proof, case):
             return need
-        if decision.grant.kind is not GrantKind.JWT:
+        if signer is None:
             return _of_upstream(decision, call, audit)
-        return self._sign(decision, act, proof, case)
+        return self._sign(signer, decision, act, proof, case)
 
     def _untaken(self, decision: Granted, proof: Proof | None, case: _Case) -> NeedOnce | None:
         """What counts once and is not this request's yet: the proof first, so that a stolen one uses up no token."""
@@ -198,12 +199,9 @@ class Exchange:
         return proof
 
     def _sign(
-        self, decision: Granted, act: dict[str, Any] | None, proof: Proof | None, case: _Case
+        self, signer: Signer, decision: Granted, act: dict[str, Any] | None, proof: Proof | None, case: _Case
     ) -> Answered | NeedSignature:
-        call, audit, now = case.call, case.audit, case.now
-        signer = self._signer("", now)
-        if signer is None:
-            return refuse(call, audit, refusals.unavailable(Outage.NO_ACTIVE_KEY))
+        call, now = case.call, case.now
         own = f"policy:{decision.policy.id}"
         ttl = _within_sessions(min(decision.ttl, self._max_token_ttl), decision, case.subject, now)
         content = Minted(
@@ -220,7 +218,7 @@ class Exchange:
             cnf=None if proof is None else {"jkt": proof.jkt},
         )
         typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT
-        return issue(NeedSignature(signer, content, typ, call, audit))
+        return issue(signer, content, typ, call, case.audit)
 
 
 def _tell_beside(decision: Granted | Refused, audit: Audit) -> None:

@@ -41,29 +41,31 @@ class NeedSignature:
 
     def finish(self, signature: bytes) -> Answered:
         """The answer with the token that the signature makes."""
-        return _issued(self, joined(self.unsigned, signature))
+        return _issued(joined(self.unsigned, signature), self.content, self.typ, self.call, self.audit)
 
 
 Step = Outcome | NeedOnce | NeedSignature
 """What one step of the exchange comes to."""
 
 
-def issue(need: NeedSignature) -> Answered | NeedSignature:
-    """The answer, if the key is here; else what has to be awaited."""
-    need.audit["audience"] = need.content.audiences
-    need.audit["kid"] = need.signer.kid
-    return need if need.signer.remote else _issued(need, mint(need.content, need.signer, need.typ))
+def issue(signer: Signer, content: Minted, typ: str, call: Call, audit: Audit) -> Answered | NeedSignature:
+    """The answer, if the key is here; else what has to be awaited. The arguments are those of `NeedSignature`."""
+    audit["audience"] = content.audiences
+    audit["kid"] = signer.kid
+    if signer.remote:
+        return NeedSignature(signer, content, typ, call, audit)
+    return _issued(mint(content, signer, typ), content, typ, call, audit)
 
 
-def _issued(need: NeedSignature, token: str) -> Answered:
-    plain = need.typ == PLAIN_JWT
-    access_token = "Bearer" if need.content.cnf is None else "DPoP"
+def _issued(token: str, content: Minted, typ: str, call: Call, audit: Audit) -> Answered:
+    plain = typ == PLAIN_JWT
+    access_token = "Bearer" if content.cnf is None else "DPoP"
     return granted(
-        need.call,
-        need.audit,
+        call,
+        audit,
         token,
         issued_type=verify.JWT if plain else verify.ACCESS_TOKEN,
         token_type="N_A" if plain else access_token,
-        expires_in=need.content.ttl,
-        scopes=need.content.scopes,
+        expires_in=content.ttl,
+        scopes=content.scopes,
     )

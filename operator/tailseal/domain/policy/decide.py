@@ -166,7 +166,7 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
             trial.append((policy.id, outcome))
         if outcome.rank > (nearest.reason if nearest else Denial.NO_POLICY_MATCHES).rank:
             nearest = Refused(outcome, policy.id)
-    beside = _Beside(tuple(audited), tuple(trial), tuple(sorted(conditions.exhausted)))
+    beside = _Beside(tuple(audited), tuple(trial), conditions.exhausted)
     if granting and not _is_ambiguous(granting, request):
         policy, grant = granting[0]
         return _granted(policy, grant, request, conditions.given(policy, grant), actors[0] if actors else None, beside)

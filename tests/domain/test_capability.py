@@ -118,7 +118,9 @@ def test_a_requirement_without_a_resource_is_a_mistake_and_not_allowed_to_everyb
         ("tscap's resources as a string", {"action": ["read"], "resources": "*"}, "resources"),
     ],
 )
-def test_a_malformed_rule_is_skipped_and_shown_and_costs_the_others_nothing(why: str, value: object, where: str) -> None:
+def test_a_malformed_rule_is_skipped_and_shown_and_costs_the_others_nothing(
+    why: str, value: object, where: str
+) -> None:
     found = read([LOGIN, value, rule((["register"], ["*"]))])
     assert [(one.number, one.where, one.skipped) for one in found.malformed] == [(1, where, True)], why
     assert str(found.malformed[0]).startswith("[1]")

@@ -38,3 +38,15 @@ async def ask(upstreams: Upstreams, snapshot: Snapshot, need: NeedUpstream) -> G
     wish = KeyWish(need.tags, terms.ephemeral, terms.expiry, need.call.decision, terms.policy)
     key = await upstreams.key(snapshot, need.upstream, wish)
     return Given(key.key, key.expires_in)
+
+
+def is_still(former: Snapshot, present: Snapshot, upstream: str) -> bool:
+    """Whether the name means the same place and credential: what another one gave is not to be handed out."""
+    return _means(former, upstream) == _means(present, upstream)
+
+
+def _means(snapshot: Snapshot, name: str) -> tuple[object, dict[str, bytes]]:
+    target = next((found for found in snapshot.settings.upstreams if found.name == name), None)
+    place = target and (target.tailscale or target.headscale)
+    prefix = f"{place.credential}." if place and place.credential else "."
+    return target, {file: content for file, content in snapshot.credentials.items() if file.startswith(prefix)}

@@ -37,7 +37,7 @@ from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
-from tailseal.workers.exchange.giving import ask
+from tailseal.workers.exchange.giving import ask, is_still
 from tailseal.workers.exchange.once import taken
 from tailseal.workers.exchange.peer import Network, caller, networks
 from tailseal.workers.exchange.remote import signed
@@ -226,9 +226,12 @@ class TokenEndpoint:
             given = await ask(self._runtime.upstreams, snapshot, need)
         except UpstreamError as error:
             return refuse(need.call, need.audit, _upstream_refusal(error))
-        if self._runtime.current() is not snapshot:
+        present, _ = self._current()
+        if present is not snapshot:
             again = self._step(call, missing)
             if not isinstance(again, NeedUpstream) or not again.is_met_by(need):
+                return None
+            if present is None or not is_still(snapshot, present, need.upstream):
                 return None
             need = again
         return finish(need, given.content, expires_in=given.expires_in, scopes=given.scopes)

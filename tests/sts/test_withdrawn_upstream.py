@@ -1,0 +1,51 @@
+"""An upstream that is another by now: what the former one gave is nobody's any more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fakes.exchange import SETTINGS, SPEC, form
+from fakes.sts import House, post, snapshot
+from tailseal.domain.bundle.model import TailscaleUpstream, Upstream, WorkloadIdentity
+from tailseal.workers.common.bundle.snapshot import Snapshot
+
+GRANT = SPEC | {"grants": [{"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["a"]}}]}
+IDENTITY = WorkloadIdentity(client_id="c", audience="https://aud.example", scopes=("a",))
+TARGET = TailscaleUpstream(api_url="https://ts.example", credential="c")
+SECRETS = {"c.client_id": b"id", "c.client_secret": b"secret", "d.client_secret": b"other"}
+
+
+def under(target: TailscaleUpstream = TARGET, *, serial: int = 1, **secrets: bytes) -> Snapshot:
+    upstream = Upstream(name="prod", tailscale=target)
+    found = snapshot(SETTINGS.model_copy(update={"upstreams": (upstream,)}), GRANT, serial)
+    return replace(found, credentials=SECRETS | {name.replace("_", ".", 1): value for name, value in secrets.items()})
+
+
+@pytest.mark.parametrize(
+    ("present", "asked"),
+    [
+        (under(serial=2), 1),
+        (under(serial=2, d_client_secret=b"new"), 1),
+        (under(serial=2, c_client_secret=b"new"), 2),
+        (under(TARGET.model_copy(update={"api_url": "https://other.example"}), serial=2), 2),
+        (under(TARGET.model_copy(update={"tailnet": "other"}), serial=2), 2),
+        (under(TARGET.model_copy(update={"credential": "", "workload_identity": IDENTITY}), serial=2), 2),
+    ],
+    ids=["the same", "another's secret", "its secret", "its address", "its tailnet", "its identity"],
+)
+async def test_what_a_former_upstream_gave_is_thrown_away_and_the_present_one_is_asked(
+    present: Snapshot, asked: int
+) -> None:
+    house = House()
+    house.current = under()
+
+    def change() -> None:
+        house.current = present
+
+    house.upstreams.meanwhile = change
+    async with house.client() as client:
+        answer = await post(client, form(scope="a"))
+    assert answer.status_code == 200
+    assert len(house.upstreams.asked) == asked

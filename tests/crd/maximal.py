@@ -19,6 +19,7 @@ _PREFIXES = {
     "^svc:": "svc:",
     "^/": "/",
     r"^[a-z0-9.-]+\.[a-z]+/": "tailseal.dev/",
+    "^((https://": "https://a/",
     r"^\s*-----BEGIN PUBLIC KEY": "-----BEGIN PUBLIC KEY-----",
     r"^\s*-----BEGIN": "-----BEGIN CERTIFICATE-----",
 }
@@ -31,6 +32,7 @@ _SPECIAL: dict[str, Any] = {
     "match": None,
     "port": None,
     "algorithm": "PS256",
+    "authMethod": "private_key_jwt",
     "rotation": {
         "interval": "99999h",
         "publishLead": "99998h",
@@ -95,6 +97,8 @@ def _obey(message: str, members: dict[str, Any]) -> None:
         del members["names"]
     if message.startswith("rsaBits is for keys that the operator makes"):
         members.pop("rsaBits", None)
+    if message.startswith("exactly one of jwks, jwksURI goes with"):
+        del members["jwksURI"], members["secretRef"]
     if message.startswith("tags do not go with"):
         members["auth"] = {"workloadIdentity": members["auth"].get("workloadIdentity", {"clientID": "c"})}
 

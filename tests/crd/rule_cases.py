@@ -16,6 +16,10 @@ MINIMAL: dict[str, Spec] = {
         "from": {"oidc": {"issuer": "https://ci.example"}},
         "grants": [{"name": "billing", "jwt": {"audiences": ["https://billing.corp.example"]}}],
     },
+    "OAuthClient": {
+        "identityProviderRef": {"name": "corp"},
+        "redirectURIs": ["https://grafana.corp.example/login/generic_oauth"],
+    },
 }
 """The smallest spec of each kind that is accepted."""
 
@@ -60,6 +64,10 @@ def _oidc(message: str, keeps: Spec, breaks: Spec) -> Case:
 
 def _from(member: str, message: str, keeps: Spec, breaks: Spec) -> Case:
     return Case("TrustPolicy", message, {"from": {member: keeps}}, {"from": {member: breaks}})
+
+
+def _client(message: str, keeps: Spec, breaks: Spec) -> Case:
+    return Case("OAuthClient", message, keeps, breaks)
 
 
 def _grant(message: str, keeps: Spec, breaks: Spec) -> Case:
@@ -305,5 +313,102 @@ CASES: tuple[Case, ...] = (
         "expiry must be from 1m to 24h",
         {"tailscaleAuthKey": {"upstream": "prod", "tags": ["tag:ci"], "expiry": "1m"}},
         {"tailscaleAuthKey": {"upstream": "prod", "tags": ["tag:ci"], "expiry": "59s"}},
+    ),
+    Case("OAuthClient", _TOO_LONG, {}, {}, names=("k" * 45, "k" * 46)),
+    Case(
+        "OAuthClient",
+        "identityProviderRef is immutable: create another object",
+        {"pkce": "OptionalWithNonce"},
+        {"identityProviderRef": {"name": "corp", "namespace": "other"}},
+        was={},
+    ),
+    Case(
+        "OAuthClient",
+        "clientID is immutable, also if it was left out: create another object",
+        {"clientID": "grafana", "scopes": ["openid"]},
+        {"clientID": "other"},
+        was={"clientID": "grafana"},
+    ),
+    Case(
+        "OAuthClient",
+        "clientID is immutable, also if it was left out: create another object",
+        {},
+        {"clientID": "grafana"},
+        was={},
+    ),
+    _client(
+        "clientID must not begin with `oauthclient.`: so do those that are made from names",
+        {"clientID": "0123.oauthclient"},
+        {"clientID": "oauthclient.other.grafana"},
+    ),
+    *(
+        _client(
+            "a Public client can keep no secret: secretRef, secretName, jwks, jwksURI and authMethod go with "
+            "type: Confidential",
+            {"type": "Public", "authMethod": "none"},
+            {"type": "Public"} | breaks,
+        )
+        for breaks in (
+            {"secretRef": {"name": "mine"}},
+            {"secretName": "theirs"},
+            {"authMethod": "private_key_jwt", "jwksURI": "https://app.example/jwks"},
+            {"authMethod": "client_secret_post"},
+        )
+    ),
+    _client(
+        "authMethod none goes with type: Public only", {"authMethod": "client_secret_post"}, {"authMethod": "none"}
+    ),
+    *(
+        _client(
+            "exactly one of jwks, jwksURI goes with authMethod private_key_jwt, none with the others",
+            {"authMethod": "private_key_jwt", "jwksURI": "https://app.example/jwks"},
+            breaks,
+        )
+        for breaks in (
+            {"authMethod": "private_key_jwt"},
+            {"jwksURI": "https://app.example/jwks"},
+            {"authMethod": "private_key_jwt", "jwksURI": "https://app.example/jwks", "jwks": {"keys": [{"kty": "EC"}]}},
+        )
+    ),
+    _client(
+        "secretRef goes with a client_secret authMethod only",
+        {"secretRef": {"name": "mine"}, "authMethod": "client_secret_basic"},
+        {
+            "secretRef": {"name": "mine"},
+            "authMethod": "private_key_jwt",
+            "jwksURI": "https://app.example/jwks",
+        },
+    ),
+    _client(
+        "secretName must be another than that of secretRef: it is written, that one is read",
+        {"secretRef": {"name": "mine"}, "secretName": "theirs"},
+        {"secretRef": {"name": "mine"}, "secretName": "mine"},
+    ),
+    _client(
+        "pkce: OptionalWithNonce goes with type: Confidential only",
+        {"pkce": "OptionalWithNonce"},
+        {"type": "Public", "pkce": "OptionalWithNonce"},
+    ),
+    *(
+        _client("redirectURIs go with the grant type authorization_code, and are needed there", keeps, breaks)
+        for keeps, breaks in (
+            ({"grantTypes": []}, {"redirectURIs": []}),
+            ({"grantTypes": ["client_credentials"], "redirectURIs": []}, {"grantTypes": ["client_credentials"]}),
+        )
+    ),
+    _client(
+        "refresh_token goes with authorization_code or the device code grant only",
+        {"grantTypes": ["refresh_token", "urn:ietf:params:oauth:grant-type:device_code"], "redirectURIs": []},
+        {"grantTypes": ["refresh_token", "client_credentials"], "redirectURIs": []},
+    ),
+    _client(
+        "client_credentials goes with type: Confidential only",
+        {"grantTypes": ["authorization_code", "client_credentials"]},
+        {"type": "Public", "grantTypes": ["authorization_code", "client_credentials"]},
+    ),
+    _client(
+        "at least one of users, groups, tags, capability must be given, or allow left out",
+        {"allow": {"groups": ["sre"]}},
+        {"allow": {"groups": []}},
     ),
 )

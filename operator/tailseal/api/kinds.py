@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from tailseal.api.base import ApiModel, Rule
 from tailseal.api.identityprovider import IdentityProviderSpec, IdentityProviderStatus
+from tailseal.api.oauthclient import OAuthClientSpec, OAuthClientStatus
 from tailseal.api.signingkey import SigningKeySpec, SigningKeyStatus
 from tailseal.api.trustpolicy import TrustPolicySpec, TrustPolicyStatus
 
 NAME_LENGTH = 45
-"""Longest name of a SigningKey or IdentityProvider: the names in `meta` are made from it, and pods' from those."""
+"""Longest name of all kinds but TrustPolicy: the names in `meta` are made from it, and pods' from those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class KindInfo:
     plural: str
     short: str
     summary: str
-    spec: type[SigningKeySpec | IdentityProviderSpec | TrustPolicySpec]
+    spec: type[SigningKeySpec | IdentityProviderSpec | TrustPolicySpec | OAuthClientSpec]
     status: type[ApiModel]
     column: tuple[str, str]
     rules: tuple[Rule, ...] = ()
@@ -83,6 +84,17 @@ KINDS: dict[str, KindInfo] = {
             spec=TrustPolicySpec,
             status=TrustPolicyStatus,
             column=("Provider", ".spec.identityProviderRef.name"),
+            selectable=(".spec.identityProviderRef.name", ".spec.identityProviderRef.namespace"),
+        ),
+        KindInfo(
+            kind="OAuthClient",
+            plural="oauthclients",
+            short="oac",
+            summary="OAuthClient is an application that people log in to, or that asks for tokens in its own name.",
+            spec=OAuthClientSpec,
+            status=OAuthClientStatus,
+            column=("Client ID", ".status.clientID"),
+            rules=(_SHORT_NAME,),
             selectable=(".spec.identityProviderRef.name", ".spec.identityProviderRef.namespace"),
         ),
     )

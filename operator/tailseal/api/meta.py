@@ -19,6 +19,9 @@ PROVIDER_LABEL: Final = "tailseal.dev/identity-provider"
 SIGNING_KEY_LABEL: Final = "tailseal.dev/signing-key"
 """Label of everything a SigningKey owns; its value is the key's name."""
 
+OAUTH_CLIENT_LABEL: Final = "tailseal.dev/oauth-client"
+"""Label of everything an OAuthClient owns; its value is the client's name."""
+
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 """Label of workloads and their pods: `sts` or `idp`."""
 
@@ -26,7 +29,7 @@ ALLOW_LABEL: Final = "tailseal.dev/allow"
 """Label that a Secret must carry (value `true`) before we read it."""
 
 ROTATE_ANNOTATION: Final = "tailseal.dev/rotate"
-"""On a SigningKey: an RFC 3339 time; a signer created after it is asked for."""
+"""On a SigningKey or OAuthClient: an RFC 3339 time; a signer, or secret, created after it is asked for."""
 
 BUNDLE_ANNOTATION: Final = "tailseal.dev/bundle"
 """On worker pods: the digest of the wanted bundle, written so that the kubelet projects it at once."""
@@ -68,6 +71,21 @@ def tls_secret(provider: str) -> str:
 def accepted_config_map(provider: str) -> str:
     """ConfigMap with the last accepted spec of an IdentityProvider: what holds while a later one is refused."""
     return f"{provider}-accepted"
+
+
+def publish_config_map(provider: str) -> str:
+    """ConfigMap with the places that an IdentityProvider's keys were ever put at and were not yet taken from."""
+    return f"{provider}-publish"
+
+
+def client_secret(client: str) -> str:
+    """Secret with an OAuthClient's id, secret and endpoints, where its spec names no other."""
+    return f"{client}-oauthclient"
+
+
+def clients_config_map(provider: str) -> str:
+    """ConfigMap with an IdentityProvider's clients, part of the bundle's `policies/`."""
+    return f"{provider}-clients"
 
 
 def policies_config_map(provider: str) -> str:

@@ -8,13 +8,14 @@ from typing import Any, Literal, overload
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.kinds import KINDS
+from tailseal.api.oauthclient import OAuthClientSpec
 from tailseal.api.signingkey import SigningKeySpec
 from tailseal.api.trustpolicy import TrustPolicySpec
 from tailseal.api.validation import parse_spec
 
 __all__ = ["Finding", "SpecError", "parse", "parse_spec"]
 
-Spec = SigningKeySpec | IdentityProviderSpec | TrustPolicySpec
+Spec = SigningKeySpec | IdentityProviderSpec | TrustPolicySpec | OAuthClientSpec
 
 
 @overload
@@ -26,12 +27,14 @@ def parse(
 @overload
 def parse(kind: Literal["TrustPolicy"], obj: Mapping[str, Any], *, loopback: bool = False) -> TrustPolicySpec: ...
 @overload
+def parse(kind: Literal["OAuthClient"], obj: Mapping[str, Any], *, loopback: bool = False) -> OAuthClientSpec: ...
+@overload
 def parse(kind: str, obj: Mapping[str, Any], *, loopback: bool = False) -> Spec: ...
 def parse(kind: str, obj: Mapping[str, Any], *, loopback: bool = False) -> Spec:
     """The spec of an object of that kind.
 
     Args:
-        kind: `SigningKey`, `IdentityProvider` or `TrustPolicy`.
+        kind: `SigningKey`, `IdentityProvider`, `TrustPolicy` or `OAuthClient`.
         obj: the object as its JSON says it.
         loopback: whether http URLs of this very machine are fine: without an API server only.
 

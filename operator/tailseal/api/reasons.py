@@ -58,6 +58,9 @@ class Reason(StrEnum):
     ISSUER_TAKEN = "IssuerTaken"
     """Another IdentityProvider already speaks for this issuer."""
 
+    CLIENT_ID_TAKEN = "ClientIDTaken"
+    """Another OAuthClient of the IdentityProvider already has this client id."""
+
     # What the spec names
     REF_NOT_FOUND = "RefNotFound"
     """Something that the spec names is not there."""
@@ -93,6 +96,28 @@ class Reason(StrEnum):
     """The clock of a replica is further off than clockSkew allows."""
     KUBELET_SPEED = "KubeletSpeed"
     """We may not annotate worker pods, so changes travel at the kubelet's pace of up to 90 seconds."""
+
+    # Places that keys are published at
+    COPY_BEHIND = "CopyBehind"
+    """What an anonymous reader gets from a place is not yet what is promised."""
+    COPY_UNREACHABLE = "CopyUnreachable"
+    """What an anonymous reader gets from a place is not known."""
+    STORE_UNREACHABLE = "StoreUnreachable"
+    """An object store cannot be reached, or answers with errors."""
+    STORE_FORBIDDEN = "StoreForbidden"
+    """An object store refuses our credentials."""
+    STORE_FAULT = "StoreFault"
+    """An object store does not do what is needed: no bucket, no ETags."""
+    STORE_CHANGED = "StoreChanged"
+    """Others write to the object faster than we can."""
+    ADDRESS_REFUSED = "AddressRefused"
+    """The host is not on the public internet, and the installation does not open it."""
+    KEY_CONFLICT = "KeyConflict"
+    """Another key stands there under the id of ours; it is never overwritten."""
+    DOCUMENT_UNREADABLE = "DocumentUnreadable"
+    """What is there cannot be read whole, so nothing is written over it."""
+    LEAVING = "Leaving"
+    """The place is no longer in the spec: no new keys are put there, former ones go when they are let go of."""
 
     # Emergency
     OVERLAP_BROKEN = "OverlapBroken"

@@ -27,7 +27,7 @@ class ProviderRef(ApiModel):
     name: ObjectName
     """Name of the IdentityProvider."""
     namespace: DnsLabel | None = None
-    """Its namespace; left out, the policy's own."""
+    """Its namespace; left out, that of the object that names it."""
 
 
 class From(ApiModel):

@@ -162,17 +162,19 @@ class Exchange:
             return _of_upstream(decision, call, audit)
         return self._sign(signer, decision, act, proof, case)
 
-    def _untaken(self, decision: Granted, proof: Proof | None, case: _Case) -> NeedOnce | None:
+    def _untaken(self, decision: Granted, proof: Proof | None, case: _Case) -> NeedOnce | Answered | None:
         """What counts once and is not this request's yet: the proof first, so that a stolen one uses up no token."""
-        call, audit, settings = case.call, case.audit, self._settings
+        call, audit, settings, need = case.call, case.audit, self._settings, None
         if proof is not None and settings.state is not None:
             key = proof_key(settings, proof.jkt, proof.jti, proof.expires_at)
-            if need := missing(key, PROOF_REPLAYED, call, audit):
-                return need
-        if not decision.policy.one_time:
+            need = missing(key, PROOF_REPLAYED, call, audit)
+        if need is None and decision.policy.one_time:
+            key = token_key(settings, decision.policy.source, case.subject.token)
+            need = missing(key, TOKEN_REPLAYED, call, audit)
+        if need is None:
             return None
-        key = token_key(settings, decision.policy.source, case.subject.token)
-        return missing(key, TOKEN_REPLAYED, call, audit)
+        limited = call.watch.mark(decision.policy.namespace, need.keys[0].expires_at - case.now)
+        return need if limited is None else refuse(call, audit, limited)
 
     def _proof(self, decision: Granted, case: _Case) -> Proof | None:
         """The key that the caller proved, and must prove where the grant or a presented token asks for it."""

@@ -41,6 +41,19 @@ class Watch(Protocol):
         """
         ...
 
+    def mark(self, namespace: str, seconds: float) -> Refusal | None:
+        """Asked before a mark of what counts once is needed; the refusal, if too much is kept already.
+
+        Args:
+            namespace: of the policy.
+            seconds: how long it is to be kept.
+        """
+        ...
+
+    def replayed(self) -> None:
+        """Told that a mark was somebody's already: nothing is given."""
+        ...
+
 
 class _Nobody:
     def saw(self, token: Compact, asked: GrantRequest) -> None:
@@ -48,6 +61,12 @@ class _Nobody:
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:  # noqa: ARG002 - the protocol's
         return None
+
+    def mark(self, namespace: str, seconds: float) -> Refusal | None:  # noqa: ARG002 - the protocol's
+        return None
+
+    def replayed(self) -> None:
+        pass
 
 
 NOBODY: Final[Watch] = _Nobody()

@@ -37,12 +37,15 @@ class Limit(StrEnum):
     """The policy grants as often as it may."""
     ISSUER = "IssuerLimited"
     """Tokens of the subject token's issuer are exchanged as often as they may be."""
+    MARKS = "MarksLimited"
+    """Policies of the namespace have as much kept of what counts once as they may, for as long as it is kept."""
 
 
 _LIMITS: Final[Mapping[Limit, str]] = {
     Limit.SOURCE: "too many requests from this address were refused",
     Limit.POLICY: "the policy that trusts the subject token grants as often as it may",
     Limit.ISSUER: "tokens of the subject token's issuer are exchanged as often as they may be",
+    Limit.MARKS: "the policy's namespace has as many used tokens remembered as it may: short-lived ones take less room",
 }
 
 _DESCRIPTIONS: Final[Mapping[Denial, str]] = {

@@ -20,4 +20,7 @@ async def taken(runtime: Runtime, need: NeedOnce) -> Call | Answered:
         ours = await runtime.once.claim(need.keys)
     except StateUnavailable as error:
         return refuse(need.call, need.audit, refusals.unavailable(error.fault))
-    return need.taken if ours else refuse(need.call, need.audit, need.replayed)
+    if ours:
+        return need.taken
+    need.call.watch.replayed()
+    return refuse(need.call, need.audit, need.replayed)

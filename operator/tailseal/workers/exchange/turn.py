@@ -15,11 +15,12 @@ class Turn:
         limits: drawn from once, whatever the steps.
     """
 
-    __slots__ = ("_admitted", "_limits", "asked", "token")
+    __slots__ = ("_admitted", "_limits", "_marked", "asked", "token")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._admitted = False
+        self._admitted: tuple[str, str] | None = None
+        self._marked: tuple[str, float] | None = None
         self.token: Compact | None = None
         self.asked: GrantRequest | None = None
 
@@ -29,8 +30,20 @@ class Turn:
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:
         """Draw for the grant, unless this request did."""
-        if self._admitted:
+        if self._admitted is not None:
             return None
         refusal = self._limits.grant(issuer, policy)
-        self._admitted = refusal is None
+        self._admitted = None if refusal else (issuer, policy)
         return refusal
+
+    def mark(self, namespace: str, seconds: float) -> Refusal | None:
+        """Draw for the mark that is needed next."""
+        refusal = self._limits.mark(namespace, seconds)
+        self._marked = None if refusal else (namespace, seconds)
+        return refusal
+
+    def replayed(self) -> None:
+        """Give back what a replay drew: who has but a used token takes nothing from those with another."""
+        if self._admitted is not None and self._marked is not None:
+            self._limits.withdraw(*self._admitted)
+            self._limits.unmark(*self._marked)

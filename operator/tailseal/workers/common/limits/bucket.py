@@ -18,45 +18,50 @@ class Limiter:
 
     Args:
         rate: a second.
-        burst: at once, at least 1.
+        burst: at once, at least 1; what costs more is never let in.
         most: keys kept.
     """
 
-    __slots__ = ("_full_at", "_most", "_pause", "_slack")
+    __slots__ = ("_depth", "_full_at", "_most", "_pause")
 
     def __init__(self, rate: float, burst: int, most: int) -> None:
         self._pause = 1 / rate
-        self._slack = (burst - 1) / rate
+        self._depth = burst / rate
         self._most = most
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Hashable, now: float) -> float:
-        """Draw one; 0.0: done; else the seconds after which it can be, and nothing was drawn.
+    def take(self, key: Hashable, now: float, cost: float = 1) -> float:
+        """Draw; 0.0: done; else the seconds after which it can be, and nothing was drawn.
 
         Args:
             key: whose bucket.
             now: seconds of a clock that never goes back.
+            cost: how much.
         """
         full_at = self._full_at
         known = full_at.get(key)
         begin = now if known is None or known < now else known
-        wait = begin - now - self._slack
+        full = begin + cost * self._pause
+        wait = full - now - self._depth
         if wait <= _ROUNDING:
-            full_at[key], wait = begin + self._pause, 0.0
+            full_at[key], wait = full, 0.0
+        elif known is None:
+            return wait
         full_at.move_to_end(key)
         if len(full_at) > self._most:
             full_at.popitem(last=False)
         return wait
 
-    def give_back(self, key: Hashable, now: float) -> None:
-        """Undo one `take`; a key whose bucket is full is forgotten."""
+    def give_back(self, key: Hashable, now: float, cost: float = 1) -> None:
+        """Undo a `take`; a key whose bucket is full is forgotten."""
         known = self._full_at.get(key)
         if known is None:
             return
-        if known - self._pause <= now + _ROUNDING:
+        former = known - cost * self._pause
+        if former <= now + _ROUNDING:
             del self._full_at[key]
         else:
-            self._full_at[key] = known - self._pause
+            self._full_at[key] = former

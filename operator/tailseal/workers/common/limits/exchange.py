@@ -42,6 +42,11 @@ POLICY: Final = Rate(200, 2000, 16_384)
 ISSUER: Final = Rate(1000, 5000, 4096)
 """Grants: five busy policies of one issuer together; below what one core can do, so others always get through."""
 
+MARKS: Final = Rate(50_000, 50_000 * 900, 4096)
+"""Seconds of keeping what counts once, per namespace: a mark costs as long as it is kept, so in the long run no more
+than 50,000 marks of one namespace are kept for one replica, a twentieth of the store; a full one refuses everybody.
+"""
+
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
@@ -53,6 +58,7 @@ class Limits:
         source: for requests that come to no grant.
         policy: for grants of one policy.
         issuer: for grants to tokens of one issuer.
+        marks: for what policies of one namespace have kept.
     """
 
     def __init__(
@@ -62,9 +68,11 @@ class Limits:
         source: Rate = SOURCE,
         policy: Rate = POLICY,
         issuer: Rate = ISSUER,
+        marks: Rate = MARKS,
     ) -> None:
         self._monotonic = monotonic
         self._sources, self._policies, self._issuers = Limiter(*source), Limiter(*policy), Limiter(*issuer)
+        self._marks = Limiter(*marks)
 
     def admit(self, address: str) -> Refusal | None:
         """Draw for a request that was not looked at yet.
@@ -92,6 +100,25 @@ class Limits:
             self._policies.give_back(policy, now)
             return _refusal(Limit.ISSUER, wait)
         return None
+
+    def withdraw(self, issuer: str, policy: str) -> None:
+        """Give back what `grant` drew for a token that is not given."""
+        now = self._monotonic()
+        self._policies.give_back(policy, now)
+        self._issuers.give_back(issuer, now)
+
+    def mark(self, namespace: str, seconds: float) -> Refusal | None:
+        """Draw for a mark.
+
+        Args:
+            namespace: of the policy that asks for it.
+            seconds: how long it will be kept.
+        """
+        return _refusal(Limit.MARKS, self._marks.take(namespace, self._monotonic(), max(seconds, 1)))
+
+    def unmark(self, namespace: str, seconds: float) -> None:
+        """Give back what `mark` drew for a mark that is not kept."""
+        self._marks.give_back(namespace, self._monotonic(), max(seconds, 1))
 
 
 def source(address: str) -> str | bytes:

@@ -101,8 +101,10 @@ class Jose:
     """npm jose's `createRemoteJWKSet` with its defaults, in a process of its own.
 
     Args:
-        issuer: its URL.
+        url: where the issuer serves.
         authority: file of the certificate that vouches for it.
+        issuer: `iss` of its tokens, where that is another.
+        audience: `aud` of its tokens.
 
     Raises:
         BuildError: there is no Node.js here.
@@ -111,8 +113,8 @@ class Jose:
     name = "npm jose's createRemoteJWKSet"
     _NETWORK = frozenset({"ERR_JWKS_TIMEOUT", "ECONNREFUSED", "ECONNRESET", "TypeError"})
 
-    def __init__(self, issuer: str, authority: Path) -> None:
-        arguments = ["node", "verifier.mjs", f"{issuer}/.well-known/jwks.json", issuer, AUDIENCE]
+    def __init__(self, url: str, authority: Path, *, issuer: str = "", audience: str = AUDIENCE) -> None:
+        arguments = ["node", "verifier.mjs", f"{url}/.well-known/jwks.json", issuer or url, audience]
         self._process = subprocess.Popen(
             arguments,
             cwd=installed("jose"),

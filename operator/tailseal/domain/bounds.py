@@ -16,8 +16,16 @@ from tailseal.api.durations import format_duration
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain import minting, scopes
-from tailseal.domain.bundle.model import Bound, Settings, Upstream
-from tailseal.domain.policy import patterns
+from tailseal.domain.bounding import (
+    RESERVED_PREFIX,
+    allows,
+    as_place,
+    exceeds,
+    is_reserved,
+    is_unbounded,
+    rules_for,
+)
+from tailseal.domain.bundle.model import Bound, Settings
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
 from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
 
@@ -43,9 +51,6 @@ _PINNING_MEMBERS: Final[Mapping[str, str]] = {
 }
 """What the same claims are called in the typed blocks."""
 
-RESERVED_PREFIX: Final = "tailseal:"
-"""Audiences of what we say to ourselves and to upstreams."""
-
 UPSTREAM_LIFETIME: Final = 3600
 """Seconds that Tailscale's API tokens live; nobody can shorten that."""
 
@@ -67,19 +72,19 @@ def violations(policy: CompiledPolicy, settings: Settings) -> tuple[Finding, ...
 
 def admitted(namespace: str, settings: Settings) -> bool:
     """Whether policies of the namespace may attach to the provider at all."""
-    return bool(_rules(namespace, settings)) or _is_unbounded(namespace, settings)
+    return bool(rules_for(namespace, settings)) or is_unbounded(namespace, settings)
 
 
 def default_ttl(namespace: str, settings: Settings) -> int:
     """Lifetime in seconds of a JWT whose grant names none: the provider's, or the longest that bounds allow."""
-    if not admitted(namespace, settings) or _is_unbounded(namespace, settings):
+    if not admitted(namespace, settings) or is_unbounded(namespace, settings):
         return settings.access_token_ttl
-    return min(settings.access_token_ttl, max(_longest_ttl(rule, settings) for rule in _rules(namespace, settings)))
+    return min(settings.access_token_ttl, max(_longest_ttl(rule, settings) for rule in rules_for(namespace, settings)))
 
 
 def policy_quota(namespace: str, settings: Settings) -> int | None:
     """How many policies the namespace may attach: the most that any of its rules allows; None: any number."""
-    limits = [rule.max_policies for rule in _rules(namespace, settings)]
+    limits = [rule.max_policies for rule in rules_for(namespace, settings)]
     return None if not limits or None in limits else max(limit for limit in limits if limit is not None)
 
 
@@ -110,26 +115,18 @@ def _unremembered(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
     yield from (Finding(field, message, Reason.NEEDS_SHARED_STATE) for field in fields)
 
 
-def _is_unbounded(namespace: str, settings: Settings) -> bool:
-    return not settings.bounds and namespace == settings.namespace
-
-
-def _rules(namespace: str, settings: Settings) -> tuple[Bound, ...]:
-    return tuple(rule for rule in settings.bounds if namespace in rule.namespaces or "*" in rule.namespaces)
-
-
 def _longest_ttl(rule: Bound, settings: Settings) -> int:
     return settings.access_token_ttl if rule.max_ttl is None else rule.max_ttl
 
 
 def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
-    if _is_unbounded(policy.namespace, settings):
+    if is_unbounded(policy.namespace, settings):
         for party in _parties(policy):
             yield from _unpinned(party)
         for position, grant in enumerate(policy.grants):
             yield from minting.excess(grant, f"spec.grants[{position}].{grant.kind}", claims=(), prefixes=("*",))
         return
-    rules = _rules(policy.namespace, settings)
+    rules = rules_for(policy.namespace, settings)
     if not rules:
         yield Finding(
             "spec.identityProviderRef",
@@ -147,14 +144,14 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
 
 def _trust(policy: CompiledPolicy | Trust, rule: Bound, settings: Settings) -> Iterator[Finding]:
     source = policy.source
-    if not _allowed(source.issuer, rule.issuers):
-        yield _exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
+    if not allows(source.issuer, rule.issuers):
+        yield exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
     if not _key_source_allowed(source, rule.key_sources):
         what = {"jwks": "inline keys", "session": "our own tokens"}.get(source.kind, f"keys from {source.location}")
-        yield _exceeds(f"{policy.origin}.keys", what, "keySources")
+        yield exceeds(f"{policy.origin}.keys", what, "keySources")
     for audience in sorted(policy.audiences.difference(settings.subject_audiences)):
-        if not _allowed(audience, rule.subject_audiences):
-            yield _exceeds(f"{policy.origin}.audiences", f"audience {audience}", "subjectAudiences")
+        if not allows(audience, rule.subject_audiences):
+            yield exceeds(f"{policy.origin}.audiences", f"audience {audience}", "subjectAudiences")
     if not rule.allow_unpinned:
         yield from _unpinned(policy)
 
@@ -179,22 +176,22 @@ def _grant(grant: CompiledGrant, path: str, rule: Bound, settings: Settings) -> 
         yield from _each(grant.audiences, rule.audiences, f"{member}.audiences", "audience", "audiences")
         yield from minting.excess(grant, member, rule.jwt_claims, rule.jwt_subject_prefixes)
         if grant.ttl > limit:
-            yield _exceeds(
+            yield exceeds(
                 f"{member}.ttl", f"{format_duration(grant.ttl)} is longer than {format_duration(limit)}", "maxTTL"
             )
         return
     if "*" not in rule.upstreams and grant.upstream not in rule.upstreams:
-        yield _exceeds(f"{member}.upstream", f"upstream {grant.upstream}", "upstreams")
+        yield exceeds(f"{member}.upstream", f"upstream {grant.upstream}", "upstreams")
     for position, scope in enumerate(grant.scopes):
-        if not scopes.allowed_tailscale(scope, lambda word: _allowed(word, rule.tailscale_scopes)):
-            yield _exceeds(f"{member}.scopes[{position}]", f"scope {scope}", "tailscaleScopes")
+        if not scopes.allowed_tailscale(scope, lambda word: allows(word, rule.tailscale_scopes)):
+            yield exceeds(f"{member}.scopes[{position}]", f"scope {scope}", "tailscaleScopes")
     yield from _each(grant.tags, rule.tailscale_tags, f"{member}.tags", "tag", "tailscaleTags")
     if grant.kind is GrantKind.TAILSCALE_AUTH_KEY:
         yield from _key_lifetime(grant, member, rule)
         return
     if rule.max_ttl is not None and rule.max_ttl < UPSTREAM_LIFETIME and rule.upstream_lifetime == "Refuse":
         what = f"a Tailscale token lives for {format_duration(UPSTREAM_LIFETIME)}, longer than {format_duration(limit)}"
-        yield _exceeds(member, what, "upstreamLifetime")
+        yield exceeds(member, what, "upstreamLifetime")
 
 
 def _key_lifetime(grant: CompiledGrant, member: str, rule: Bound) -> Iterator[Finding]:
@@ -203,21 +200,16 @@ def _key_lifetime(grant: CompiledGrant, member: str, rule: Bound) -> Iterator[Fi
         return
     limit = format_duration(rule.max_ttl)
     if grant.expiry > rule.max_ttl:
-        yield _exceeds(f"{member}.expiry", f"{format_duration(grant.expiry)} is longer than {limit}", "maxTTL")
+        yield exceeds(f"{member}.expiry", f"{format_duration(grant.expiry)} is longer than {limit}", "maxTTL")
     if not grant.ephemeral and rule.upstream_lifetime == "Refuse":
         what = f"a node that is not ephemeral stays for longer than {limit}"
-        yield _exceeds(f"{member}.ephemeral", what, "upstreamLifetime")
+        yield exceeds(f"{member}.ephemeral", what, "upstreamLifetime")
 
 
 def _each(values: Iterable[str], allowed: Iterable[str], path: str, what: str, member: str) -> Iterator[Finding]:
     for position, value in enumerate(values):
-        if not _allowed(value, allowed):
-            yield _exceeds(f"{path}[{position}]", f"{what} {value}", member)
-
-
-def _exceeds(path: str, what: str, member: str) -> Finding:
-    message = f"{what}: the IdentityProvider's bounds do not allow it (bounds[].{member})"
-    return Finding(path, message, Reason.EXCEEDS_BOUNDS)
+        if not allows(value, allowed):
+            yield exceeds(f"{path}[{position}]", f"{what} {value}", member)
 
 
 def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
@@ -226,7 +218,7 @@ def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
     for position, grant in enumerate(policy.grants):
         path = f"spec.grants[{position}].{grant.kind}"
         for number, audience in enumerate(grant.audiences):
-            if _is_reserved(audience, settings):
+            if is_reserved(audience, settings):
                 message = (
                     f"{audience} is reserved for this IdentityProvider and its upstreams: name the service instead"
                 )
@@ -240,7 +232,7 @@ def _parties(policy: CompiledPolicy) -> tuple[CompiledPolicy | Trust, ...]:
 
 def _ourselves(party: CompiledPolicy | Trust, settings: Settings) -> Iterator[Finding]:
     """Our own tokens are trusted as sessions only: whatever else names our issuer, with whatever keys, is wrong."""
-    if party.source.kind != "session" and _place(party.source.issuer) == _place(settings.issuer):
+    if party.source.kind != "session" and as_place(party.source.issuer) == as_place(settings.issuer):
         message = (
             f"{settings.issuer} is this IdentityProvider itself, whose tokens could renew themselves for ever: name"
             " who issued the first token, or trust our own tokens by spec.from.session"
@@ -252,40 +244,6 @@ def _ourselves(party: CompiledPolicy | Trust, settings: Settings) -> Iterator[Fi
             yield Finding(f"{party.origin}.audiences", message, Reason.RESERVED_AUDIENCE)
 
 
-def _is_reserved(audience: str, settings: Settings) -> bool:
-    """Whether it is, or lies below, an address of ours or of an upstream; case and a last slash make no difference."""
-    plain = audience.lower().rstrip("/")
-    upstreams = [place for upstream in settings.upstreams for place in _places_of(upstream)]
-    ours = (settings.issuer, settings.token_endpoint, *settings.subject_audiences, *upstreams)
-    places = {_place(url) for url in (*ours, "https://api.tailscale.com")}
-    return plain.startswith(RESERVED_PREFIX) or any(
-        plain == place or plain.startswith(f"{place}/") for place in (*places, *(p.split("://")[-1] for p in places))
-    )
-
-
-def _places_of(upstream: Upstream) -> Iterator[str]:
-    """Its API, and whom our assertions to it are for: a JWT for that audience would be one."""
-    if upstream.api_url:
-        yield upstream.api_url
-    if upstream.fixed is not None:
-        yield upstream.fixed.audience
-
-
-def _place(url: str) -> str:
-    return url.lower().rstrip("/")
-
-
-def _allowed(value: str, patterns_allowed: Iterable[str]) -> bool:
-    return any(_matches(value, pattern) for pattern in patterns_allowed)
-
-
-def _matches(value: str, pattern: str) -> bool:
-    try:
-        return patterns.allows(pattern)(value)
-    except patterns.PatternError:  # a bound that means nothing allows nothing
-        return False
-
-
 def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
     if source.kind == "jwks":
         return "JWKS" in allowed or "*" in allowed
@@ -294,5 +252,5 @@ def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
     if leads_elsewhere(source.location):
         return False
     if source.kind == "discovery" and source.location == well_known(source.issuer):
-        return "Discovery" in allowed or _allowed(source.location, allowed)
-    return _allowed(source.location, allowed)
+        return "Discovery" in allowed or allows(source.location, allowed)
+    return allows(source.location, allowed)

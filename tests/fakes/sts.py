@@ -90,14 +90,19 @@ class Upstreams:
 
 
 class AuditLog:
+    """Keeps of each event what the core said, flat, and what varies with the machine apart."""
+
     def __init__(self) -> None:
-        self.lines: list[Mapping[str, object]] = []
+        self.events: list[Mapping[str, Any]] = []
+        self.lines: list[dict[str, object]] = []
         self.broken = False
 
-    def write(self, fields: Mapping[str, object]) -> None:
+    def write(self, event: Mapping[str, Any]) -> None:
         if self.broken:
             raise AuditError("nobody reads")
-        self.lines.append(fields)
+        self.events.append(event)
+        data = {name: value for name, value in event["data"].items() if name != "latencySeconds"}
+        self.lines.append({"decision": event["id"], "result": event["type"].rpartition(".")[2], **data})
 
 
 class House:

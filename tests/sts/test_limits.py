@@ -34,7 +34,7 @@ async def test_who_sends_garbage_has_to_slow_down_and_is_told_for_how_long(house
         house.now += 1
         assert (await post(client, GARBAGE)).status_code == 400
     line = next(line for line in house.audit.lines if line["reason"] == "SourceLimited")
-    assert (line["decision"], line["peer"], line["result"]) == (last.json()["decision_id"], "192.0.2.7", "refused")
+    assert (line["decision"], line["caller"], line["result"]) == (last.json()["decision_id"], "192.0.2.7", "refused")
     assert b'reason="SourceLimited",result="refused"} 1.0' in house.metrics.render()
 
 

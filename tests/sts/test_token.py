@@ -38,7 +38,7 @@ async def test_a_token_is_exchanged_after_its_keys_were_fetched_once(house: Hous
     assert len(house.fetched) == 1
     assert len({answer.json()["access_token"] for answer in answers}) == 5
     assert [line["result"] for line in house.audit.lines] == ["granted"] * 5
-    assert house.audit.lines[0]["peer"] == "192.0.2.7"
+    assert house.audit.lines[0]["caller"] == "192.0.2.7"
 
 
 async def test_an_unknown_issuer_fetches_nothing(house: House) -> None:

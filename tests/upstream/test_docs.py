@@ -134,10 +134,10 @@ def test_the_pages_commands_get_what_the_page_says(place: Place) -> None:
         )
         scopes, tags = place.tailscale.tokens[place.run(POD)]
         assert (scopes, tags) == ({"dns:read"}, set())
-    decisions = [json.loads(line) for line in place.log.splitlines() if '"log":"audit"' in line]
-    made = next(line for line in decisions if line.get("grant") == "join")
-    assert (made["policy"], made["tags"], made["expiresIn"]) == ("identity/github", ["tag:ci"], 300)
-    assert place.tailscale.keys[0]["description"].startswith(made["decision"])
+    decisions = [json.loads(line) for line in place.log.splitlines() if '"specversion":"1.0"' in line]
+    made = next(line for line in decisions if line["data"].get("grant") == "join")
+    assert [made["data"][name] for name in ("policy", "tags", "expiresIn")] == ["identity/github", ["tag:ci"], 300]
+    assert place.tailscale.keys[0]["description"].startswith(made["id"])
 
 
 TOML = """

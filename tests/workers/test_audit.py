@@ -24,19 +24,20 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_a_line_is_one_json_object(pipe: tuple[int, int]) -> None:
-    Audit(pipe[1]).write({"decision": "d1", "scope": "a b", "audience": ("x", "y")})
+    Audit(pipe[1]).write({"id": "d1", "data": {"scope": "a b", "audience": ("x", "y")}})
     line = os.read(pipe[0], 10_000)
     assert line.endswith(b"\n")
-    assert json.loads(line) == {"log": "audit", "decision": "d1", "scope": "a b", "audience": ["x", "y"]}
+    assert json.loads(line) == {"id": "d1", "data": {"scope": "a b", "audience": ["x", "y"]}}
 
 
 def test_a_text_with_line_breaks_stays_one_line(pipe: tuple[int, int]) -> None:
-    Audit(pipe[1]).write({"subject": 'x\n{"log":"audit","result":"granted"}'})
+    Audit(pipe[1]).write({"subject": 'x\n{"specversion":"1.0","id":"d2"}'})
     assert os.read(pipe[0], 10_000).count(b"\n") == 1
 
 
 def test_long_texts_and_lists_are_cut(pipe: tuple[int, int]) -> None:
-    Audit(pipe[1]).write({"subject": "s" * 100_000, "audience": ("a" * 100_000,) * 300, "scope": "\0" * 1000})
+    data = {"audience": ("a" * 100_000,) * 300, "scope": "\0" * 1000}
+    Audit(pipe[1]).write({"subject": "s" * 100_000, "data": data})
     line = os.read(pipe[0], 10_000)
     assert len(line) <= LONGEST_LINE
     assert json.loads(line)["subject"].startswith("sss")

@@ -46,7 +46,7 @@ async def test_a_worker_exchanges_publishes_and_is_ready(
         assert (await client.get(f"{worker.private}/readyz")).text == "ok\n"
         assert (await client.get(f"{worker.private}/healthz")).text == "ok\n"
     line = json.loads(content(audit_file))
-    assert (line["log"], line["result"], line["policy"]) == ("audit", "granted", "identity/ci")
+    assert (line["type"], line["data"]["policy"]) == ("dev.tailseal.exchange.granted", "identity/ci")
 
 
 async def test_a_withdrawal_is_served_without_a_restart(client: httpx.AsyncClient, audit_file: Path) -> None:

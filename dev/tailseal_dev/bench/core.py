@@ -15,6 +15,7 @@ from tailseal.tokens.exchange import Answered, Call, Exchange
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.signers import LocalSigner
 from tailseal.workers.common.telemetry.audit import Audit
+from tailseal.workers.common.telemetry.event import event, origin
 from tailseal.workers.common.telemetry.metrics import Metrics
 from tailseal_dev.bench import clock
 from tailseal_dev.bench.raw import Raw
@@ -23,6 +24,8 @@ from tailseal_dev.bench.workload import ISSUER, SETTINGS, Workload
 
 COUNT = 2000
 FORM = "application/x-www-form-urlencoded"
+
+_ORIGIN = origin("sts", "token", SETTINGS)
 
 
 class _Keys:
@@ -62,7 +65,7 @@ class Core:
             outcome = self._exchange.step(call, self._keys, time.time())
             if not isinstance(outcome, Answered) or outcome.response.status != 200:  # noqa: PLR2004
                 raise RuntimeError(f"not granted: {outcome}")
-            self._audit.write(outcome.audit)
+            self._audit.write(event(outcome.audit, _ORIGIN, time.perf_counter() - started))
             self._metrics.exchange("token", outcome.result, outcome.reason, time.perf_counter() - started)
 
 

@@ -106,7 +106,7 @@ class Exchange:
             now: Unix seconds.
             unavailable: sources whose keys could not be had for this request, with the reason word.
         """
-        audit: Audit = {"time": now, "decision": call.decision, "peer": call.peer}
+        audit: Audit = {"time": now, "decision": call.decision, "caller": call.peer}
         if call.dpop is not None:
             call = self._with_nonce(call, now)
         try:
@@ -143,11 +143,13 @@ class Exchange:
         if isinstance(decision, Refused):
             if decision.policy:
                 audit["policy"] = decision.policy
+                audit["generation"] = self._judge.generation(decision.policy)
             return refuse(call, audit, refusals.denied(decision.reason))
         act = _act(decision, case.subject)
         audit["policy"] = decision.policy.id
         audit["generation"] = decision.policy.generation
         audit["grant"] = decision.grant.name
+        audit["claims"] = decision.policy.claims
         if decision.scopes:
             audit["scope"] = " ".join(decision.scopes)
         proof = self._proof(decision, case)

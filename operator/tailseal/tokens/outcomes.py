@@ -230,7 +230,7 @@ def turned_away(call: Call, refusal: Refusal, now: float) -> Answered:
         refusal: why not.
         now: Unix seconds.
     """
-    return refuse(call, {"time": now, "decision": call.decision, "peer": call.peer}, refusal)
+    return refuse(call, {"time": now, "decision": call.decision, "caller": call.peer}, refusal)
 
 
 def granted(

@@ -143,6 +143,11 @@ class Judge:
 
         return _nearest(misses, hand.unavailable, could_grant)
 
+    def generation(self, policy: str) -> int | None:
+        """Of the policy with that id; None if there is none."""
+        found = self._index.get(policy)
+        return None if found is None else found.generation
+
     def _named(self, policy: str | None, sources: Sequence[KeySource]) -> Sequence[KeySource]:
         """Who names a policy does not wait for the keys of others; a name that is not there changes nothing."""
         named = self._index.get(policy) if policy is not None else None

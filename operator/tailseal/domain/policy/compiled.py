@@ -153,6 +153,11 @@ class CompiledPolicy:
         return Verdict.MATCH
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """The claims that its rules ask for, nested ones with dots; never a value."""
+        return tuple(dict.fromkeys(".".join(rule.path) for rule in self.rules))
+
+    @property
     def longest_ttl(self) -> int:
         """Longest lifetime in seconds of a token that we sign under this policy; 0 if it signs none."""
         return max((grant.ttl for grant in self.grants), default=0)

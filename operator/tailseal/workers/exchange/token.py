@@ -37,6 +37,7 @@ from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
+from tailseal.workers.common.telemetry.event import event, origin
 from tailseal.workers.exchange.giving import ask, is_still
 from tailseal.workers.exchange.once import taken
 from tailseal.workers.exchange.peer import Network, caller, networks
@@ -72,6 +73,7 @@ class TokenEndpoint:
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
+        self._origin = origin(runtime.component, self.endpoint, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -110,8 +112,8 @@ class TokenEndpoint:
             answered = self._withheld(call, crowded=crowded) or self._limited(call) or await self._excused(call)
         except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
-            answered = refuse(call, {"decision": call.decision}, _INTERNAL)
-        answered = self._audited(call, answered)
+            answered = turned_away(call, _INTERNAL, self._runtime.clock())
+        answered = self._audited(call, answered, started)
         if isinstance(call.watch, Turn):
             self._runtime.ring.keep(answered.audit, call.watch.token, call.watch.asked, len(body))
         self._runtime.metrics.decided(answered.audit)
@@ -243,12 +245,14 @@ class TokenEndpoint:
             self._snapshot = snapshot
             self._exchange = None if snapshot is None else _exchange(snapshot)
             self._proxies = () if snapshot is None else networks(snapshot.settings.trusted_proxies)
+            settings = None if snapshot is None else snapshot.settings
+            self._origin = origin(self._runtime.component, self.endpoint, settings)
         return snapshot, self._exchange
 
-    def _audited(self, call: Call, answered: Answered) -> Answered:
+    def _audited(self, call: Call, answered: Answered, started: float) -> Answered:
         """The answer, if the decision could be written down; else nothing is granted."""
         try:
-            self._runtime.audit.write(answered.audit)
+            self._runtime.audit.write(event(answered.audit, self._origin, perf_counter() - started))
         except AuditError:
             return unavailable(call, Outage.AUDIT_UNAVAILABLE, self._runtime.clock())
         return answered

@@ -36,13 +36,13 @@ class Audit:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
-    def write(self, fields: Mapping[str, object]) -> None:
-        """Write one line; long texts are cut. Give it identifiers and reasons, never a token, key or secret.
+    def write(self, event: Mapping[str, object]) -> None:
+        """Write one event; long texts are cut. Give it identifiers and reasons, never a token, key or secret.
 
         Raises:
             AuditError: nobody reads, the line is too long, or the descriptor is closed.
         """
-        line = _line(fields)
+        line = _line(event)
         if not self._writable():
             raise AuditError("nobody reads the audit log")
         try:
@@ -59,15 +59,14 @@ class Audit:
         return bool(events) and not events[0][1] & (select.POLLERR | select.POLLNVAL | select.POLLHUP)
 
 
-def _line(fields: Mapping[str, object]) -> bytes:
+def _line(event: Mapping[str, object]) -> bytes:
     """The line, with long texts and lists cut as far as it takes."""
     try:
-        line = orjson.dumps({"log": "audit", **fields}) + b"\n"
+        line = _dumps(event)
         for longest, most in _CUTS:
             if len(line) <= LONGEST_LINE:
                 return line
-            short = {name: _short(value, longest, most) for name, value in fields.items()}
-            line = orjson.dumps({"log": "audit", **short}) + b"\n"
+            line = _dumps(_short(event, longest, most))
     except orjson.JSONEncodeError as error:
         raise AuditError("the audit line holds what JSON does not have") from error
     if len(line) > LONGEST_LINE:
@@ -75,9 +74,15 @@ def _line(fields: Mapping[str, object]) -> bytes:
     return line
 
 
+def _dumps(event: object) -> bytes:
+    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
 def _short(value: object, longest: int, most: int) -> object:
     if isinstance(value, str):
         return value if len(value) <= longest else value[:longest] + "…"
     if isinstance(value, tuple | list):
         return [_short(entry, longest, most) for entry in value[:most]] + (["…"] if len(value) > most else [])
+    if isinstance(value, dict):
+        return {name: _short(entry, longest, most) for name, entry in value.items()}
     return value

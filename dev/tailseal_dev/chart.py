@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tailseal"
 BUNDLE = ROOT / "deploy" / "operator.yaml"
 NAMESPACE = "tailseal-system"
+PROVIDERS = "identity"
+"""Where the plain bundle looks for providers."""
 
 _HEADER = "# Rendered from charts/tailseal by `make crds`: change that instead.\n"
 _OF_HELM = ("# Source:", "helm.sh/chart:", "app.kubernetes.io/managed-by: Helm")
@@ -54,7 +56,7 @@ def helm(*arguments: str) -> str:
 
 def bundle() -> str:
     """The operator without Helm, for `kubectl apply -k deploy`; the CRDs come from `crds/`."""
-    rendered = render("--set=crds.enabled=false")
+    rendered = render("--set=crds.enabled=false", f"--set=providerNamespaces={{{PROVIDERS}}}")
     lines = [line.rstrip() for line in rendered.splitlines() if not line.strip().startswith(_OF_HELM)]
     documents = "\n".join(lines).split("\n---\n")
     kept = [text.strip("\n") for text in documents if any(line and line[0] not in "#-" for line in text.splitlines())]

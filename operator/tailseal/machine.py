@@ -52,18 +52,29 @@ def load_controllers() -> dict[str, Reconcile]:
     return {name: importlib.import_module(module).reconcile for name, module in CONTROLLERS.items()}
 
 
-def streams(namespaces: Sequence[str]) -> tuple[tuple[Source, ...], ...]:
+def streams(namespaces: Sequence[str], providers: Sequence[str] = ()) -> tuple[tuple[Source, ...], ...]:
     """Everything to watch, in groups that one event source each can follow.
 
-    Kopf joins the selectors of a kind by *and*, so a kind that is watched by two labels needs two event sources.
+    Kopf joins the selectors of a kind by *and*, so a kind that is watched by two labels needs two event sources; and it
+    watches all kinds of one source in the same namespaces.
+
+    Args:
+        namespaces: of policies; none means all.
+        providers: where keys and providers are, and all that they own; none means in `namespaces`.
     """
-    ours: list[tuple[Kind, tuple[tuple[str, str], ...]]] = [(kind, ()) for kind in kinds.CUSTOM]
-    ours += [(kind, _OURS) for kind in (*kinds.OWNED, kinds.POD)]
-    groups = ours, [(kinds.SECRET, _ALLOWED)]
-    return tuple(
-        tuple(Source(kind, namespace, labels) for kind, labels in group for namespace in namespaces or ("",))
-        for group in groups
-    )
+    tenants = [(kind, ()) for kind in kinds.CUSTOM if kind not in kinds.PLATFORM]
+    ours = [*((kind, ()) for kind in kinds.PLATFORM), *((kind, _OURS) for kind in (*kinds.OWNED, kinds.POD))]
+    allowed = [(kinds.SECRET, _ALLOWED)]
+    if not providers:
+        return _sources(tenants + ours, namespaces), _sources(allowed, namespaces)
+    where = dict.fromkeys((*namespaces, *providers)) if namespaces else ()
+    return _sources(tenants, tuple(where)), _sources(ours, providers), _sources(allowed, providers)
+
+
+def _sources(
+    watched: Sequence[tuple[Kind, tuple[tuple[str, str], ...]]], namespaces: Sequence[str]
+) -> tuple[Source, ...]:
+    return tuple(Source(kind, namespace, labels) for kind, labels in watched for namespace in namespaces or ("",))
 
 
 class Operator:
@@ -95,7 +106,7 @@ class Operator:
         self.heartbeat = Heartbeat()
         self.store = Store(self._changed)
         self.queue: Queue[Key] = Queue(self._work, self._failed, urgency=_urgency)
-        self.streams = streams(settings.namespaces)
+        self.streams = streams(settings.namespaces, settings.provider_namespaces)
         self.feed = Feed(
             cluster,
             self.store,
@@ -210,7 +221,7 @@ class Operator:
         if not self._policy.fast_propagation:
             return False
         namespaces = {obj["metadata"]["namespace"] for obj in self.store.select(kinds.IDENTITY_PROVIDER)}
-        namespaces.update(self._settings.namespaces)
+        namespaces.update(self._settings.provider_namespaces or self._settings.namespaces)
         answers = [await self._cluster.may_patch(kinds.POD, namespace) for namespace in sorted(namespaces)]
         return any(answers) or not answers
 

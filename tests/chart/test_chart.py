@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tailseal.api import meta
+from tailseal.domain.render.common import COMPONENTS
 from tailseal_dev import chart
 
 pytestmark = [pytest.mark.helm, pytest.mark.usefixtures("helm")]
@@ -69,6 +71,10 @@ def test_the_plain_bundle_holds_everything_but_the_crds() -> None:
         ("--set=image.repository=", "image/repository"),
         ("--set=crd.enabled=false", "crd"),
         ("--set=namespaces={Upper}", "namespaces/0"),
+        ("--set=providerNamespaces=identity", "providerNamespaces"),
+        ("--set=clusterWide=true,providerNamespaces={identity}", "providerNamespaces"),
+        ("--set=names.other.signingKeys={corp}", "names.other: no provider namespace; those are: tailseal-system"),
+        ("--set=names.identity.keys={corp}", "names/identity"),
         ("--set=egress.extraCA=nonsense", "egress/extraCA"),
     ],
 )
@@ -113,17 +119,82 @@ def test_egress_is_opened_by_values_and_nothing_else() -> None:
 def test_with_namespaces_named_no_right_reaches_beyond_them() -> None:
     objects = _objects("--set=namespaces={identity,team-a}", "--set=rbac.aggregate=false")
     assert not [name for name in objects if name.startswith("ClusterRole")]
-    documents = yaml.safe_load_all(chart.render("--set=namespaces={identity,team-a}"))
-    roles = [document for document in documents if document and document["kind"] == "Role"]
-    assert {role["metadata"]["namespace"] for role in roles} == {"identity", "team-a", chart.NAMESPACE}
+    assert set(_roles("--set=namespaces={identity,team-a}")) == {"identity", "team-a", chart.NAMESPACE}
     assert {"--namespace=identity", "--namespace=team-a"} <= set(
         _container("--set=namespaces={identity,team-a}")["args"]
     )
 
 
+def _roles(*flags: str) -> dict[str, set[str]]:
+    """The resources that the Roles of each namespace speak of."""
+    found: dict[str, set[str]] = {}
+    for document in yaml.safe_load_all(chart.render(*flags)):
+        if document and document["kind"] == "Role":
+            resources = {name for rule in document["rules"] for name in rule["resources"]}
+            found.setdefault(document["metadata"]["namespace"], set()).update(resources)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("flags", "providers"),
+    [
+        ((), {chart.NAMESPACE}),
+        (("--set=providerNamespaces={identity}",), {"identity"}),
+        (("--set=namespaces={team-a}",), {"team-a"}),
+        (("--set=namespaces={team-a}", "--set=providerNamespaces={identity}"), {"identity"}),
+    ],
+    ids=" ".join,
+)
+def test_rights_on_secrets_are_given_in_provider_namespaces_only(flags: tuple[str, ...], providers: set[str]) -> None:
+    roles = _roles(*flags)
+    assert {namespace for namespace, resources in roles.items() if "secrets" in resources} == providers
+    told = {argument.partition("=")[2] for argument in _container(*flags)["args"] if "--provider-namespace" in argument}
+    assert told == providers
+    rules = _objects(*flags).get("ClusterRole/tailseal-operator", {"rules": []})["rules"]
+    assert {name for rule in rules for name in rule["resources"]} <= {"trustpolicies", "trustpolicies/status", "events"}
+
+
+def test_in_cluster_wide_mode_the_rights_are_too_and_no_namespace_is_named() -> None:
+    rules = _objects("--set=clusterWide=true")["ClusterRole/tailseal-operator"]["rules"]
+    assert "secrets" in {name for rule in rules for name in rule["resources"]}
+    assert not [argument for argument in _container("--set=clusterWide=true")["args"] if "namespace" in argument]
+
+
+def test_where_names_are_known_the_rights_to_write_are_by_the_names_that_the_product_uses() -> None:
+    flags = ("--set=providerNamespaces={identity}", "--set=names.identity.identityProviders={corp}")
+    rules = _objects(*flags, "--set=names.identity.signingKeys={key}")["Role/tailseal-operator"]["rules"]
+    writes = [rule for rule in rules if "create" in rule["verbs"]]
+    named = {resource: set(rule["resourceNames"]) for rule in writes for resource in rule["resources"]}
+    shards = {meta.shard_config_map("corp", number) for number in range(meta.SHARDS)}
+    owned = {meta.issuer_secret, meta.signing_secret, meta.credentials_secret, meta.tls_secret}
+    assert named["secrets"] == {meta.key_secret("key"), *(name("corp") for name in owned)}
+    assert named["configmaps"] == {
+        *shards,
+        *(name("corp") for name in (meta.policies_config_map, meta.accepted_config_map)),
+        "corp-publish",
+        meta.jwks_config_map("key"),
+    }
+    for kind in ("services", "serviceaccounts", "deployments", "networkpolicies", "poddisruptionbudgets"):
+        assert named[kind] == {meta.workload("corp", component) for component in COMPONENTS}
+
+
+def test_a_namespace_belongs_to_one_installation() -> None:
+    one, other = (
+        {
+            document["metadata"]["name"]
+            for document in yaml.safe_load_all(
+                chart.helm("template", release, str(chart.CHART), "--set=providerNamespaces={identity}")
+            )
+            if document and document["kind"] == "RoleBinding" and document["metadata"]["namespace"] == "identity"
+        }
+        for release in ("one", "two")
+    )
+    assert one == other == {"tailseal-operator"}
+
+
 def test_without_fast_propagation_there_is_no_right_to_touch_pods_and_none_to_fence() -> None:
     objects = _objects("--set=propagation.fast=false")
-    rules = objects["ClusterRole/tailseal-operator"]["rules"]
+    rules = objects["Role/tailseal-operator"]["rules"]
     (pods,) = [rule for rule in rules if "pods" in rule["resources"]]
     assert pods["verbs"] == ["get", "list", "watch"]
     assert "ValidatingAdmissionPolicy/tailseal-operator-pods" not in objects

@@ -20,6 +20,13 @@ pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("he
 Kubectl = Callable[..., str]
 ACCOUNT = f"system:serviceaccount:{chart.NAMESPACE}:tailseal-operator"
 PROVIDERS = "chart-providers"
+"""Where the names of providers and keys were said at install."""
+OPEN = "chart-open"
+"""Where they were not."""
+FLAGS = (
+    f"--set=providerNamespaces={{{PROVIDERS},{OPEN}}}",
+    f"--set=names.{PROVIDERS}.identityProviders={{corp}},names.{PROVIDERS}.signingKeys={{corp}}",
+)
 IMAGE = "tailseal:0.1.0"
 STAMP = f"tailseal.dev/bundle=sha256:{'0' * 64}"
 
@@ -61,15 +68,15 @@ spec: {nodeSelector: {no: node}, automountServiceAccountToken: false, containers
 @pytest.fixture(scope="module")
 def installed(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The chart's output, applied server-side as an administrator would."""
-    rendered = chart.render()
+    rendered = chart.render(*FLAGS)
     kubectl = control_plane.kubectl
-    kubectl("create", "namespace", chart.NAMESPACE)
-    kubectl("create", "namespace", PROVIDERS)
+    for namespace in (chart.NAMESPACE, PROVIDERS, OPEN):
+        kubectl("create", "namespace", namespace)
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
     yield applied
-    left = chart.render("--set=crds.enabled=false")
+    left = chart.render("--set=crds.enabled=false", *FLAGS)
     kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=left)
-    kubectl("delete", "namespace", chart.NAMESPACE, PROVIDERS, "--wait=false")
+    kubectl("delete", "namespace", chart.NAMESPACE, PROVIDERS, OPEN, "--wait=false")
 
 
 @pytest.fixture
@@ -81,6 +88,7 @@ def operator(installed: str, control_plane: ControlPlane, tmp_path: Path) -> Ite
     log = tmp_path / "operator.log"
     arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}", "--leader-elect"]
     arguments += [f"--lease-namespace={chart.NAMESPACE}", f"--worker-image={IMAGE}"]
+    arguments += [f"--provider-namespace={namespace}" for namespace in (PROVIDERS, OPEN)]
     with running(control_plane.kubeconfig, tmp_path / "node"):
         started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
         try:
@@ -101,6 +109,7 @@ def test_every_object_is_accepted(installed: str) -> None:
 
 
 def test_the_plain_bundle_is_accepted_by_kubectl_apply_k(installed: str, kubectl: Kubectl) -> None:
+    kubectl("create", "namespace", chart.PROVIDERS, check=False)  # a dry run creates none for what is in it
     answer = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server"), "-k", str(chart.ROOT / "deploy")
     )
@@ -147,10 +156,100 @@ def test_the_chart_s_rights_suffice_for_the_operator(
     refused = [
         f"{event['verb']} {event['requestURI']}"
         for event in control_plane.audit()
-        if event["user"]["username"] == ACCOUNT and event["responseStatus"].get("code") == 403
+        if event["user"]["username"] == ACCOUNT
+        and event["responseStatus"].get("code") == 403
+        and "dryRun" not in event["requestURI"]  # the operator asks whether the fences stand
     ]
     assert refused == []
     assert "Forbidden" not in operator.read_text()
+
+
+RIGHTS = [
+    # in a provider namespace whose names are known
+    (PROVIDERS, "list secrets", True),
+    (PROVIDERS, "patch secrets/corp-signing", True),
+    (PROVIDERS, "create secrets/corp-signingkey", True),
+    (PROVIDERS, "patch configmaps/corp-policies-63", True),
+    (PROVIDERS, "patch deployments.apps/corp-sts", True),
+    (PROVIDERS, "patch secrets/other", False),
+    (PROVIDERS, "create secrets", False),
+    (PROVIDERS, "delete configmaps/kube-root-ca.crt", False),
+    (PROVIDERS, "patch configmaps/corp-policies-64", False),
+    (PROVIDERS, "patch deployments.apps/other", False),
+    (PROVIDERS, "create serviceaccounts/other", False),
+    # in one where they are not
+    (OPEN, "patch secrets/anything", True),
+    (OPEN, "create secrets", True),
+    # in either
+    (OPEN, "patch pods", True),
+    (OPEN, "create pods", False),
+    (OPEN, "create pods/exec", False),
+    (OPEN, "get pods/log", False),
+    (OPEN, "create pods/eviction", False),
+    (OPEN, "get pods/proxy", False),
+    (OPEN, "update secrets", False),
+    (OPEN, "deletecollection secrets", False),
+    (OPEN, "deletecollection pods", False),
+    (OPEN, "create serviceaccounts/token", False),
+    (OPEN, "create roles.rbac.authorization.k8s.io", False),
+    (OPEN, "create rolebindings.rbac.authorization.k8s.io", False),
+    (OPEN, "patch identityproviders.tailseal.dev", False),
+    (OPEN, "patch signingkeys.tailseal.dev", False),
+    (OPEN, "patch identityproviders.tailseal.dev/status", True),
+    (OPEN, "create persistentvolumeclaims", False),
+    (OPEN, "get leases.coordination.k8s.io", False),
+    # where tenants are
+    ("default", "list trustpolicies.tailseal.dev", True),
+    ("default", "patch trustpolicies.tailseal.dev/status", True),
+    ("default", "patch trustpolicies.tailseal.dev", False),
+    ("default", "get secrets", False),
+    ("default", "list configmaps", False),
+    ("default", "list pods", False),
+    ("default", "patch pods", False),
+    ("default", "patch deployments.apps", False),
+    ("default", "list identityproviders.tailseal.dev", False),
+    # where the operator itself is
+    (chart.NAMESPACE, "patch leases.coordination.k8s.io/tailseal-operator", True),
+    (chart.NAMESPACE, "patch leases.coordination.k8s.io/other", False),
+    (chart.NAMESPACE, "get secrets", False),
+    (chart.NAMESPACE, "patch deployments.apps", False),
+    # of the cluster
+    ("", "list nodes", False),
+    ("", "list namespaces", False),
+    ("", "list secrets", False),
+    ("", "impersonate users", False),
+    ("", "get customresourcedefinitions.apiextensions.k8s.io", False),
+    ("", "patch validatingadmissionpolicies.admissionregistration.k8s.io", False),
+]
+
+
+@pytest.mark.parametrize(("namespace", "asked", "allowed"), RIGHTS, ids=[f"{row[0]} {row[1]}" for row in RIGHTS])
+def test_the_operator_may_do_what_it_needs_and_nothing_else(
+    installed: str, kubectl: Kubectl, namespace: str, asked: str, *, allowed: bool
+) -> None:
+    where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+    verb, _, what = asked.partition(" ")
+    subresource = ()
+    if what.endswith(("/status", "/exec", "/log", "/eviction", "/proxy", "/token")):
+        what, _, name = what.rpartition("/")
+        subresource = (f"--subresource={name}",)
+    question = ("auth", "can-i", verb, what, where, *subresource, f"--as={ACCOUNT}")
+    answer = kubectl(*question, f"--as-group=system:serviceaccounts:{chart.NAMESPACE}", check=False)
+    assert answer.split()[-1:] == (["yes"] if allowed else ["no"])
+
+
+def test_a_secret_of_another_name_cannot_be_created_even_by_apply(installed: str, kubectl: Kubectl) -> None:
+    def apply(name: str) -> str:
+        labels = "{app.kubernetes.io/managed-by: tailseal}"
+        manifest = f"{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, labels: {labels}}}}}"
+        flags = ("apply", "--server-side", "--dry-run=server", "-f", "-", f"--namespace={PROVIDERS}", f"--as={ACCOUNT}")
+        try:
+            return kubectl(*flags, stdin=manifest)
+        except ControlPlaneError as error:
+            return str(error)
+
+    assert "serverside-applied" in apply("corp-signing")
+    assert 'cannot patch resource "secrets"' in apply("corp-other")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from tailseal import wiring
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.machine import Operator
+from tailseal.machine import Operator, streams
 from tailseal.reconcile.context import Context, Done, OperatorSettings
 from tailseal.runtime.resync import Timing
 from tailseal.runtime.settings import Settings
@@ -202,6 +202,43 @@ async def test_only_secrets_that_are_ours_or_opened_to_us_are_seen(
         await eventually(lambda: names() == {"ours", "opened"})
         await asyncio.to_thread(plane.kubectl, "label", "secret", "-n", namespace, "opened", "tailseal.dev/allow-")
         await eventually(lambda: names() == {"ours"})
+
+
+async def test_keys_are_looked_for_in_provider_namespaces_only_and_policies_everywhere(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    plane.kubectl("create", "namespace", f"{namespace}-tenant")
+    async with running(kubeconfig, provider_namespaces=(namespace,)) as seen:
+        await eventually(lambda: seen.operator and seen.store.primed)
+        for where in (f"{namespace}-tenant", namespace):
+            key = {"apiVersion": "tailseal.dev/v1alpha1", "kind": "SigningKey", "spec": {}}
+            manifest = json.dumps(key | {"metadata": {"name": "corp", "namespace": where}})
+            plane.kubectl("apply", "-f", "-", stdin=manifest)
+            plane.kubectl("apply", "-f", "-", stdin=policy("deploy", where))
+        await eventually(lambda: all(seen.policy(where, "deploy") for where in (namespace, f"{namespace}-tenant")))
+        await eventually(lambda: seen.store.get(Ref(kinds.SIGNING_KEY, namespace, "corp")))
+    assert seen.store.get(Ref(kinds.SIGNING_KEY, f"{namespace}-tenant", "corp")) is None
+
+
+@pytest.mark.parametrize(
+    ("policies", "providers", "expected"),
+    [
+        ((), (), {"trustpolicies": {""}, "secrets": {""}, "identityproviders": {""}}),
+        (("a",), (), {"trustpolicies": {"a"}, "secrets": {"a"}, "identityproviders": {"a"}}),
+        ((), ("p",), {"trustpolicies": {""}, "secrets": {"p"}, "identityproviders": {"p"}}),
+        (("a", "b"), ("p",), {"trustpolicies": {"a", "b", "p"}, "secrets": {"p"}, "identityproviders": {"p"}}),
+    ],
+    ids=["everywhere", "everything in one", "policies everywhere", "both named"],
+)
+def test_what_is_watched_where(
+    policies: tuple[str, ...], providers: tuple[str, ...], expected: dict[str, set[str]]
+) -> None:
+    watched: dict[str, set[str]] = {}
+    for group in streams(policies, providers):
+        assert len({frozenset(s.namespace for s in group if s.kind == source.kind) for source in group}) == 1
+        for source in group:
+            watched.setdefault(source.kind.plural, set()).add(source.namespace)
+    assert {kind: watched[kind] for kind in expected} == expected
 
 
 async def test_deletions_that_were_never_told_are_found_after_an_outage(

@@ -40,15 +40,107 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* Everything the operator may do where it looks after providers. */}}
-{{- define "tailseal.rules" -}}
+{{/* Namespaces of IdentityProviders and SigningKeys, as JSON; none in cluster-wide mode. */}}
+{{- define "tailseal.providerNamespaces" -}}
+{{- if .Values.clusterWide -}}
+[]
+{{- else -}}
+{{- .Values.providerNamespaces | default .Values.namespaces | default (list .Release.Namespace) | uniq | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do where policies are. */}}
+{{- define "tailseal.rules.tenants" -}}
 # The user's intent: read only, but for status.
 - apiGroups: [tailseal.dev]
-  resources: [signingkeys, identityproviders, trustpolicies]
+  resources: [trustpolicies]
   verbs: [get, list, watch]
 - apiGroups: [tailseal.dev]
-  resources: [signingkeys/status, identityproviders/status, trustpolicies/status]
+  resources: [trustpolicies/status]
   verbs: [patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{/*
+What the operator may do where providers are. Called with the chart's root and the names of IdentityProviders and
+SigningKeys there, if they are known: then it may write nothing but what these own.
+*/}}
+{{- define "tailseal.rules.providers" -}}
+- apiGroups: [tailseal.dev]
+  resources: [signingkeys, identityproviders]
+  verbs: [get, list, watch]
+- apiGroups: [tailseal.dev]
+  resources: [signingkeys/status, identityproviders/status]
+  verbs: [patch]
+{{- if .names }}
+{{- $secrets := list }}
+{{- $configMaps := list }}
+{{- $workloads := list }}
+{{- range .names.signingKeys }}
+{{- $secrets = append $secrets (printf "%s-signingkey" .) }}
+{{- $configMaps = append $configMaps (printf "%s-jwks" .) }}
+{{- end }}
+{{- range $provider := .names.identityProviders }}
+{{- range list "issuer" "signing" "credentials" "tls" }}
+{{- $secrets = append $secrets (printf "%s-%s" $provider .) }}
+{{- end }}
+{{- range list "accepted" "publish" "policies" }}
+{{- $configMaps = append $configMaps (printf "%s-%s" $provider .) }}
+{{- end }}
+{{- range until 64 }}
+{{- $configMaps = append $configMaps (printf "%s-policies-%02d" $provider .) }}
+{{- end }}
+{{- range list "sts" "idp" }}
+{{- $workloads = append $workloads (printf "%s-%s" $provider .) }}
+{{- end }}
+{{- end }}
+# Reading knows no names: what users refer to is called as they like, and RBAC cannot tell labels.
+- apiGroups: [""]
+  resources: [configmaps, secrets, services, serviceaccounts]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch]
+# Server-side apply names what it creates, so that even this right can be limited to names.
+{{- with $secrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+{{- end }}
+{{- with $configMaps }}
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+{{- end }}
+{{- with $workloads }}
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+{{- end }}
+{{- else }}
 # What we own. Server-side apply is a patch, and a create where nothing is yet.
 - apiGroups: [""]
   resources: [configmaps, secrets, services, serviceaccounts]
@@ -62,11 +154,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # The worker pods: which there are, and what they say.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch{{ if .Values.propagation.fast }}, patch, delete{{ end }}]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create]
+  verbs: [get, list, watch{{ if .root.Values.propagation.fast }}, patch, delete{{ end }}]
 {{- end -}}

@@ -22,6 +22,12 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
 
 @click.command("operator")
 @click.option("--namespace", "-n", "namespaces", multiple=True, help="Look after this namespace only; repeatable.")
+@click.option(
+    "--provider-namespace",
+    "provider_namespaces",
+    multiple=True,
+    help="Look for SigningKeys and IdentityProviders in this namespace only; repeatable.",
+)
 @click.option("--all-namespaces", "-A", is_flag=True, help="Look after all namespaces (the default).")
 @click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster credentials, else ~/.kube/config.")
 @click.option("--context", default="", help="Context of the kubeconfig; default: its current one.")
@@ -62,6 +68,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     health: Address = options["health"]
     settings = Settings(
         namespaces=tuple(dict.fromkeys(options["namespaces"])),
+        provider_namespaces=tuple(dict.fromkeys(options["provider_namespaces"])),
         kubeconfig=options["kubeconfig"],
         context=options["context"],
         pod_proxy=options["pod_proxy"],

@@ -21,6 +21,9 @@ NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPoli
 POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
+PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
+"""Kinds that live where keys are; the other custom kinds are tenants' and may be anywhere."""
+
 CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY)
 OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
 

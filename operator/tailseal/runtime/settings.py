@@ -13,6 +13,8 @@ class Settings:
 
     Args:
         namespaces: which are looked after; none means all.
+        provider_namespaces: where SigningKeys and IdentityProviders are looked after, and what these own; none means
+            in `namespaces`.
         kubeconfig: path; empty means in-cluster credentials, else the default file.
         context: context of the kubeconfig; empty means its current one.
         pod_proxy: reach worker pods through the API server instead of on their addresses.
@@ -26,6 +28,7 @@ class Settings:
     """
 
     namespaces: tuple[str, ...] = ()
+    provider_namespaces: tuple[str, ...] = ()
     kubeconfig: str = ""
     context: str = ""
     pod_proxy: bool = False

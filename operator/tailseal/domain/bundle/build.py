@@ -81,10 +81,27 @@ def shard(records: Sequence[model.PolicyRecord]) -> tuple[bytes, tuple[model.Pol
     return (canonical.compress(_content(kept)) if kept else b""), refused
 
 
-def manifest(settings: bytes, files: Mapping[int, bytes]) -> bytes:
-    """`manifest.json` over the bytes of `settings.json` and of the shards' files."""
+def clients(records: Sequence[model.ClientRecord]) -> tuple[bytes, tuple[model.ClientRecord, ...]]:
+    """The clients' file (empty bytes if it holds nothing) and the records that it has no room for.
+
+    Args:
+        records: in order of seniority.
+    """
+
+    def content(kept: Sequence[model.ClientRecord]) -> bytes:
+        ordered = sorted(kept, key=lambda record: (record.namespace, record.name))
+        return canonical.dumps(model.Clients(clients=tuple(record.document() for record in ordered)).document())
+
+    count = _longest(len(records), lambda size: _is_small(content(records[:size])))
+    return (canonical.compress(content(records[:count])) if count else b""), tuple(records[count:])
+
+
+def manifest(settings: bytes, files: Mapping[int, bytes], clients: bytes = b"") -> bytes:
+    """`manifest.json` over the bytes of `settings.json`, of the shards' files and of the clients' (empty: none)."""
     digests = {f"{number:02d}": canonical.digest(content) for number, content in files.items()}
-    return canonical.dumps(model.Manifest(settings=canonical.digest(settings), shards=digests).document())
+    named = canonical.digest(clients) if clients else None
+    written = model.Manifest(settings=canonical.digest(settings), shards=digests, clients=named)
+    return canonical.dumps(written.document())
 
 
 def settings_file(settings: model.Settings) -> bytes:
@@ -92,12 +109,13 @@ def settings_file(settings: model.Settings) -> bytes:
     return canonical.dumps(settings.document())
 
 
-def policies_volume(settings: model.Settings, files: Mapping[int, bytes]) -> dict[str, bytes]:
+def policies_volume(settings: model.Settings, files: Mapping[int, bytes], clients: bytes = b"") -> dict[str, bytes]:
     """All files of the volume `policies`, by name."""
     written = settings_file(settings)
     return {
         model.SETTINGS_FILE: written,
-        model.MANIFEST_FILE: manifest(written, files),
+        model.MANIFEST_FILE: manifest(written, files, clients),
+        **({model.CLIENTS_FILE: clients} if clients else {}),
         **{model.shard_file(number): content for number, content in files.items()},
     }
 
@@ -188,7 +206,10 @@ def _content(records: Iterable[model.PolicyRecord]) -> bytes:
 
 
 def _fits(records: Sequence[model.PolicyRecord]) -> bool:
-    content = _content(records)
+    return _is_small(_content(records))
+
+
+def _is_small(content: bytes) -> bool:
     return len(content) <= MAX_SHARD_CONTENT and len(canonical.compress(content)) <= MAX_SHARD_BYTES
 
 
@@ -241,6 +262,8 @@ def _bound(bound: Bound, own: str) -> model.Bound:
         key_sources=bound.key_sources,
         subject_audiences=bound.subject_audiences,
         audiences=bound.audiences,
+        redirect_hosts=bound.redirect_hosts,
+        grant_types=bound.grant_types,
         jwt_subject_prefixes=bound.jwt.subject_prefixes,
         jwt_claims=bound.jwt.claims,
         max_ttl=bound.max_ttl,

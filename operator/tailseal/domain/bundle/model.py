@@ -2,7 +2,8 @@
 
 ```
 signing/      signing.json; per held key a PEM (PKCS#8), or a handle on a token    one Secret
-policies/     manifest.json, settings.json, NN.json.gz (only non-empty shards)   ConfigMaps
+policies/     manifest.json, settings.json, clients.json.gz (if there are any),
+              NN.json.gz (only non-empty shards)                                 ConfigMaps
 credentials/  one file per credential, named by `settings.upstreams[].credential` one Secret
 ```
 
@@ -22,6 +23,8 @@ VERSION: Literal[1] = 1
 SIGNING_FILE = "signing.json"
 MANIFEST_FILE = "manifest.json"
 SETTINGS_FILE = "settings.json"
+CLIENTS_FILE = "clients.json.gz"
+"""In `policies/`: the OAuth clients; absent where there are none."""
 STATE_URL_FILE = "state.url"
 """In `credentials/`: URL of the shared PostgreSQL."""
 STATE_CA_FILE = "state.ca.crt"
@@ -92,6 +95,8 @@ class Manifest(BundleModel):
     settings: str
     shards: dict[str, str] = {}
     """Digest by two-digit shard number."""
+    clients: str | None = None
+    """Digest of the clients' file; absent: there are no clients."""
 
 
 class PolicyRecord(BundleModel):
@@ -112,6 +117,32 @@ class Shard(BundleModel):
 
     version: Literal[1] = VERSION
     policies: tuple[dict[str, Any], ...] = ()
+
+
+class ClientSecret(BundleModel):
+    """A secret that a client may prove itself with, by its hash (`domain.clients.secrets`)."""
+
+    digest: str
+    expires_at: float | None = None
+    """Unix seconds from which it counts no more; absent: it does as long as it is here."""
+
+
+class ClientRecord(BundleModel):
+    """One OAuthClient: its spec exactly as the API server stores it, and hashes of its secrets."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: dict[str, Any]
+    secrets: tuple[ClientSecret, ...] = ()
+
+
+class Clients(BundleModel):
+    """The clients' file; records are plain so that one undecodable record does not take the others along."""
+
+    version: Literal[1] = VERSION
+    clients: tuple[dict[str, Any], ...] = ()
 
 
 class WorkloadIdentity(BundleModel):
@@ -173,6 +204,8 @@ class Bound(BundleModel):
     key_sources: tuple[str, ...] = ()
     subject_audiences: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
+    redirect_hosts: tuple[str, ...] = ()
+    grant_types: tuple[str, ...] = ()
     jwt_subject_prefixes: tuple[str, ...] = ()
     jwt_claims: tuple[str, ...] = ()
     max_ttl: int | None = None

@@ -1,0 +1,237 @@
+"""Turns an OAuthClient's spec into what workers act on, with the defaults decided, or says why it must not be used.
+
+The operator that accepts it and the worker that serves it run this same code on the same spec and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from tailseal.api.findings import Finding, SpecError
+from tailseal.api.oauthclient import DEFAULT_GRANT_TYPES, DEFAULT_SCOPES, Allow, OAuthClientSpec
+from tailseal.api.reasons import Reason
+from tailseal.api.unsupported import unsupported
+from tailseal.api.validation import parse_spec
+from tailseal.domain import canonical, minting
+from tailseal.domain.bounding import CLIENT_PREFIX, allows, exceeds, is_reserved, is_unbounded, rules_for
+from tailseal.domain.bundle.model import Bound, ClientRecord, ClientSecret, Settings
+from tailseal.domain.clients import redirects
+from tailseal.domain.policy import patterns
+from tailseal.domain.policy.source import leads_elsewhere
+
+PROTOCOL_CLAIMS: Final = minting.OUR_CLAIMS | {
+    *("azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "sid", "events", "typ", "policy"),
+}
+"""Claims that the protocol sets: no client chooses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedPeople:
+    """Who may log in; one match is enough."""
+
+    users: tuple[patterns.Test, ...] = ()
+    groups: tuple[patterns.Test, ...] = ()
+    tags: tuple[patterns.Test, ...] = ()
+    capability: tuple[str, str] | None = None
+    """Action and resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledClient:
+    """A client, ready to be served.
+
+    Args:
+        namespace: of the object.
+        name: of the object.
+        uid: of the object: what was issued to a former one of the same name is not this one's.
+        generation: of the spec.
+        client_id: its `client_id`.
+        public: whether it cannot keep a secret.
+        auth_methods: how it may authenticate at the token endpoint (OpenID Connect Core section 9).
+        secrets: hashes of the secrets that count.
+        jwks: its public keys as canonical JSON, if they stand in the spec.
+        jwks_uri: where they are fetched from, else.
+        redirect_uris: as registered.
+        pkce_required: whether it must use PKCE; else it must send a nonce.
+        grant_types: how it may ask for tokens.
+        scopes: that it may ask for.
+        audiences: that its access tokens may be for, beside ourselves.
+        opaque: whether its access tokens are opaque.
+        id_token_algorithm: of its ID tokens; empty: RS256 where there is such a key, else the provider's default.
+        sector: host that its pairwise subjects are for; empty: subjects are public.
+        allow: who may log in; None: whom app capabilities let.
+        claims: claims that it gets beside those of its scopes.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    client_id: str
+    public: bool
+    auth_methods: tuple[str, ...]
+    secrets: tuple[ClientSecret, ...] = field(repr=False)
+    jwks: bytes
+    jwks_uri: str
+    redirect_uris: tuple[str, ...]
+    pkce_required: bool
+    grant_types: frozenset[str]
+    scopes: frozenset[str]
+    audiences: frozenset[str]
+    opaque: bool
+    id_token_algorithm: str
+    sector: str
+    allow: AllowedPeople | None
+    claims: frozenset[str]
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether it proves itself by a secret."""
+        return not self.public and self.auth_methods != ("private_key_jwt",)
+
+
+class ClientError(SpecError):
+    """The client must not be used; `findings` say everything that is wrong with it."""
+
+
+def client_id_of(namespace: str, name: str, spec: OAuthClientSpec) -> str:
+    """The client id: the spec's, or one from the names, which is the same again after everything was re-created."""
+    return spec.client_id or f"{CLIENT_PREFIX}{namespace}.{name}"
+
+
+def accepted(record: ClientRecord, settings: Settings) -> CompiledClient | tuple[Finding, ...]:
+    """The client, or why it must not be used."""
+    try:
+        return compile_client(record, settings)
+    except ClientError as error:
+        return error.findings
+
+
+def compile_client(record: ClientRecord, settings: Settings) -> CompiledClient:
+    """The client, ready to be served.
+
+    Args:
+        record: the client as the API server stores it, with the hashes of its secrets.
+        settings: of the provider that it names.
+
+    Raises:
+        ClientError: the spec is invalid, not supported yet, or beyond the provider's bounds.
+    """
+    try:
+        spec = parse_spec(OAuthClientSpec, record.spec, loopback=settings.issuer.startswith("http://"))
+    except SpecError as error:
+        raise ClientError(error.findings) from None
+    findings = [*unsupported(spec), *_wrong(spec), *_reserved(spec, settings)]
+    allow = _people(spec.allow, findings) if spec.allow is not None else None
+    findings += _beyond_rules(record.namespace, spec, settings)
+    if findings:
+        raise ClientError(findings)
+    return _compiled(record, spec, allow)
+
+
+def _compiled(record: ClientRecord, spec: OAuthClientSpec, allow: AllowedPeople | None) -> CompiledClient:
+    public = spec.type == "Public"
+    return CompiledClient(
+        namespace=record.namespace,
+        name=record.name,
+        uid=record.uid,
+        generation=record.generation,
+        client_id=client_id_of(record.namespace, record.name, spec),
+        public=public,
+        auth_methods=_auth_methods(spec, public=public),
+        secrets=record.secrets,
+        jwks=canonical.dumps(spec.jwks.jwks()) if spec.jwks is not None else b"",
+        jwks_uri=spec.jwks_uri or "",
+        redirect_uris=spec.redirect_uris,
+        pkce_required=spec.pkce != "OptionalWithNonce",
+        grant_types=frozenset(spec.grant_types or DEFAULT_GRANT_TYPES),
+        scopes=frozenset(spec.scopes or DEFAULT_SCOPES),
+        audiences=frozenset(spec.audiences),
+        opaque=spec.access_token_format == "Opaque",  # noqa: S105 - the name of a format
+        id_token_algorithm=spec.id_token_algorithm or "",
+        sector=_sector(spec) if spec.subject_type == "Pairwise" else "",
+        allow=allow,
+        claims=frozenset(spec.claims),
+    )
+
+
+def _auth_methods(spec: OAuthClientSpec, *, public: bool) -> tuple[str, ...]:
+    if public:
+        return ("none",)
+    return (spec.auth_method,) if spec.auth_method else ("client_secret_basic", "client_secret_post")
+
+
+def _sector(spec: OAuthClientSpec) -> str:
+    """The one host that all redirects lead to (OpenID Connect Core section 8.1); empty if there are more, or none."""
+    hosts = {redirects.host_of(uri) for uri in spec.redirect_uris}
+    return next(iter(hosts)) if len(hosts) == 1 else ""
+
+
+def _people(allow: Allow, findings: list[Finding]) -> AllowedPeople:
+    found: dict[str, tuple[patterns.Test, ...]] = {}
+    for member in ("users", "groups", "tags"):
+        tests = []
+        for position, pattern in enumerate(getattr(allow, member)):
+            try:
+                tests.append(patterns.glob(pattern))
+            except patterns.PatternError as error:
+                findings.append(Finding(f"spec.allow.{member}[{position}]", str(error)))
+        found[member] = tuple(tests)
+    needed = allow.capability
+    return AllowedPeople(**found, capability=(needed.action, needed.resource) if needed is not None else None)
+
+
+def _wrong(spec: OAuthClientSpec) -> Iterator[Finding]:
+    """What CEL cannot say, or not cheaply."""
+    if spec.subject_type == "Pairwise" and not _sector(spec):
+        message = "Pairwise needs redirectURIs that all lead to one host: make several clients, or leave it out"
+        yield Finding("spec.subjectType", message)
+    for position, claim in enumerate(spec.claims):
+        if claim in PROTOCOL_CLAIMS:
+            message = f"claim {claim} is set by the IdentityProvider alone: leave it out"
+            yield Finding(f"spec.claims[{position}]", message)
+    expiry = spec.jwks.expiry_time if spec.jwks is not None else None
+    if expiry is not None:
+        message = "is not supported for clients yet: leave it out, and take a key away when it must not count any more"
+        yield Finding("spec.jwks.expiryTime", message, Reason.NOT_SUPPORTED_YET)
+
+
+def _reserved(spec: OAuthClientSpec, settings: Settings) -> Iterator[Finding]:
+    named = [("spec.clientID", spec.client_id)] if spec.client_id else []
+    named += [(f"spec.audiences[{position}]", audience) for position, audience in enumerate(spec.audiences)]
+    for path, value in named:
+        if is_reserved(value, settings):
+            message = f"{value} is reserved for this IdentityProvider and its upstreams: choose another"
+            yield Finding(path, message, Reason.RESERVED_AUDIENCE)
+
+
+def _beyond_rules(namespace: str, spec: OAuthClientSpec, settings: Settings) -> Iterable[Finding]:
+    """What no single rule of the bounds allows; of several rules, what the most generous one lacks."""
+    if is_unbounded(namespace, settings):
+        return ()
+    rules = rules_for(namespace, settings)
+    if not rules:
+        message = f"the IdentityProvider admits no clients of namespace {namespace}: its bounds must name it"
+        return (Finding("spec.identityProviderRef", message, Reason.EXCEEDS_BOUNDS),)
+    return min((tuple(_beyond(spec, rule)) for rule in rules), key=len)
+
+
+def _beyond(spec: OAuthClientSpec, rule: Bound) -> Iterator[Finding]:
+    # It is the audience of ID tokens, which another service may take for its own.
+    if spec.client_id is not None and not allows(spec.client_id, rule.audiences):
+        yield exceeds("spec.clientID", f"client id {spec.client_id} is an audience, too", "audiences")
+    for position, uri in enumerate(spec.redirect_uris):
+        host = redirects.host_of(uri)
+        if host not in rule.redirect_hosts:
+            yield exceeds(f"spec.redirectURIs[{position}]", f"host {host}", "redirectHosts")
+    for number, grant_type in enumerate(spec.grant_types or DEFAULT_GRANT_TYPES):
+        if grant_type not in rule.grant_types:
+            path = f"spec.grantTypes[{number}]" if spec.grant_types else "spec.grantTypes"
+            yield exceeds(path, f"grant type {grant_type}", "grantTypes")
+    for number, audience in enumerate(spec.audiences):
+        if not allows(audience, rule.audiences):
+            yield exceeds(f"spec.audiences[{number}]", f"audience {audience}", "audiences")
+    if spec.jwks_uri is not None and (leads_elsewhere(spec.jwks_uri) or not allows(spec.jwks_uri, rule.key_sources)):
+        yield exceeds("spec.jwksURI", f"keys from {spec.jwks_uri}", "keySources")

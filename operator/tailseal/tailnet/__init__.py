@@ -1,0 +1,20 @@
+"""Who is calling over the tailnet, asked of the tailscaled beside us, by rules that nobody else's word can bend."""
+
+from __future__ import annotations
+
+from tailseal.tailnet.errors import NobodyError, Outage, Refusal, UnavailableError
+from tailseal.tailnet.localapi import LocalApi
+from tailseal.tailnet.resolve import CallerResolver, Direct, Serve
+from tailseal.tailnet.static import Static
+
+__all__ = [
+    "CallerResolver",
+    "Direct",
+    "LocalApi",
+    "NobodyError",
+    "Outage",
+    "Refusal",
+    "Serve",
+    "Static",
+    "UnavailableError",
+]

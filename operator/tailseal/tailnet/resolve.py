@@ -1,0 +1,187 @@
+"""Who is calling, in the two listener modes: one of them each listener, never both, and nothing that a caller says.
+
+A lookup that finds nothing makes tailscaled sleep for 180 ms with everything locked, if it was asked about an address
+with a port. So that is done once a connection, on the one listener that can be reached in no other way, one at a time;
+all other questions are about addresses alone, and only about those that nodes have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+from tailseal.domain.caller import Address, Caller, Known
+from tailseal.tailnet import headers, whois
+from tailseal.tailnet.addresses import is_loopback, tailnet_address
+from tailseal.tailnet.errors import NobodyError, Outage, Refusal, UnavailableError
+from tailseal.tailnet.localapi import LocalApi
+
+Clock = Callable[[], float]
+"""Unix seconds."""
+
+_STATE_HOLDS: Final = 1.0
+"""Seconds for which our own node's state is taken for what it was, as long as it answers who others are."""
+
+
+class CallerResolver(Protocol):
+    """Who is calling. A listener asks `accepted` once a connection and `caller` for each request on it."""
+
+    async def accepted(self, host: str, port: int) -> Caller | None:
+        """Who opened a connection; None: its requests will tell.
+
+        Args:
+            host: the peer's address as the socket has it.
+            port: the peer's port.
+
+        Raises:
+            NobodyError: nobody that the tailnet knows.
+            UnavailableError: nobody can say.
+        """
+        ...
+
+    async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:
+        """Who sent a request.
+
+        Args:
+            accepted: what `accepted` answered for the connection.
+            found: the request's headers as they came.
+
+        Raises:
+            NobodyError: nobody that the tailnet knows.
+            UnavailableError: nobody can say.
+        """
+        ...
+
+    async def again(self, known: Known) -> Caller:
+        """Who it is by now that a session belongs to.
+
+        Raises:
+            NobodyError: they are gone, expired, or somebody else: the session ends.
+            UnavailableError: nobody can say: the session stays, the request is answered 503.
+        """
+        ...
+
+    async def own_node(self) -> whois.OwnNode:
+        """Our own node, for readiness and for the name that others know it by.
+
+        Raises:
+            UnavailableError: nobody can say.
+        """
+        ...
+
+
+class _Whois:
+    """What both modes ask, each time within the limit of a single request.
+
+    Args:
+        api: of the tailscaled beside us.
+        service: Tailscale Service that callers come to, such as `svc:idp`: then capabilities are those granted towards
+            it; empty: towards the node.
+        clock: for nodes' expiry.
+    """
+
+    def __init__(self, api: LocalApi, service: str = "", clock: Clock = time.time) -> None:
+        self._api, self._clock = api, clock
+        self._towards = {"svc_name": service} if service else {}
+        self._running_until = 0.0
+
+    async def again(self, known: Known) -> Caller:
+        """See `CallerResolver`."""
+        caller = await self._by_address(known.address)
+        if not known.is_of(caller):
+            raise NobodyError(Refusal.CHANGED)
+        return caller
+
+    async def own_node(self) -> whois.OwnNode:
+        """See `CallerResolver`."""
+        return whois.own_node(await self._api.get("status", peers="false"))
+
+    async def _by_address(self, address: Address) -> Caller:
+        async with _within(self._api.within):
+            answer = await self._whois(str(address))
+            await self._need_running(fresh=answer is None)
+            if answer is None:
+                # A node that has just come up may have known nobody when it was asked.
+                answer = await self._whois(str(address))
+        caller = self._read(answer)
+        if address not in caller.node.addresses:
+            raise UnavailableError(Outage.MALFORMED, "the answer is about another address")
+        return caller
+
+    async def _whois(self, target: str, **hints: str) -> Any | None:  # noqa: ANN401 - any JSON value
+        return await self._api.get("whois", addr=target, **hints, **self._towards)
+
+    async def _need_running(self, *, fresh: bool) -> None:
+        """A node that is logged out or stopped goes on answering about others, as they were."""
+        now = asyncio.get_running_loop().time()
+        if not fresh and now < self._running_until:
+            return
+        self._running_until = 0.0
+        state = (await self.own_node()).state
+        if state != whois.RUNNING:
+            raise UnavailableError(Outage.NOT_RUNNING, state)
+        self._running_until = now + _STATE_HOLDS
+
+    def _read(self, answer: Any | None) -> Caller:  # noqa: ANN401
+        if answer is None:
+            raise NobodyError(Refusal.UNKNOWN)
+        return whois.caller(answer, self._clock())
+
+
+class Serve(_Whois):
+    """Behind `tailscale serve` on a unix socket: whom serve names, for each request.
+
+    Nothing is remembered by connection: serve sends the requests of many callers over one.
+    """
+
+    async def accepted(self, host: str, port: int) -> Caller | None:  # noqa: ARG002 - the protocol's
+        """See `CallerResolver`; a unix socket's peers have no addresses."""
+        return None
+
+    async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
+        """See `CallerResolver`."""
+        return await self._by_address(headers.serve_peer(found))
+
+
+class Direct(_Whois):
+    """On a loopback port that tailscaled forwards tailnet connections to: whoever opened the connection.
+
+    With a network interface of its own in place of forwarding, the peer's address is the node's.
+    """
+
+    def __init__(self, api: LocalApi, service: str = "", clock: Clock = time.time) -> None:
+        super().__init__(api, service, clock)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def accepted(self, host: str, port: int) -> Caller | None:
+        """See `CallerResolver`."""
+        if (address := tailnet_address(host)) is not None:
+            return await self._by_address(address)
+        if not is_loopback(host):
+            raise NobodyError(Refusal.OUTSIDE)
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        async with _within(self._api.within):
+            async with self._one_at_a_time:
+                answer = await self._whois(target, proto="tcp")
+            await self._need_running(fresh=answer is None)
+        return self._read(answer)
+
+    async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
+        """See `CallerResolver`; no header counts. A connection may outlive its node's login."""
+        if accepted is None:
+            raise NobodyError(Refusal.OUTSIDE)
+        if accepted.expires is not None and accepted.expires <= self._clock():
+            raise NobodyError(Refusal.EXPIRED)
+        return accepted
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise UnavailableError(Outage.SLOW) from None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
 
+from tailseal.workers.common.telemetry.lines import STANDARD_ERROR, Lines
+
 _QUIET: Final = ("uvicorn", "uvicorn.access", "httpx", "httpcore", "asyncio", "watchfiles")
 
 
-def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
+def configure(level: str = "info", stream: TextIO | Lines = STANDARD_ERROR) -> None:
     """Set up structlog, and let the standard library's loggers end in the same place.
 
     Args:
@@ -29,7 +30,7 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stream)),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from tailseal.workers.common.telemetry.lines import STANDARD_ERROR
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -88,6 +92,7 @@ class Metrics:
             ("algorithm",),
             registry=registry,
         )
+        registry.register(_LostLines())
         self._children: dict[tuple[str, str, str], Counter] = {}
         self._durations: dict[str, Histogram] = {}
 
@@ -146,3 +151,12 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)
+
+
+class _LostLines(Collector):
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "tailseal_log_lines_dropped",
+            "Lines of the application log that were lost, since nobody reads it.",
+            value=STANDARD_ERROR.dropped,
+        )

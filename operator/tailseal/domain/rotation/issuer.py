@@ -49,8 +49,9 @@ def plan(
         copies: where the set is read from beside them, as far as new keys wait for it.
     """
     evidence = replace(evidence_of.gather(replicas, now), copies=tuple(copies))
-    offers = {key.kid: key for key in reversed(offered)}
     before = ledger
+    ledger = _inherit(ledger, offered)
+    offers = _by_id(ledger, offered)
     ledger = _revoke(ledger, offers, now)
     ledger = _publish(spec, ledger, before, offers, evidence)
     ledger = _promise(spec, ledger, offers)
@@ -67,6 +68,24 @@ def plan(
     ledger = ledger.with_keys(evidence_of.stopping(key, evidence) for key in ledger.keys)
     ledger = _carry(before, _remove(ledger, evidence))
     return _result(spec, before, ledger, choice, evidence)
+
+
+def _inherit(ledger: IssuerLedger, offered: Sequence[OfferedKey]) -> IssuerLedger:
+    """A key of which its SigningKey has nothing any more belongs to the one that brings it: that one can revoke it."""
+    spoken = {(offer.kid, offer.source) for offer in offered}
+    heirs = {offer.kid: offer.source for offer in reversed(offered) if offer.alg}
+    moved = {key.kid: heirs[key.kid] for key in ledger.keys if (key.kid, key.source) not in spoken and key.kid in heirs}
+    return ledger.with_keys(key.but(source=moved.get(key.kid, key.source)) for key in ledger.keys)
+
+
+def _by_id(ledger: IssuerLedger, offered: Sequence[OfferedKey]) -> dict[str, OfferedKey]:
+    """What is said of each key by whoever has it: an id on another SigningKey's list says nothing of it."""
+    owners = {key.kid: key.source for key in ledger.keys}
+    revoked = {(offer.kid, offer.source) for offer in offered if offer.revoked}
+    found: dict[str, OfferedKey] = {}
+    for offer in sorted(offered, key=lambda offer: (owners.get(offer.kid) != offer.source, offer.revoked)):
+        found.setdefault(offer.kid, replace(offer, revoked=(offer.kid, offer.source) in revoked))
+    return found
 
 
 def _revoke(ledger: IssuerLedger, offers: Mapping[str, OfferedKey], now: float) -> IssuerLedger:

@@ -93,7 +93,8 @@ def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Coll
         offered: what the readable SigningKeys offer.
         held: key ids whose PEM stands in the issuer's signing Secret.
     """
-    at_hand = {key.kid for key in offered if key.private or key.revoked}
+    at_hand = {key.kid for key in offered if key.private}
+    revoked = {(key.kid, key.source) for key in offered if key.revoked}
     readable = {key.source for key in offered if not key.revoked}
     kept = [
         OfferedKey(
@@ -109,7 +110,7 @@ def remembered(ledger: IssuerLedger, offered: Collection[OfferedKey], held: Coll
             superseded=key.source in readable,
         )
         for key in ledger.keys
-        if key.held and key.kid in held and key.kid not in at_hand
+        if key.held and key.kid in held and key.kid not in at_hand and (key.kid, key.source) not in revoked
     ]
     replaced = {key.kid for key in kept}
     return (*(key for key in offered if key.kid not in replaced), *kept)

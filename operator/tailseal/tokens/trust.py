@@ -121,12 +121,11 @@ class Judge:
             Refusing: whatever the policies say.
             TokenError: likewise, for the subject token.
         """
-        sources = self._index.issuers(subject.issuer)
-        if not sources:
+        if not self._index.issuers(subject.issuer):
             raise Refusing(refusals.denied(Denial.UNKNOWN_ISSUER))
         if actor is not None and not self._index.actors(actor.presented.issuer):
             raise Refusing(refusals.denied(Denial.UNKNOWN_ACTOR_ISSUER))
-        considered = self._named(asked.policy, sources)
+        considered = self._index.considered(subject.issuer, asked.policy)
         misses: list[Miss] = []
         for source in considered:
             if not hand.unavailable or source not in hand.unavailable:
@@ -136,7 +135,7 @@ class Judge:
                 misses.append(decision)
 
         def could_grant(source: KeySource) -> bool:
-            anybody = None if actor is None else self._anybody(actor)
+            anybody = None if actor is None else self._anybody(actor, asked)
             return source in considered and isinstance(
                 self._under(source, subject.token, asked, hand, now, anybody), Granted
             )
@@ -147,11 +146,6 @@ class Judge:
         """Of the policy with that id; None if there is none."""
         found = self._index.get(policy)
         return None if found is None else found.generation
-
-    def _named(self, policy: str | None, sources: Sequence[KeySource]) -> Sequence[KeySource]:
-        """Who names a policy does not wait for the keys of others; a name that is not there changes nothing."""
-        named = self._index.get(policy) if policy is not None else None
-        return (named.source,) if named is not None and named.source in sources else sources
 
     def _judge(
         self,
@@ -172,13 +166,18 @@ class Judge:
         def with_actor(actors: Sequence[Actor]) -> Granted | Refused:
             return self._under(source, subject.token, asked, hand, now, actors)
 
-        return self._delegated(actor, with_actor, hand, now)
+        return self._delegated(actor, with_actor, asked, hand, now)
 
     def _delegated(
-        self, actor: Delegate, decide_with: Callable[[Sequence[Actor]], Granted | Refused], hand: Hand, now: float
+        self,
+        actor: Delegate,
+        decide_with: Callable[[Sequence[Actor]], Granted | Refused],
+        asked: GrantRequest,
+        hand: Hand,
+        now: float,
     ) -> Granted | Miss:
         """The decision where somebody acts; keys are asked for only where the actor they verify would be granted."""
-        verified = self._examined(actor, hand, now)
+        verified = self._examined(actor, asked, hand, now)
         decision = decide_with(verified)
         if isinstance(decision, Granted):
             return decision
@@ -192,11 +191,11 @@ class Judge:
             raise Refusing(refusals.of_actor(actor.fault))
         return decision
 
-    def _examined(self, actor: Delegate, hand: Hand, now: float) -> tuple[Actor, ...]:
+    def _examined(self, actor: Delegate, asked: GrantRequest, hand: Hand, now: float) -> tuple[Actor, ...]:
         """The actor token, once for each source in hand that verifies it."""
         if actor.verified is None:
             verified, missing = [], []
-            for source in self._index.actors(actor.presented.issuer):
+            for source in self._index.acting(actor.presented.issuer, asked.policy):
                 try:
                     miss = self._unverified(actor.presented, source, hand, now)
                     if miss is None:
@@ -210,8 +209,8 @@ class Judge:
             actor.verified, actor.open = tuple(verified), tuple(missing)
         return actor.verified
 
-    def _anybody(self, actor: Delegate) -> tuple[Actor, ...]:
-        return tuple(actor.under(source) for source in self._index.actors(actor.presented.issuer))
+    def _anybody(self, actor: Delegate, asked: GrantRequest) -> tuple[Actor, ...]:
+        return tuple(actor.under(source) for source in self._index.acting(actor.presented.issuer, asked.policy))
 
     def _unverified(
         self, presented: Presented, source: KeySource, hand: Hand, now: float

@@ -7,13 +7,18 @@ one that the fewest policies of the bucket share. A policy without any exact rul
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from tailseal.domain.policy.compiled import Claims, CompiledPolicy
 from tailseal.domain.policy.matchers import Path, Rule
 from tailseal.domain.policy.source import KeySource, well_known
+
+MOST_SOURCES: Final = 8
+"""Key sources of its own that one namespace brings for one issuer to callers who name no policy: a token is verified
+with each of them, so that without an end to their number one tenant could make everybody wait.
+"""
 
 _Ranked = tuple[int, CompiledPolicy]
 """A policy with its place in the order by namespace and name; places are unique, so policies are never compared."""
@@ -44,13 +49,15 @@ class PolicyIndex:
         policies: in any order; ids are unique.
     """
 
-    __slots__ = ("_actors", "_buckets", "_policies", "_sources")
+    __slots__ = ("_acting", "_actors", "_buckets", "_considered", "_policies", "_sources")
 
     def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
         ordered = sorted(policies, key=lambda policy: (policy.namespace, policy.name))
         self._policies = {policy.id: policy for policy in ordered}
         self._sources = _sources(policy.source for policy in ordered)
         self._actors = _sources(actor.source for policy in ordered for actor in policy.actors)
+        self._considered = _uncrowded(self._sources, ordered, lambda policy: (policy.source,))
+        self._acting = _uncrowded(self._actors, ordered, _acting)
         grouped: dict[KeySource, dict[str, list[_Ranked]]] = defaultdict(lambda: defaultdict(list))
         for ranked in enumerate(ordered):
             for audience in ranked[1].audiences:
@@ -73,6 +80,25 @@ class PolicyIndex:
     def actors(self, issuer: str) -> tuple[KeySource, ...]:
         """The same for actor tokens."""
         return self._actors.get(issuer, ())
+
+    def considered(self, issuer: str, policy: str | None) -> tuple[KeySource, ...]:
+        """The key sources that a token of the issuer is held against; of a policy that its bearer names, only its own.
+
+        Args:
+            issuer: of the token.
+            policy: id of the policy that is named; None, or one that is not there or not about the issuer: nothing is.
+        """
+        named = self._policies.get(policy) if policy is not None else None
+        if named is not None and named.source.issuer == issuer:
+            return (named.source,)
+        return self._considered.get(issuer, ())
+
+    def acting(self, issuer: str, policy: str | None) -> tuple[KeySource, ...]:
+        """The same for actor tokens; those of a policy that is named come first."""
+        named, others = self._policies.get(policy) if policy is not None else None, self._acting.get(issuer, ())
+        if named is None:
+            return others
+        return tuple(dict.fromkeys([*(source for source in _acting(named) if source.issuer == issuer), *others]))
 
     def get(self, policy: str) -> CompiledPolicy | None:
         """The policy with that id (`<namespace>/<name>`)."""
@@ -118,6 +144,29 @@ def _sources(named: Iterable[KeySource]) -> dict[str, tuple[KeySource, ...]]:
     for source in sources.values():
         by_issuer[source.issuer].append(source)
     return {issuer: tuple(sorted(members, key=_is_special)) for issuer, members in by_issuer.items()}
+
+
+def _acting(policy: CompiledPolicy) -> tuple[KeySource, ...]:
+    return tuple(actor.source for actor in policy.actors)
+
+
+def _uncrowded(
+    sources: dict[str, tuple[KeySource, ...]],
+    ordered: Iterable[CompiledPolicy],
+    of: Callable[[CompiledPolicy], Iterable[KeySource]],
+) -> dict[str, tuple[KeySource, ...]]:
+    """The sources by issuer, without those that are only beyond what a namespace may bring."""
+    if all(len(members) <= MOST_SOURCES for members in sources.values()):
+        return sources
+    kept: set[KeySource] = set()
+    brought: Counter[tuple[str, str]] = Counter()
+    for policy in ordered:
+        for source in of(policy):
+            place = (policy.namespace, source.issuer)
+            if source not in kept and (brought[place] < MOST_SOURCES or not _is_special(source)):
+                kept.add(source)
+                brought[place] += _is_special(source)
+    return {issuer: tuple(source for source in members if source in kept) for issuer, members in sources.items()}
 
 
 def _is_special(source: KeySource) -> bool:

@@ -20,6 +20,7 @@ from tailseal.domain import bounds
 from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.gathering import Gathering, Name, Object, gather, key_of, provider_of
+from tailseal.domain.policy.index import MOST_SOURCES, PolicyIndex
 
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -45,6 +46,7 @@ class Rule(StrEnum):
     AMBIGUOUS = "Ambiguous"
     NEVER_MATCHES = "NeverMatches"
     KEYS_EXPIRED = "KeysExpired"
+    CROWDED = "Crowded"
 
 
 REMEDIES: Final[Mapping[str, str]] = {
@@ -53,6 +55,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     Rule.SHADOWED: "delete it, or narrow the one before it",
     Rule.AMBIGUOUS: "have callers name audience, resource, policy or grant; or make one of the policies narrower",
     Rule.NEVER_MATCHES: "drop one of the rules",
+    Rule.CROWDED: "share key sources between policies, or have callers name the policy",
     Rule.KEYS_EXPIRED: "put the issuer's present keys and a later expiryTime into it",
     Reason.INVALID_SPEC: "write the field as the message says; `kubectl explain` has every field",
     Reason.NOT_SUPPORTED_YET: "leave the field out",
@@ -106,6 +109,7 @@ def lint(objects: Sequence[Object], context: Sequence[Object] = (), *, now: floa
         *_policies(gathering, now),
         *_overlaps(gathering, everything),
         *_quotas(gathering),
+        *_crowded(gathering),
     ]
     places = {key: place for place, key in reversed(list(enumerate(map(_key, objects))))}
     mine = (entry for entry in dict.fromkeys(found) if entry.key in places)
@@ -219,6 +223,21 @@ def _overlaps(gathering: Gathering, everything: Mapping[ObjectKey, Object]) -> I
                     "theirs that name none are refused as ambiguous"
                 )
                 yield Found(key, "spec.grants", text, Rule.AMBIGUOUS, Level.NOTE)
+
+
+def _crowded(gathering: Gathering) -> Iterator[Found]:
+    for members in gathering.of.values():
+        policies = [judged.outcome for judged in members if isinstance(judged.outcome, CompiledPolicy)]
+        index = PolicyIndex(policies)
+        for policy in policies:
+            theirs = (actor.source not in index.acting(actor.source.issuer, None) for actor in policy.actors)
+            if policy.source not in index.considered(policy.source.issuer, None) or any(theirs):
+                text = (
+                    f"namespace {policy.namespace} has more than {MOST_SOURCES} key sources of its own for one issuer:"
+                    " the policy grants only to requests that name it (parameter policy)"
+                )
+                key = ("TrustPolicy", policy.namespace, policy.name)
+                yield Found(key, "spec.from", text, Rule.CROWDED, Level.WARNING)
 
 
 def _quotas(gathering: Gathering) -> Iterator[Found]:

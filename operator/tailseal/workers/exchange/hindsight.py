@@ -79,7 +79,7 @@ def _accounts(
     asked, now = record.asked or GrantRequest(), _time(record)
     accounts: list[Account] = []
     decisions, omitted = [], 0
-    for source in snapshot.index.issuers(issuer):
+    for source in snapshot.index.considered(issuer, asked.policy):
         subject = Subject(source, record.algorithm, audiences, claims)
         chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
         explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now)

@@ -120,9 +120,8 @@ def report(question: Question, settings: Settings, policies: Sequence[Judged]) -
     acting = actors.examine(question.actor, index, settings, question.now)
     if isinstance(acting, Problem):
         return Report(token, acting, granted=False, reason=acting.reason, message=acting.message, refused=refused)
-    sources = tuple(
-        _source(token, source, question, settings, index, acting.found) for source in _named(index, issuer, question)
-    )
+    considered = index.considered(issuer, question.request.policy)
+    sources = tuple(_source(token, source, question, settings, index, acting.found) for source in considered)
     others = tuple((policy.id, policy.source.issuer) for policy in compiled if policy.source.issuer != issuer)
     concluded = _concluded(token, _claims_problem(token, question, settings), sources)
     return replace(concluded, others=others, refused=refused, actor_assumed=acting.assumed)
@@ -134,13 +133,6 @@ def audiences(token: bytes) -> tuple[str, ...]:
         return verify.audiences(compact.split(token).payload)
     except TokenError:
         return ()
-
-
-def _named(index: PolicyIndex, issuer: str, question: Question) -> tuple[KeySource, ...]:
-    """The issuer's key sources; only the policy's own, if the request names a policy that has one of them."""
-    sources = index.issuers(issuer)
-    named = index.get(question.request.policy) if question.request.policy is not None else None
-    return (named.source,) if named is not None and named.source in sources else sources
 
 
 def _source(

@@ -15,6 +15,7 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.kube import KubeCluster
 from tailseal.cluster.port import Kind, Object
+from tailseal.publish.outside import Internet
 from tailseal.reconcile.context import Context, Done, Key, OperatorSettings
 from tailseal.runtime import health, retry, routing
 from tailseal.runtime.clock import SystemClock, SystemEntropy
@@ -36,6 +37,7 @@ CONTROLLERS: Final = {
     routing.TRUST_POLICY: "tailseal.reconcile.trustpolicy",
     routing.BUNDLE: "tailseal.reconcile.bundle",
     routing.PROPAGATION: "tailseal.reconcile.propagation",
+    routing.PUBLISH: "tailseal.reconcile.publish",
 }
 """Module of each controller; its function is `reconcile`."""
 
@@ -119,6 +121,7 @@ class Operator:
         ask = PodProxy(cluster).ask if settings.pod_proxy else self._reach.ask
         self.probe = Probe(self.store, ask, self._news, now=clock.now, observe=self._polled)
         self.recorder = EventRecorder(cluster, settings.identity, clock.now, dropped=self.metrics.events_dropped.inc)
+        self._outside = Internet(policy.open_hosts, policy.extra_ca)
         self._context: Context | None = None
         self.standby = settings.leader_elect
 
@@ -139,6 +142,7 @@ class Operator:
             recorder=self.recorder,
             enqueue=self.queue.add,
             settings=policy,
+            outside=self._outside,
         )
         for key in sorted(routing.everything(self.store)):
             if _urgency(key) == 0:
@@ -154,6 +158,7 @@ class Operator:
             tasks.cancel()
             await asyncio.gather(tasks, return_exceptions=True)
             await self.probe.close()
+            await self._outside.aclose()
             await self.recorder.flush(_GRACE)
 
     def checks(self) -> health.Checks:

@@ -131,10 +131,8 @@ def test_words_that_cel_reserves_are_escaped() -> None:
     assert (to_cel("import_"), to_cel("namespace"), to_cel("from_")) == ("__import__", "__namespace__", "from")
 
 
-STORE = {"name": "s", "objectStore": {"bucket": "jwks"}, "publicURL": "https://cdn.example"}
 LATER = (
     ("IdentityProvider", {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}}}, "spec.tailnet"),
-    ("IdentityProvider", {"publish": [STORE]}, "spec.publish"),
     (
         "IdentityProvider",
         {"storage": {"type": "SQLite", "sqlite": {"volume": {"size": 1}}}},

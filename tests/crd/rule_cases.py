@@ -172,9 +172,14 @@ CASES: tuple[Case, ...] = (
         {"workload": {"resources": {"limits": {"gpu": 2}}}},
     ),
     _idp(
-        "exactly one of objectStore must be given",
+        "exactly one of objectStore, probe must be given",
         {"publish": [_STORE]},
         {"publish": [{"name": "p", "publicURL": "https://cdn.example"}]},
+    ),
+    _idp(
+        "discovery is written to an objectStore only",
+        {"publish": [_STORE | {"discovery": True}]},
+        {"publish": [{"name": "p", "publicURL": "https://cdn.example", "probe": {}, "discovery": True}]},
     ),
     _idp(
         "cacheTTL must be from 0s to 24h",

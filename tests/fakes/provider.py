@@ -11,7 +11,7 @@ from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.reconcile import bundle, identityprovider, propagation, signingkey
+from tailseal.reconcile import bundle, identityprovider, propagation, publish, signingkey
 from tailseal.reconcile.context import OperatorSettings
 
 NS = "identity"
@@ -23,6 +23,7 @@ CONTROLLERS = {
     "IdentityProvider": identityprovider.reconcile,
     "Bundle": bundle.reconcile,
     "Propagation": propagation.reconcile,
+    "Publish": publish.reconcile,
 }
 
 

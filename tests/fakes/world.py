@@ -11,6 +11,7 @@ from fakes.cluster import FakeCluster, Killed, Write
 from fakes.context import FakeClock, FakeEntropy, FakeObjects, FakeQueue, FakeRecorder, FakeReplicas, make_context
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Transient
+from tailseal.domain.publishing.store import Nowhere, Outside
 from tailseal.reconcile.context import Context, Done, Key, OperatorSettings
 
 Reconcile = Callable[[Context, str, str], Awaitable[Done]]
@@ -20,6 +21,7 @@ _PRIMARY = {
     "IdentityProvider": kinds.IDENTITY_PROVIDER,
     "Bundle": kinds.IDENTITY_PROVIDER,
     "Propagation": kinds.IDENTITY_PROVIDER,
+    "Publish": kinds.IDENTITY_PROVIDER,
     "TrustPolicy": kinds.TRUST_POLICY,
 }
 
@@ -46,6 +48,7 @@ class World:
         self.replicas = FakeReplicas(self.cluster, self.clock)
         self.recorder = FakeRecorder()
         self._settings = settings or OperatorSettings()
+        self.outside: Outside = Nowhere()
         self._shuffle = random.Random(order) if order is not None else None
         self._keys: set[Key] = set()
         self._lives = 0
@@ -66,6 +69,7 @@ class World:
             entropy=FakeEntropy(str(self._lives)),
             recorder=self.recorder,
             enqueue=self.queue,
+            outside=self.outside,
         )
 
     async def reconcile(self, controller: str, namespace: str, name: str) -> Done:

@@ -152,7 +152,7 @@ class Writer:
     read: tuple[bytes | None, int] | None = None
     planned: bytes | None = None
     put: set[str] = field(default_factory=set)
-    """Keys that are in the store by its hand, as far as a referee saw."""
+    """Keys that carry its mark in the store, as a referee saw: from then on it counts on them."""
 
     def wish(self) -> Wish:
         return Wish(self.name, tuple(self.ledger.values()), frozenset(self.revoked))
@@ -261,7 +261,8 @@ class Store:
             for kid in writer.put & writer.ledger.keys():
                 if entries.get(kid) != writer.ledger[kid]:
                     raise LawBroken(f"{kid} of {writer.name} is gone or changed though it is promised")
-            writer.put |= entries.keys() & writer.ledger.keys()
+            marks = self._now().get(WRITERS, {})
+            writer.put |= {kid for kid in entries if writer.name in marks.get(kid, ())} & writer.ledger.keys()
 
 
 OPS = ("rotate", "rotate", "share", "retire", "revoke", "guest", "read", "read", "fail", "plan", "write", "write")

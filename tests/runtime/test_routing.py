@@ -50,6 +50,7 @@ def said(keys: set[Key]) -> set[str]:
 CORP = "IdentityProvider id/corp"
 BUNDLE = "Bundle id/corp"
 PROPAGATION = "Propagation id/corp"
+PUBLISH = "Publish id/corp"
 POLICIES = {"TrustPolicy id/near", "TrustPolicy team/far"}
 KEYS = {"SigningKey id/k1", "SigningKey id/k2"}
 CASES = {
@@ -63,7 +64,7 @@ CASES = {
         SIGNING_KEY,
         {"SigningKey id/k1", CORP, "IdentityProvider id/other"},
     ),
-    "a provider wakes all that hangs on it": (PROVIDER, {CORP, BUNDLE, PROPAGATION, *POLICIES, *KEYS}),
+    "a provider wakes all that hangs on it": (PROVIDER, {CORP, BUNDLE, PROPAGATION, PUBLISH, *POLICIES, *KEYS}),
     "a Deployment of ours wakes its provider": (made("apps/v1", "Deployment", "id", "corp-sts", OF_CORP), {CORP}),
     "a shard wakes those who write, stamp and judge it": (
         made("v1", "ConfigMap", "id", "corp-policies-07", OF_CORP),
@@ -71,7 +72,11 @@ CASES = {
     ),
     "the issuer's ledger wakes the keys beside it": (
         made("v1", "Secret", "id", "corp-issuer", OF_CORP),
-        {CORP, BUNDLE, PROPAGATION, "SigningKey id/k1"},
+        {CORP, BUNDLE, PROPAGATION, PUBLISH, "SigningKey id/k1"},
+    ),
+    "the list of places that keys were put at wakes who publishes": (
+        made("v1", "ConfigMap", "id", "corp-publish", OF_CORP),
+        {CORP, BUNDLE, PROPAGATION, PUBLISH},
     ),
     "a key's Secret wakes the key and all providers beside it": (
         made("v1", "Secret", "id", "k1-signingkey", OWNED | {"tailseal.dev/signing-key": "k1"}),
@@ -79,11 +84,19 @@ CASES = {
     ),
     "a Secret opened to us wakes the providers of its namespace": (
         made("v1", "Secret", "id", "tls", {"tailseal.dev/allow": "true"}),
-        {CORP, BUNDLE, "IdentityProvider id/other", "Bundle id/other"},
+        {CORP, BUNDLE, PUBLISH, "IdentityProvider id/other", "Bundle id/other", "Publish id/other"},
     ),
     "a Secret that a SigningKey imports from wakes that, too": (
         made("v1", "Secret", "id", "mine", {"tailseal.dev/allow": "true"}),
-        {CORP, BUNDLE, "IdentityProvider id/other", "Bundle id/other", "SigningKey id/k4"},
+        {
+            CORP,
+            BUNDLE,
+            PUBLISH,
+            "IdentityProvider id/other",
+            "Bundle id/other",
+            "Publish id/other",
+            "SigningKey id/k4",
+        },
     ),
     "a Secret of another namespace wakes no importer": (
         made("v1", "Secret", "team", "mine", {"tailseal.dev/allow": "true"}),

@@ -12,7 +12,6 @@ from tailseal.api.reasons import Reason
 
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "IdentityProviderSpec.tailnet": bool,
-    "IdentityProviderSpec.publish": bool,
     "Sqlite.volume": bool,
     "Registration.dynamic": "Enabled".__eq__,
     "ClientIDMetadata.allowed_domains": bool,

@@ -34,10 +34,23 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
 @click.option(
     "--worker-image", default="tailseal:dev", envvar="TAILSEAL_WORKER_IMAGE", show_default=True, show_envvar=True
 )
+@click.option(
+    "--worker-pull-secret",
+    "worker_pull_secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Secret for the worker image's registry, in each provider's namespace; repeatable.",
+)
 @click.option("--pod-proxy", is_flag=True, help="Reach worker pods through the API server (pods/proxy).")
 @click.option("--leader-elect", is_flag=True, help="Wait for a Lease before acting: for more than one replica.")
 @click.option("--lease-namespace", default="", help="Namespace of the Lease; default: the operator's own.")
 @click.option("--open-host", "open_hosts", multiple=True, help="Host or CIDR that workers may fetch from; repeatable.")
+@click.option(
+    "--ambient-credentials",
+    multiple=True,
+    metavar="NAMESPACE",
+    help="Let IdentityProviders of this namespace publish under the operator's own cloud identity; repeatable.",
+)
 @click.option("--extra-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="PEM file for egress.")
 @click.option("--health", type=AddressType(), default="127.0.0.1:8081", show_default=True, help="Health and metrics.")
 @log_level
@@ -80,7 +93,11 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     )
     extra_ca = options["extra_ca"].read_text(encoding="ascii") if options["extra_ca"] else ""
     policy = OperatorSettings(
-        worker_image=options["worker_image"], open_hosts=tuple(options["open_hosts"]), extra_ca=extra_ca
+        worker_image=options["worker_image"],
+        worker_pull_secrets=tuple(dict.fromkeys(options["worker_pull_secrets"])),
+        open_hosts=tuple(options["open_hosts"]),
+        extra_ca=extra_ca,
+        ambient_credentials=tuple(options["ambient_credentials"]),
     )
     return settings, policy
 

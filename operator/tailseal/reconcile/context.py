@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tailseal.cluster.port import Cluster, Kind, Object, Ref
 from tailseal.domain.evidence import Replica
+from tailseal.domain.publishing.store import Nowhere, Outside
 from tailseal.runtime.key import Key
 
 __all__ = [
@@ -101,15 +102,19 @@ class OperatorSettings:
 
     Args:
         worker_image: image of the worker pods.
+        worker_pull_secrets: names of Secrets, in each provider's namespace, that open that image's registry.
         open_hosts: hosts or CIDRs beyond the public internet that workers may fetch from.
         extra_ca: PEM certificates that workers trust for egress besides the system's.
         fast_propagation: whether pods may be stamped (probed at start).
+        ambient_credentials: namespaces whose providers may publish under the operator's own cloud identity.
     """
 
     worker_image: str = "tailseal:dev"
+    worker_pull_secrets: tuple[str, ...] = ()
     open_hosts: tuple[str, ...] = ()
     extra_ca: str = ""
     fast_propagation: bool = True
+    ambient_credentials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +129,6 @@ class Context:
     recorder: Recorder
     enqueue: Enqueue
     settings: OperatorSettings
+    outside: Outside = field(default_factory=Nowhere)
     memory: dict[Key, Any] = field(default_factory=dict)
     """What a controller remembers of a key between runs, one entry each: losing it costs work, never correctness."""

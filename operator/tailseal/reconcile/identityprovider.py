@@ -28,7 +28,7 @@ from tailseal.domain.render.service import service
 from tailseal.domain.render.serviceaccount import service_account
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
 from tailseal.domain.rotation.issuer_recover import recovered
-from tailseal.reconcile import attached
+from tailseal.reconcile import attached, publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
@@ -133,10 +133,12 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
         order=tuple(reference.name for reference in spec.signing_keys),
         longest_ttl=max(spec.tokens.access_token_ttl, spec.tokens.id_token_ttl, longest_ttl),
         clock_skew=spec.tokens.clock_skew,
+        copy_age=publish_seen.copy_age(spec, state.ledger.max_age),
     )
+    copies = publish_seen.copies(ctx, provider.namespace, provider.name, spec)
     now, replicas = ctx.clock.now(), ctx.replicas.of(provider.namespace, provider.name)
     ledger = recovered(state.ledger, narrow.read(former), keys, wanted, now)
-    plan = plan_issuer(wanted, ledger, remembered(ledger, keys, pems.keys()), replicas, now)
+    plan = plan_issuer(wanted, ledger, remembered(ledger, keys, pems.keys()), replicas, now, copies)
     state = await save(ctx, state, plan.ledger)
     # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
     if plan.published or former:
@@ -213,6 +215,7 @@ def _rendered(run: _Run, component: Component) -> Iterator[tuple[Kind, Object | 
                 tolerations=[toleration.document() for toleration in pods.tolerations],
                 resources=pods.resources.document(),
                 log_level=pods.log_level.lower(),
+                pull_secrets=run.ctx.settings.worker_pull_secrets,
             ),
         ),
     )

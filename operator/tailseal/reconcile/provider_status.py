@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.meta import PROVIDER_LABEL
 from tailseal.api.reasons import Reason
+from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain.bundle import build, digest
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
-from tailseal.reconcile import attached, measured
+from tailseal.reconcile import attached, fences, measured, publish_seen, trouble
 from tailseal.reconcile.clocks import skewed
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
@@ -55,13 +57,23 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     provider = Provider(obj["metadata"]["namespace"], obj["metadata"]["name"], obj["metadata"]["uid"])
     replicas = measured.measure(ctx, provider.namespace, provider.name)
     stuck = _stuck(ctx, provider, seen)
-    programmed = stuck or _programmed(obj, spec, seen.plan, replicas)
+    down = _down(ctx, provider)
+    programmed = stuck or _programmed(obj, spec, seen.plan, replicas, down)
     facts = summarise([seen.intent.verdict, resolved(seen.problems), programmed])
     if slow := _slow(ctx, provider):
         facts = (*facts, slow)
+    if down:
+        text = trouble.describe(down)
+        facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
+    if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
+        facts = (*facts, unfenced)
     if skew := skewed(ctx, obj, spec.tokens.clock_skew):
         facts = (*facts, skew)
+    spoken = publish_seen.lines(ctx, obj, spec)
+    if published := publish_seen.published(spoken):
+        facts = (*facts, published)
     fields = {
+        "publish": spoken,
         "endpoints": list(_endpoints(provider, spec)),
         "bundleDigest": digest.stamp(replicas.wanted),
         "replicas": replicas.replicas,
@@ -99,9 +111,27 @@ def _stuck(ctx: Context, provider: Provider, seen: Seen) -> Fact | None:
     return next(iter(seen.stuck), None) or attached.problem(ctx, provider.namespace, provider.name)
 
 
-def _programmed(obj: Object, spec: IdentityProviderSpec, plan: IssuerPlan | None, replicas: measured.Measured) -> Fact:
+def _down(ctx: Context, provider: Provider) -> tuple[trouble.Trouble, ...]:
+    """What keeps worker pods from coming up."""
+    labels = {PROVIDER_LABEL: provider.name}
+    return trouble.troubles(
+        ctx.objects.select(kinds.POD, provider.namespace, labels),
+        ctx.objects.select(kinds.DEPLOYMENT, provider.namespace, labels),
+    )
+
+
+def _programmed(
+    obj: Object,
+    spec: IdentityProviderSpec,
+    plan: IssuerPlan | None,
+    replicas: measured.Measured,
+    down: tuple[trouble.Trouble, ...],
+) -> Fact:
     """The condition `Programmed`: every replica serves what was written, and a key signs."""
     fact = measured.programmed(replicas, needed=_needed(spec), latched=_latched(obj))
+    if fact.reason == Reason.NO_REPLICAS and down:
+        text = f"{fact.message}: {trouble.describe(down)}"
+        return replace(fact, reason=Reason.WORKLOAD_UNAVAILABLE, message=text, stalled=down[0].stuck)
     if fact.status is not True or plan is None or plan.active:
         return fact
     if plan.ledger.revoked:

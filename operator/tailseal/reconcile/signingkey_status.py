@@ -16,6 +16,7 @@ from tailseal.api.times import format_time, parse_time
 from tailseal.cluster.port import Object
 from tailseal.domain.rotation.issuer_evidence import without
 from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
+from tailseal.reconcile import publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
 
@@ -180,6 +181,7 @@ def _pods_behind(ctx: Context, view: View, kid: str) -> list[str]:
         if issuer.listed:
             counted = [pod for pod in ctx.replicas.of(namespace, issuer.name) if pod.ever_ready]
             behind += without(counted, kid)
+            behind += publish_seen.behind(ctx, namespace, issuer.name, kid)
     return sorted(behind)
 
 

@@ -15,6 +15,7 @@ IDENTITY_PROVIDER = "IdentityProvider"
 TRUST_POLICY = "TrustPolicy"
 BUNDLE = "Bundle"
 PROPAGATION = "Propagation"
+PUBLISH = "Publish"
 
 
 class Known(Protocol):
@@ -118,6 +119,7 @@ def _identity_provider(obj: Object, known: Known, *, told: bool) -> Iterator[Key
     if told:
         yield _key(BUNDLE, obj)
         yield _key(PROPAGATION, obj)
+        yield _key(PUBLISH, obj)
         yield from _signing_keys(obj)
         for policy in _policies(obj["metadata"]["namespace"], obj["metadata"]["name"], known):
             yield _key(TRUST_POLICY, policy)
@@ -156,6 +158,8 @@ def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
         if obj["kind"] in ("ConfigMap", "Secret"):
             yield Key(BUNDLE, namespace, provider)
             yield Key(PROPAGATION, namespace, provider)
+        if metadata["name"] in (meta.issuer_secret(provider), meta.publish_config_map(provider)):
+            yield Key(PUBLISH, namespace, provider)
         if metadata["name"] == meta.issuer_secret(provider):
             yield from _all(SIGNING_KEY, kinds.SIGNING_KEY, namespace, known)
     if signing_key:
@@ -170,6 +174,7 @@ def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
         for provider in known.select(kinds.IDENTITY_PROVIDER, obj["metadata"]["namespace"]):
             yield _key(IDENTITY_PROVIDER, provider)
             yield _key(BUNDLE, provider)
+            yield _key(PUBLISH, provider)
         for signing_key in known.select(kinds.SIGNING_KEY, obj["metadata"]["namespace"]):
             if obj["metadata"]["name"] in _needed(signing_key):
                 yield _key(SIGNING_KEY, signing_key)

@@ -1,7 +1,7 @@
 """IdentityProvider: an issuer, the services that speak for it, and what others may do with it."""
 
 from tailseal.api.identityprovider.bounds import Bound, BoundJwt, BoundNamespaces, LabelSelector, SelectorRequirement
-from tailseal.api.identityprovider.publish import ObjectStore, Publish
+from tailseal.api.identityprovider.publish import ObjectStore, Probe, Publish, PublishStatus
 from tailseal.api.identityprovider.spec import (
     ClientIDMetadata,
     EndpointStatus,
@@ -35,7 +35,9 @@ __all__ = [
     "LabelSelector",
     "ObjectStore",
     "Postgres",
+    "Probe",
     "Publish",
+    "PublishStatus",
     "Registration",
     "Resources",
     "SelectorRequirement",

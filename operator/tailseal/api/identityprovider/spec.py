@@ -11,7 +11,7 @@ from tailseal.api.conditions import Conditions
 from tailseal.api.durations import Duration, between
 from tailseal.api.fields import DnsLabel, ObjectName, OwnIssuer
 from tailseal.api.identityprovider.bounds import Bound
-from tailseal.api.identityprovider.publish import Publish
+from tailseal.api.identityprovider.publish import Publish, PublishStatus
 from tailseal.api.identityprovider.storage import Storage
 from tailseal.api.identityprovider.tailnet import Tailnet
 from tailseal.api.identityprovider.upstreams import Upstream
@@ -187,5 +187,7 @@ class IdentityProviderStatus(ApiModel):
     """How many of them were seen to serve exactly that configuration."""
     attached_policies: int | None = None
     """How many accepted TrustPolicies name this provider."""
+    publish: Annotated[tuple[PublishStatus, ...], Items(12, "map")] = ()
+    """What readers get from each place of `spec.publish`, and from former ones that still hold keys of ours."""
     conditions: Conditions = ()
     """Accepted, ResolvedRefs, Programmed, Ready; Reconciling and Stalled while under way or stuck."""

@@ -87,6 +87,18 @@ class ObjectStore(Protocol):
         ...
 
 
+class Nowhere:
+    """The port `Outside` of who reaches nothing."""
+
+    def store(self, bucket: Bucket) -> ObjectStore:
+        """There is none."""
+        raise StoreError(StoreReason.UNREACHABLE, f"bucket {bucket.bucket} is out of reach")
+
+    async def read(self, url: str) -> bytes:
+        """There is nothing."""
+        raise StoreError(StoreReason.UNREACHABLE, f"{url} is out of reach")
+
+
 class Outside(Protocol):
     """What the operator reaches beyond the cluster."""
 

@@ -55,6 +55,16 @@ def accepted(provider: Provider, spec: bytes) -> dict[str, Any]:
     }
 
 
+def places(provider: Provider, content: bytes) -> dict[str, Any]:
+    """ConfigMap with the places that keys were put at; no pod mounts it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": provider.metadata(meta.publish_config_map(provider.name)),
+        "data": {"places.json": content.decode()},
+    }
+
+
 def _secret(provider: Provider, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",

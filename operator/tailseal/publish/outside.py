@@ -1,0 +1,79 @@
+"""What the operator reaches beyond the cluster: buckets, and what anonymous readers get, under the egress rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+
+from tailseal.domain.publishing.metadata import JWKS_TYPE
+from tailseal.domain.publishing.store import Bucket, StoreError, StoreReason
+from tailseal.egress.client import Egress
+from tailseal.egress.errors import EgressError, EgressReason
+from tailseal.egress.guard import Address, Opened, check_address, check_url
+from tailseal.egress.network import Resolver
+from tailseal.publish.s3 import S3Bucket
+
+_OK: Final = 200
+_MOST: Final = 64
+_REFUSED: Final = frozenset({EgressReason.URL_REFUSED, EgressReason.ADDRESS_REFUSED})
+
+
+class Internet:
+    """The port `Outside` on real connections.
+
+    Args:
+        open_hosts: names and ranges beyond the public internet that may be reached.
+        extra_ca: PEM certificates to trust besides the system's.
+    """
+
+    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "") -> None:
+        hosts = tuple(open_hosts)
+        self._opened, self._extra_ca = Opened.of(hosts), extra_ca
+        self._egress = Egress(hosts, extra_ca)
+        self._resolver = Resolver()
+        self._buckets: dict[tuple[object, ...], S3Bucket] = {}
+
+    def store(self, bucket: Bucket) -> S3Bucket:
+        """The bucket; the same one for the same place and credentials, so that roles are not assumed anew each time."""
+        held = tuple(sorted((bucket.credentials or {}).items())) if bucket.credentials is not None else None
+        key = (bucket.bucket, bucket.region, bucket.endpoint, bucket.path_style, held)
+        if key not in self._buckets:
+            while len(self._buckets) >= _MOST:
+                del self._buckets[next(iter(self._buckets))]
+            self._buckets[key] = S3Bucket(bucket, self._check, self._extra_ca)
+        return self._buckets[key]
+
+    async def read(self, url: str) -> bytes:
+        """What an anonymous reader gets, as the port says."""
+        try:
+            answer = await self._egress.get(url, accept=f"{JWKS_TYPE}, application/json")
+        except EgressError as error:
+            raise _store_error(error) from None
+        if answer.status != _OK:
+            raise StoreError(StoreReason.UNREACHABLE, f"{url} answers with status {answer.status}")
+        return answer.body
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        self._resolver.close()
+        await self._egress.aclose()
+
+    async def _check(self, url: str) -> bool:
+        """Whether plain http may be spoken there; refuses what the egress client would refuse."""
+        try:
+            target = check_url(url, self._opened)
+            try:
+                addresses: tuple[Address, ...] = (ip_address(target.host),)
+            except ValueError:
+                addresses = await self._resolver(target.host)
+            for address in addresses:
+                check_address(target.host, address, self._opened)
+        except EgressError as error:
+            raise _store_error(error) from None
+        return target.scheme == "http"
+
+
+def _store_error(error: EgressError) -> StoreError:
+    reason = StoreReason.REFUSED if error.reason in _REFUSED else StoreReason.UNREACHABLE
+    return StoreError(reason, str(error))

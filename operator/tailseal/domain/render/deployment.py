@@ -44,6 +44,7 @@ class Workload:
         tolerations: as in a pod.
         resources: as in a container; empty means ours.
         log_level: empty means the worker's default.
+        pull_secrets: names of Secrets for the image's registry, in the provider's namespace.
     """
 
     component: Component
@@ -55,6 +56,7 @@ class Workload:
     tolerations: Sequence[Mapping[str, Any]] = ()
     resources: Mapping[str, Any] = field(default_factory=dict)
     log_level: str = ""
+    pull_secrets: Sequence[str] = ()
 
 
 def deployment(provider: Provider, workload: Workload) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def _pod(provider: Provider, workload: Workload) -> dict[str, Any]:
     return {
         "serviceAccountName": meta.workload(provider.name, workload.component),
         "automountServiceAccountToken": False,
+        **({"imagePullSecrets": [{"name": name} for name in workload.pull_secrets]} if workload.pull_secrets else {}),
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": {

@@ -193,6 +193,16 @@ def test_a_generation_grows_with_each_change(bench: Bench) -> None:
     assert (generation(), generation()) == (2, 2)
 
 
+def test_a_namespace_has_no_more_policies_than_the_bounds_allow(bench: Bench) -> None:
+    bound = "{name: b, namespaces: {from: Names, names: [default]}, issuers: ['*'], keySources: ['*'], audiences: ['*']"
+    bench.write(**{"provider.yaml": f"{PROVIDER}  bounds: [{bound}, maxPolicies: 2}}]\n"})
+    bench.write(**{f"{name}.yaml": policy(name) for name in "bcd"})
+    household = bench.read()
+    assert granting(household) == ["a", "b"]
+    assert [problem.file for problem in household.problems] == ["c.yaml", "d.yaml"]
+    assert "maxPolicies" in str(household.problems[0])
+
+
 def test_hidden_and_other_files_are_left_alone(bench: Bench) -> None:
     bench.write(**{".a.yaml": "x: [", "README.md": "x: ["})
     (bench.folder / "sub").mkdir()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from tailseal.api.parse import parse
 from tailseal.api.signingkey import KeySource, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
+from tailseal.domain import bounds
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.keyimport import ImportedKey, KeyRefused
@@ -189,7 +191,14 @@ class Reader:
     def _compiled(
         self, manifests: Iterable[Manifest], settings: Settings, problems: list[FileProblem]
     ) -> Iterator[tuple[PolicyRecord, CompiledPolicy]]:
-        for manifest in manifests:
+        counted: Counter[str] = Counter()
+        for manifest in sorted(manifests, key=lambda found: found.key):
+            counted[manifest.namespace] += 1
+            most = bounds.policy_quota(manifest.namespace, settings)
+            if most is not None and counted[manifest.namespace] > most:
+                text = f"the bounds allow {most} policies of namespace {manifest.namespace} (maxPolicies)"
+                problems.append(FileProblem(manifest.file, "metadata.namespace", text))
+                continue
             spec = manifest.obj.get("spec") or {}
             former, generation = self._generations.get(manifest.key, (None, 0))
             if former != spec:

@@ -11,6 +11,7 @@ from typing import Final
 from tailseal.domain.bundle.digest import volume_digest
 from tailseal.domain.bundle.model import VOLUMES
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.workers.common.bundle.clients import LoadedClients
 from tailseal.workers.common.bundle.policies import LoadedPolicies, PoliciesReader
 from tailseal.workers.common.bundle.problem import BundleError, Problem
 from tailseal.workers.common.bundle.signing import SigningReader
@@ -146,7 +147,7 @@ class Loader:
         except BundleError as error:  # what is for one issuer must not grant in another's name
             self._problems["signing"] = (error.problem,)
             self._observe("signing", self._problems["signing"])
-            policies = replace(policies, policies=())
+            policies = replace(policies, policies=(), clients=LoadedClients())
         self.snapshot = snapshot = Snapshot(
             serial=self.snapshot.serial + 1 if self.snapshot else 1,
             signing=signing,
@@ -157,6 +158,7 @@ class Loader:
             applied={**self._digests, "policies": policies.applied},
             policies=len(policies.policies),
             problems=tuple(sorted({problem.reason for problem in self.problems})),
+            clients=policies.clients.by_id,
         )
         self._swapped(snapshot)
         return True

@@ -11,7 +11,7 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle.digest import policies_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Manifest, Settings, shard_file
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.workers.common.bundle import shard
+from tailseal.workers.common.bundle import clients, shard
 from tailseal.workers.common.bundle.problem import BundleError, Problem, explain
 from tailseal.workers.common.bundle.source import Files
 
@@ -30,6 +30,7 @@ class LoadedPolicies:
         applied: digest of the last manifest acted on with its own settings.
         problems: what is not in use.
         until: the instant at which this must be read again even if no file changes; None: never.
+        clients: the OAuth clients.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class LoadedPolicies:
     applied: str
     problems: tuple[Problem, ...]
     until: float | None
+    clients: clients.LoadedClients
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class PoliciesReader:
         self._settings_digest = ""
         self._parts: dict[str, _Part] = {}
         self._applied = self._complete = ""
+        self._clients = clients.LoadedClients()
 
     def read(self, files: Files, now: float) -> LoadedPolicies:
         """The volume's state, as far as it may be used.
@@ -80,9 +83,10 @@ class PoliciesReader:
         manifest, problems = self._take_manifest(files)
         if manifest is not None:
             problems += self._take_settings(files, manifest)
+            problems += self._take_clients(files, manifest)
         if not problems:
-            # Shards that are not there run out by themselves. Settings do not: who goes on with former ones,
-            # which may be wider, has to know that he is behind.
+            # Shards that are not there run out by themselves. Settings and clients do not: who goes on with former
+            # ones, which may be wider, has to know that he is behind.
             self._applied = policies_digest(files[MANIFEST_FILE])
         if self._settings is None:
             raise BundleError(problems[0].reason, problems[0].message)
@@ -103,8 +107,9 @@ class PoliciesReader:
             policies=tuple(policy for part in parts for policy in part.policies),
             complete=self._complete,
             applied=self._applied,
-            problems=(*problems, *(problem for part in parts for problem in part.refused)),
+            problems=(*problems, *(problem for part in parts for problem in part.refused), *self._clients.refused),
             until=min((end for end in ends if end > now), default=None),
+            clients=self._clients,
         )
 
     def _take_manifest(self, files: Files) -> tuple[Manifest | None, list[Problem]]:
@@ -121,6 +126,12 @@ class PoliciesReader:
         except BundleError as error:
             return [error.problem]
         return []
+
+    def _take_clients(self, files: Files, manifest: Manifest) -> list[Problem]:
+        if self._settings is None:
+            return []
+        self._clients, problems = clients.take(self._clients, files, manifest.clients or "", self._settings)
+        return problems
 
     def _part(self, number: str, digest: str, files: Files, settings: Settings, now: float) -> _Part:
         """The shard as the manifest wants it, else as it last was, else nothing."""

@@ -45,7 +45,12 @@ def decode(name: str, content: bytes, settings: Settings) -> Decoded:
     return tuple(policies), tuple(problems)
 
 
-def _records(name: str, content: bytes) -> tuple[dict[str, Any], ...]:
+def inflate(name: str, content: bytes) -> bytes:
+    """The content of a compressed file.
+
+    Raises:
+        BundleError: it is none, or too large.
+    """
     inflater = zlib.decompressobj(_GZIP)
     try:
         plain = inflater.decompress(content, LARGEST)
@@ -53,8 +58,12 @@ def _records(name: str, content: bytes) -> tuple[dict[str, Any], ...]:
         raise BundleError("ShardUnreadable", f"{name}: not gzip") from None
     if not inflater.eof:
         raise BundleError("ShardUnreadable", f"{name}: cut short, or larger than {LARGEST} bytes")
+    return plain
+
+
+def _records(name: str, content: bytes) -> tuple[dict[str, Any], ...]:
     try:
-        return Shard.model_validate_json(plain).policies
+        return Shard.model_validate_json(inflate(name, content)).policies
     except ValidationError as error:
         raise BundleError("ShardUnreadable", f"{name}: {explain(error)}") from None
 

@@ -10,6 +10,7 @@ from tailseal.domain.bundle.model import HeldKey, Settings, Signing
 from tailseal.tokens.signers import Signer
 
 if TYPE_CHECKING:
+    from tailseal.domain.clients.compile import CompiledClient
     from tailseal.domain.policy.index import PolicyIndex
 
 
@@ -63,6 +64,7 @@ class Snapshot:
         applied: per volume, the digest of what this replica acts on even if a part of it was refused.
         policies: how many policies may grant.
         problems: short reason words of what could not be loaded, never content.
+        clients: the OAuth clients by client id.
     """
 
     serial: int
@@ -74,3 +76,4 @@ class Snapshot:
     applied: Mapping[str, str]
     policies: int = 0
     problems: tuple[str, ...] = ()
+    clients: Mapping[str, CompiledClient] = field(default_factory=dict)

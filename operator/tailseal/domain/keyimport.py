@@ -6,6 +6,7 @@ Whatever stands in the files, the outcome is a key, or a `KeyRefused` that shows
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,9 @@ MAX_RSA_BITS: Final = 4096
 
 MIN_EXPONENT: Final = 65537
 """Smallest public exponent that NIST SP 800-56B allows."""
+
+MAX_EXPONENT: Final = 2**64 - 1
+"""Largest public exponent that our own verifiers, like most, put up with."""
 
 MAX_KEYS: Final = 100
 """Most keys that a JWKS may hold."""
@@ -109,11 +113,20 @@ def imported_key(files: Mapping[str, bytes], algorithm: str, key_id: str | None 
         KeyRefused: there is none, there are several, or it does not fit.
     """
     name, content = _file(files)
+    outcome = _outcome(content, algorithm, key_id)
+    if isinstance(outcome, KeyRefused):
+        raise KeyRefused(f"{name}: {outcome}", outcome.member)
+    return outcome
+
+
+# Every reconcile brings the key anew, and the full check of a large RSA key holds the event loop for 0.3 s.
+@functools.lru_cache(maxsize=64)
+def _outcome(content: bytes, algorithm: str, key_id: str | None) -> ImportedKey | KeyRefused:
     try:
         found = _from_json if content.lstrip().startswith(b"{") else _from_pem
         return _checked(found(content, algorithm, key_id), algorithm, key_id)
     except KeyRefused as refused:
-        raise KeyRefused(f"{name}: {refused}", refused.member) from None
+        return KeyRefused(str(refused), refused.member)
 
 
 def _file(files: Mapping[str, bytes]) -> tuple[str, bytes]:
@@ -130,7 +143,7 @@ def _file(files: Mapping[str, bytes]) -> tuple[str, bytes]:
 def _checked(found: _Found, algorithm: str, key_id: str | None) -> ImportedKey:
     pem = found.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        jwk = keys.public_jwk(pem, algorithm)
+        jwk = keys.jwk_of(found.key.public_key(), algorithm)
     except keys.KeyMaterialError as error:
         raise KeyRefused(f"{error}: import a key that fits spec.algorithm, or change that") from None
     bits = None
@@ -150,6 +163,8 @@ def check_rsa(key: rsa.RSAPublicKey) -> int:
         raise KeyRefused(f"an RSA key may have {MAX_RSA_BITS} bits at most: import a smaller one")
     if key.public_numbers().e < MIN_EXPONENT:
         raise KeyRefused(f"the RSA key's public exponent is weak: make one with {MIN_EXPONENT}")
+    if key.public_numbers().e > MAX_EXPONENT:
+        raise KeyRefused(f"the RSA key's public exponent is too large for verifiers: make one with {MIN_EXPONENT}")
     return key.key_size
 
 

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from tailseal.domain import canonical
@@ -18,6 +19,7 @@ MIN_RSA_BITS: Final = 2048
 
 _CURVES: Final = {"ES256": ("P-256", ec.SECP256R1, 32), "ES384": ("P-384", ec.SECP384R1, 48)}
 _RSA: Final = ("RS256", "PS256")
+_PROBE: Final = b"tailseal key probe"
 _THUMBPRINT: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 
 
@@ -38,14 +40,22 @@ def public_jwk(pem: bytes, algorithm: str) -> dict[str, Any]:
     return dict(_public_jwk(pem, algorithm))
 
 
-# Every reconcile asks whether all material is intact, and the full check of one RSA key costs up to 0.3 s of CPU.
+# Every reconcile asks whether all material is intact. The full check of an RSA key would hold the event loop for 0.3 s
+# and is made where keys come from outside; one signature shows in 5 ms that what we stored is whole.
 @functools.lru_cache(maxsize=256)
 def _public_jwk(pem: bytes, algorithm: str) -> Mapping[str, Any]:
     try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyMaterialError("not an unencrypted private key in PEM") from error
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+        if isinstance(key, rsa.RSAPrivateKey):
+            _sign_and_verify(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise KeyMaterialError("not an unencrypted private key in PEM, or a damaged one") from error
     return jwk_of(key.public_key(), algorithm)
+
+
+def _sign_and_verify(key: rsa.RSAPrivateKey) -> None:
+    signature = key.sign(_PROBE, padding.PKCS1v15(), hashes.SHA256())
+    key.public_key().verify(signature, _PROBE, padding.PKCS1v15(), hashes.SHA256())
 
 
 def jwk_of(public: object, algorithm: str) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from fakes.exchange import SETTINGS, SPEC, form
+from fakes.outside import Outside, signed_by
 from fakes.sts import House, post, snapshot
 from tailseal.domain.bundle.model import TailscaleUpstream, Upstream, WorkloadIdentity
+from tailseal.domain.policy.index import PolicyIndex
 from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.runtime import Runtime
 
 GRANT = SPEC | {"grants": [{"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["a"]}}]}
 IDENTITY = WorkloadIdentity(client_id="c", audience="https://aud.example", scopes=("a",))
@@ -49,3 +52,32 @@ async def test_what_a_former_upstream_gave_is_thrown_away_and_the_present_one_is
         answer = await post(client, form(scope="a"))
     assert answer.status_code == 200
     assert len(house.upstreams.asked) == asked
+
+
+class Swapping(House):
+    """Bundles are swapped by another thread: between any two looks there may be another snapshot."""
+
+    def __init__(self, first: Snapshot, then: Snapshot, looks: int) -> None:
+        super().__init__()
+        self.current, self.then, self.looks = first, then, looks
+
+    def runtime(self) -> Runtime:
+        def current() -> Snapshot | None:
+            self.looks -= 1
+            return self.current if self.looks >= 0 else self.then
+
+        return replace(super().runtime(), current=current)
+
+
+@pytest.mark.parametrize("looks", range(12))
+@pytest.mark.parametrize("kind", ["upstream", "signature"])
+async def test_what_is_withdrawn_between_any_two_looks_at_the_bundle_is_not_granted(kind: str, looks: int) -> None:
+    if kind == "upstream":
+        first, then = under(), replace(under(serial=2), index=PolicyIndex([]))
+    else:
+        first, then = signed_by(Outside()), replace(signed_by(Outside(), snapshot(serial=2)), index=PolicyIndex([]))
+    house = Swapping(first, then, looks)
+    async with house.client() as client:
+        answer = await post(client)
+    used = house.looks >= 0  # the change came after the answer
+    assert answer.status_code == (200 if used else 400)

@@ -7,19 +7,22 @@ from collections.abc import Callable
 from tailseal.tokens import refusals
 from tailseal.tokens.issue import NeedSignature
 from tailseal.tokens.outcomes import Answered, refuse
+from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.outbound.signing import SigningUnavailable
 from tailseal.workers.common.runtime import Runtime
 
 
-async def signed(runtime: Runtime, need: NeedSignature, again: Callable[[], object]) -> Answered | None:
+async def signed(
+    runtime: Runtime, need: NeedSignature, snapshot: Snapshot | None, again: Callable[[], object]
+) -> Answered | None:
     """The answer; None where the decision would be another by now.
 
     Args:
         runtime: the worker's ports.
         need: what is to be signed.
+        snapshot: under which that was decided.
         again: decides once more.
     """
-    snapshot = runtime.current()
     try:
         signature = await runtime.remote.sign(need.signer, need.unsigned)
     except SigningUnavailable as error:

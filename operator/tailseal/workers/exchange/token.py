@@ -183,7 +183,7 @@ class TokenEndpoint:
         if isinstance(need, NeedOnce):
             return await taken(self._runtime, need)
         if isinstance(need, NeedSignature):
-            return await signed(self._runtime, need, partial(self._step, call, missing)) or call
+            return await signed(self._runtime, need, self._snapshot, partial(self._step, call, missing)) or call
         return await self._ask_upstream(need, call, missing) or call
 
     def _step(self, call: Call, missing: Mapping[KeySource, str]) -> Step:
@@ -221,16 +221,15 @@ class TokenEndpoint:
 
     async def _ask_upstream(self, need: NeedUpstream, call: Call, missing: Mapping[KeySource, str]) -> Answered | None:
         """The answer; None where trust changed while the upstream was asked: what it gave is thrown away."""
-        snapshot, _ = self._current()
+        snapshot = self._snapshot  # of the step that needs it: the bundle's thread may have swapped it since
         if snapshot is None:  # pragma: no cover - the need came of one
             return None
         try:
             given = await ask(self._runtime.upstreams, snapshot, need)
         except UpstreamError as error:
             return refuse(need.call, need.audit, _upstream_refusal(error))
-        present, _ = self._current()
-        if present is not snapshot:
-            again = self._step(call, missing)
+        if self._runtime.current() is not snapshot:
+            again, present = self._step(call, missing), self._snapshot
             if not isinstance(again, NeedUpstream) or not again.is_met_by(need):
                 return None
             if present is None or not is_still(snapshot, present, need.upstream):

@@ -81,6 +81,8 @@ class FakeCluster:
         events: Events that were posted, as (namespace, object).
         refuse: an error for the request (verb, ref), to play outages and missing rights; None lets it pass.
         proxied: answers `pod_proxy`.
+        unfenced: kinds of which every patch would be admitted.
+        asked: every patch that was only asked about.
     """
 
     def __init__(self, *, crash_after: int | None = None) -> None:
@@ -90,6 +92,8 @@ class FakeCluster:
         self.refuse: Callable[[str, Ref], ClusterError | None] = lambda _verb, _ref: None
         self.proxied: Callable[[Ref, int, str, bytes], bytes] | None = None
         self.listeners: list[Listener] = []
+        self.unfenced: set[Kind] = set()
+        self.asked: list[tuple[Ref, Mapping[str, Any]]] = []
         self.kinds = set(KINDS.values())
         self.now = 1_800_000_000.0
         self._objects: dict[Ref, Object] = {}
@@ -155,6 +159,13 @@ class FakeCluster:
         changed = self._store(ref, lambda obj: _merge(obj, wanted))
         self._wrote("merge", ref, "", changed=changed)
         return copy.deepcopy(self._objects[ref])
+
+    async def admits(self, ref: Ref, patch: Mapping[str, Any]) -> bool:
+        self._check("admits", ref)
+        if ref not in self._objects:
+            raise NotFound(f"{ref.kind.plural} {ref.name!r} not found")
+        self.asked.append((ref, patch))
+        return ref.kind in self.unfenced
 
     async def create_event(self, namespace: str, event: Object) -> None:
         self._check("create_event", Ref(kinds.POD, namespace, ""))

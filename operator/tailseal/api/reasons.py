@@ -81,7 +81,9 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     """The API server does not let us write what is needed; the message says what."""
     WORKLOAD_UNAVAILABLE = "WorkloadUnavailable"
-    """The Deployment has fewer available pods than wanted."""
+    """A worker pod does not come up; the message names it, with the reason that Kubernetes gives."""
+    NOT_FENCED = "NotFenced"
+    """A ValidatingAdmissionPolicy that should hold the operator's account to what it is for is not in force."""
 
     # Replicas
     REPLICA_UNREACHABLE = "ReplicaUnreachable"

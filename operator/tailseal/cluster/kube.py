@@ -157,6 +157,14 @@ class KubeCluster:
         """See `Cluster.merge`."""
         return await self._object("PATCH", ref, body=dict(patch), query=self._dry_run, content_type=_MERGE)
 
+    async def admits(self, ref: Ref, patch: Mapping[str, Any]) -> bool:
+        """See `Cluster.admits`."""
+        try:
+            await self._object("PATCH", ref, body=dict(patch), query={"dryRun": "All"}, content_type=_MERGE)
+        except (Forbidden, Invalid):
+            return False
+        return True
+
     async def create_event(self, namespace: str, event: Object) -> None:
         """See `Cluster.create_event`."""
         path = f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"

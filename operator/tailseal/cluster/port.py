@@ -79,6 +79,14 @@ class Cluster(Protocol):
         """
         ...
 
+    async def admits(self, ref: Ref, patch: Mapping[str, Any]) -> bool:
+        """Whether rights and admission would let this merge patch pass: a dry run, nothing is stored.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        ...
+
     async def create_event(self, namespace: str, event: Object) -> None:
         """Post an `events.k8s.io/v1` Event."""
         ...

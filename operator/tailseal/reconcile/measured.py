@@ -69,12 +69,14 @@ class PropagationMemory:
         since: since when they are wanted (Unix seconds).
         lag: since when a replica was not seen to serve what is wanted, by uid.
         forbidden: annotating a pod was refused.
+        fences: by resource, when it was asked whether its fence stands, and the answer.
     """
 
     wanted: Mapping[str, str] = field(default_factory=dict)
     since: float = 0.0
     lag: dict[str, float] = field(default_factory=dict)
     forbidden: bool = False
+    fences: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
 
 def memory_of(ctx: Context, namespace: str, provider: str) -> PropagationMemory:

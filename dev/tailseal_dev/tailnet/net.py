@@ -1,0 +1,143 @@
+"""Brings a tailnet up and down: users, a policy, and nodes that know each other before anybody may use them."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tailseal_dev.cache import ensure
+from tailseal_dev.tailnet.headscale import Headscale, TailnetError
+from tailseal_dev.tailnet.node import Node
+from tailseal_dev.tailnet.space import Space
+
+__all__ = ["Member", "Tailnet", "TailnetError", "User"]
+
+_FIRST_PROXY = 1080
+_KNOWN_WITHIN = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody of the tailnet; without an e-mail address the login name is the bare name."""
+
+    name: str
+    email: str = ""
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that is there from the start: a user's, or one with tags."""
+
+    name: str
+    user: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Tailnet:
+    """Context manager: a tailnet with these users, members and grants, gone when it is left.
+
+    Args:
+        users: who there is.
+        members: nodes; the first one is who the others are asked about, so it must be granted a way to each of them.
+        policy: in headscale's form.
+    """
+
+    def __init__(self, users: Sequence[User], members: Sequence[Member], policy: Mapping[str, Any]) -> None:
+        self._users, self._members, self._policy = users, members, policy
+        self._stack = ExitStack()
+        self._ids: dict[str, int] = {}
+        self.nodes: dict[str, Node] = {}
+        self.space = Space()
+
+    def __enter__(self) -> Self:
+        programs, control = ensure("tailscale"), ensure("headscale")  # may take minutes on a first run
+        try:
+            self._start(programs, control)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def join(self, member: Member) -> Node:
+        """One more node; it is in the tailnet when this returns.
+
+        Raises:
+            TailnetError: it could not join.
+        """
+        node = self._node(member)
+        node.start()
+        node.up(self._key(member))
+        return node
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """Replace the policy; nodes hear of it a moment later."""
+        self.headscale.set_policy(policy)
+
+    def _start(self, programs: Path, control: Path) -> None:
+        self._programs = programs
+        # A socket's path has at most 108 bytes, and pytest's directories are long.
+        self.directory = Path(tempfile.mkdtemp(prefix="tailnet-"))
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._stack.enter_context(self.space)
+        self.headscale = Headscale(self.space, control / "headscale", self.directory / "hs")
+        self._stack.callback(self.headscale.stop)
+        self.headscale.start()
+        self._ids = {
+            user.name: self.headscale.add_user(user.name, user.email, user.display_name) for user in self._users
+        }
+        self.headscale.set_policy(self._policy)
+        nodes = [self._node(member) for member in self._members]
+        keys = [self._key(member) for member in self._members]
+        for node in nodes:
+            node.start()
+        with ThreadPoolExecutor(len(nodes)) as together:
+            list(together.map(Node.up, nodes, keys))
+        self._await_acquaintance(nodes)
+
+    def _node(self, member: Member) -> Node:
+        port = _FIRST_PROXY + len(self.nodes)
+        node = Node(member.name, self.space, self._programs, self.directory / member.name, port)
+        self.nodes[member.name] = node
+        self._stack.callback(node.stop)
+        return node
+
+    def _key(self, member: Member) -> str:
+        return self.headscale.key(None if member.tags else self._ids[member.user], member.tags)
+
+    def _await_acquaintance(self, nodes: Sequence[Node]) -> None:
+        first, *others = nodes
+        for node in others:
+            knows = functools.partial(_knows, first, node.addresses[0])
+            until(knows, f"{first.name} does not know {node.name}: is there a grant between them?")
+
+
+def _knows(node: Node, address: str) -> bool:
+    return node.whois(address) is not None
+
+
+def until(condition: Callable[[], bool], complaint: str, within: float = _KNOWN_WITHIN) -> None:
+    """Wait for something that takes milliseconds.
+
+    Raises:
+        TailnetError: it did not come about.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TailnetError(complaint)
+        time.sleep(0.02)

@@ -8,7 +8,10 @@ import pytest
 
 from fakes.issuer import LEASE, WAIT, Issuer, key, spare
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation import IssuerLedger
+from tailseal.domain.rotation import IssuerLedger, OfferedKey, revoked_offer
+from tailseal.domain.rotation import issuer as planner
+from tailseal.domain.rotation.issuer import MOST_KEYS
+from tailseal.tokens.keyset import MAX_KEYS
 
 
 def test_the_first_key_signs_as_soon_as_all_replicas_serve_it() -> None:
@@ -306,3 +309,28 @@ def test_a_key_without_its_private_part_is_not_handed_out_but_stays_published() 
     step = issuer.step()
     assert dict(step.active) == {"ES256": "k2"}
     assert issuer.published() == ["k1", "k2"]
+
+
+def test_the_set_never_grows_beyond_what_verifiers_read_and_a_revocation_finds_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MOST_KEYS + 2 * 8 <= MAX_KEYS
+    monkeypatch.setattr(planner, "MOST_KEYS", 6)
+    issuer = Issuer(key("k0"), spare("s0"))
+    issuer.spec = replace(issuer.spec, longest_ttl=86_400)
+    issuer.live(WAIT)
+    retiring: tuple[OfferedKey, ...] = ()
+    for number in range(1, 9):
+        retiring = (*retiring, replace(issuer.offered[-2], wanted=False, superseded=True))
+        issuer.offered = (*retiring, key(f"k{number}"), spare(f"s{number}"))
+        issuer.live(WAIT + 60)
+    assert len(issuer.published()) == 6
+    signer = issuer.last.active["ES256"]
+    issuer.offered = (revoked_offer(signer, "corp"), *retiring, key("new", sign_now=True), spare("spare"))
+    issuer.step()
+    assert dict(issuer.step().active) == {"ES256": "new"}
+    assert len(issuer.published()) <= 6 + 1
+    issuer.step(2 * 86_400)
+    issuer.live(60)
+    assert dict(issuer.last.active) == {"ES256": "new"}
+    assert "spare" in issuer.published()

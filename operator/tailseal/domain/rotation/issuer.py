@@ -26,6 +26,10 @@ from tailseal.domain.rotation.issuer_model import (
 
 __all__ = ["LEASE", "Blocked", "HeldKid", "IssuerPlan", "IssuerSpec", "OfferedKey", "Transition", "plan"]
 
+MOST_KEYS = 48
+"""How many keys are published before new ones wait until former ones may leave: verifiers, our own workers among them,
+refuse sets of more than 64, and a revocation must still find room for a successor and a spare of each SigningKey."""
+
 LOOK_AGAIN = 10.0
 """Seconds after which to plan again while evidence is missing, should no event bring it earlier."""
 
@@ -129,14 +133,21 @@ def _publish(
             last_without=evidence.late,
             sign_until=evidence.late,
         )
-        for offer in live
-        if ledger.key(offer.kid) is None and offer.private
+        for offer in _room(ledger, live)
     ]
     carried = 0 if new else ledger.carried_age
     keys = [*ledger.keys, *new]
     return ledger.with_keys(keys).but(
         served=served or bool(evidence.pods and keys), max_age=max_age, carried_age=carried
     )
+
+
+def _room(ledger: IssuerLedger, live: Sequence[OfferedKey]) -> list[OfferedKey]:
+    """The new keys that the set has room for; a revoked signer's successor finds room anyway."""
+    fresh = [offer for offer in live if ledger.key(offer.kid) is None and offer.private]
+    room = MOST_KEYS - len(ledger.keys)
+    fresh.sort(key=lambda offer: not offer.wanted)
+    return [offer for number, offer in enumerate(fresh) if number < room or offer.source in ledger.bereft]
 
 
 def _publishable(offer: OfferedKey, ledger: IssuerLedger) -> bool:

@@ -57,6 +57,14 @@ async def test_an_expired_mark_is_refused_and_not_called_free(opened: Open) -> N
     assert error.value.fault is Fault.CLOCK
 
 
+async def test_a_mark_that_has_expired_keeps_nobody_else_from_the_store(opened: Open) -> None:
+    store = opened()
+    for expired in ([mark(-1.0)], [mark(), mark(-1.0)]):
+        with pytest.raises(StateUnavailable):
+            await store.claim(expired)
+        assert await store.claim([mark()])
+
+
 async def test_a_sweep_drops_what_has_expired_and_nothing_else(opened: Open) -> None:
     store, lasting = opened(), mark()
     for _ in range(5):

@@ -90,6 +90,8 @@ class PostgresStore:
         if self._held >= self._capacity:
             raise StateUnavailable(Fault.FULL, f"it holds {self._held} marks, and {self._capacity} is the limit")
         claimed = await self._answer(lambda connection: _claim(connection, marks))
+        if claimed is None:  # an answer, and no fault of the database: a caller can bring it about
+            raise StateUnavailable(Fault.CLOCK, "by its clock the mark has expired: compare its clock with ours")
         self._held += len(marks) if claimed else 0
         return claimed
 
@@ -156,25 +158,23 @@ class PostgresStore:
         return self._pool
 
 
-async def _claim(connection: Connection, marks: Sequence[Mark]) -> bool:
+async def _claim(connection: Connection, marks: Sequence[Mark]) -> bool | None:
     if len(marks) == 1:
-        return await _claimed(connection, marks) == 1
+        return await _claimed(connection, marks)
     transaction = connection.transaction()
     await transaction.start()
-    ours = await _claimed(connection, marks) == len(marks)
+    ours = await _claimed(connection, marks)
     await (transaction.commit() if ours else transaction.rollback())
     return ours
 
 
-async def _claimed(connection: Connection, marks: Sequence[Mark]) -> int:
-    """How many of the marks were free and are ours now."""
+async def _claimed(connection: Connection, marks: Sequence[Mark]) -> bool | None:
+    """Whether all of the marks were free and are ours now; None if one has expired."""
     digests = [digest for digest, _ in marks]
     expiries = [datetime.fromtimestamp(min(expires_at, _LAST), UTC) for _, expires_at in marks]
     row = await connection.fetchrow(_CLAIM, digests, expiries)
     claimed, expired = (row[0], row[1]) if row else (0, 0)
-    if expired:
-        raise StateUnavailable(Fault.CLOCK, "by its clock the mark has expired: compare its clock with ours")
-    return int(claimed)
+    return None if expired else bool(claimed == len(marks))
 
 
 async def _durable(connection: Connection) -> None:

@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
     "lint": _Entry("tailseal.cli.lint", "Find what is wrong with manifests, without a cluster."),
     "keys": _Entry("tailseal.cli.keys", "Show, rotate and revoke the signing keys of a cluster; verify tokens."),
+    "kube": _Entry("tailseal.cli.kube", "Have Kubernetes API servers trust our tokens."),
+    "kubectl-credential": _Entry("tailseal.cli.credential", "Log kubectl in with a token of ours: an exec plugin."),
     "import": _Entry("tailseal.cli.imports", "Turn the policies of other token services into TrustPolicies."),
 }
 """Each module has its click command under the name `command`."""

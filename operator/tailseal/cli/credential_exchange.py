@@ -1,0 +1,68 @@
+"""Asks a token service as any client would, and says in one sentence why there is no token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tailseal.cli.errors import FAILED, UNREACHABLE, USAGE, Failure
+from tailseal.cli.output import printable
+from tailseal.egress.client import Egress
+from tailseal.egress.errors import EgressError, EgressReason
+
+_OK: Final = 200
+_WRONG_URL: Final = frozenset({EgressReason.URL_REFUSED, EgressReason.ADDRESS_REFUSED})
+
+
+def post(endpoint: str, fields: Mapping[str, str], authority: str) -> dict[str, Any]:
+    """The JSON of a granted exchange.
+
+    Args:
+        endpoint: URL of the token endpoint; whoever names it may reach it, wherever it is.
+        fields: the form.
+        authority: PEM certificates to check it with; empty: the system's.
+    """
+    try:
+        status, body = asyncio.run(_send(endpoint, fields, authority))
+    except EgressError as error:
+        code = USAGE if error.reason in _WRONG_URL else UNREACHABLE
+        raise Failure(f"--token-endpoint: {error}", exit_code=code) from None
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        text = f"the token service answered with status {status} and no JSON"
+        raise Failure(text, hint="is --token-endpoint right?", exit_code=UNREACHABLE)
+    if status != _OK:
+        raise _refused(status, answer)
+    return answer
+
+
+async def _send(endpoint: str, fields: Mapping[str, str], authority: str) -> tuple[int, bytes]:
+    client = Egress(open_hosts=[_host(endpoint)])
+    try:
+        answer = await client.post_form(endpoint, fields, ca=authority)
+    finally:
+        await client.aclose()
+    return answer.status, answer.body
+
+
+def _host(endpoint: str) -> str:
+    try:
+        return urlsplit(endpoint).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _refused(status: int, answer: Mapping[str, Any]) -> Failure:
+    said = {name: printable(str(answer.get(name, "")))[:200] for name in ("error_description", "tailseal_reason")}
+    text = f"the token service refuses: {said['error_description'] or f'status {status}'}"
+    if said["tailseal_reason"]:
+        text += f" ({said['tailseal_reason']})"
+    decision = printable(str(answer.get("decision_id", "")))[:64]
+    hint = f"whoever owns the policy can explain decision {decision}" if decision else ""
+    return Failure(text, hint=hint, exit_code=UNREACHABLE if status >= 500 else FAILED)  # noqa: PLR2004 - server errors

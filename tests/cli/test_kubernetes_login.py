@@ -1,0 +1,460 @@
+"""Our tokens log in to a real kube-apiserver, by the configuration and the credential plugin that we hand out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fakes import bundles, exchange, jobs
+from fakes.exchange import SETTINGS, jwk, record, rsa_key
+from tailseal.cli.main import cli
+from tailseal.domain.bundle.model import Bound, PolicyRecord
+from tailseal.domain.relying import Relying, RelyingError, configuration
+from tailseal_dev import process
+from tailseal_dev.controlplane import ControlPlane
+from tailseal_dev.pki import Authority
+from tailseal_dev.ports import free_ports
+
+AUDIENCE = "k8s-prod"
+SOURCES = Path(__file__).parents[2] / "operator"
+PROVIDER = """\
+apiVersion: tailseal.dev/v1alpha1
+kind: IdentityProvider
+metadata: {{name: corp, namespace: identity}}
+spec:
+  issuer: {issuer}
+  signingKeys: [{{name: corp}}]
+"""
+RIGHTS = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: deployers}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "tailseal:deployers"}]
+"""
+KEYS = {"jwks": {"keys": [jwk(rsa_key("foreign"), "f1", "RS256")]}}
+GHES = "https://ghes.corp.example/_services/token"
+
+
+def policy(name: str, owner: str, jwt: dict[str, Any]) -> PolicyRecord:
+    github = {"issuer": GHES, "keys": KEYS, "ownerID": owner}
+    grant = {"name": "kubernetes", "jwt": {"audiences": [AUDIENCE], "ttl": "10m", "scopes": ["deploy"]} | jwt}
+    provider = {"name": "corp", "namespace": "identity"}
+    return record({"identityProviderRef": provider, "from": {"github": github}, "grants": [grant]}, name=name)
+
+
+GROUPED = {"claims": [{"name": "groups", "string": "claims.event_name == 'push' ? 'deployers' : 'readers'"}]}
+POLICIES = [
+    policy("deployers", "65", GROUPED),
+    policy("strangers", "66", {}),
+    policy("short", "67", {"ttl": "30s"}),
+    policy("long", "68", {"ttl": "1h"}),
+    policy("bound", "69", {"requireDPoP": True}),
+]
+BOUND = Bound(
+    name="clusters",
+    namespaces=("identity",),
+    issuers=(GHES,),
+    key_sources=("JWKS",),
+    audiences=(AUDIENCE,),
+    jwt_claims=("groups",),
+    max_ttl=3600,
+)
+
+
+@dataclass(frozen=True)
+class Login:
+    """A kube-apiserver that trusts a token service, and what runs kubectl against it."""
+
+    plane: ControlPlane
+    endpoint: str
+    authority: Path
+    folder: Path
+
+    def job(self, owner: str = "65", **claims: object) -> Path:
+        now = int(time.time())
+        content = jobs.github(iss=GHES, repository_owner_id=owner, iat=now - 5, nbf=now - 5, exp=now + 300, **claims)
+        path = self.folder / f"token-{owner}-{len(claims)}"
+        path.write_text(exchange.token(content | {"aud": exchange.OURS} | claims) + "\n")
+        return path
+
+    def arguments(self, *more: str) -> list[str]:
+        return [
+            *("kubectl-credential", "--token-endpoint", self.endpoint, "--audience", AUDIENCE),
+            *("--certificate-authority", str(self.authority), *more),
+        ]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(SOURCES), **more}
+
+    def kubectl(self, *arguments: str, plugin: tuple[str, ...], **environment: str) -> tuple[int, str, str]:
+        config = yaml.safe_load(self.plane.kubeconfig.read_text())
+        run = {"apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable}
+        run |= {"args": ["-m", "tailseal", *self.arguments(*plugin)], "interactiveMode": "IfAvailable"}
+        config["users"] = [{"name": "dev", "user": {"exec": run}}]
+        path = self.folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        argv = [str(self.plane.programs / "kubectl"), f"--kubeconfig={path}", *arguments]
+        result = subprocess.run(
+            argv, env=self.environment(**environment), capture_output=True, text=True, check=False, timeout=120
+        )
+        return result.returncode, result.stdout, result.stderr
+
+    def whoami(self, *plugin: str) -> dict[str, Any]:
+        code, printed, said = self.kubectl("auth", "whoami", "-o", "json", plugin=plugin)
+        assert code == 0, said
+        found: dict[str, Any] = json.loads(printed)["status"]["userInfo"]
+        return found
+
+    def plugin(self, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tailseal", *self.arguments(*more)],
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Path]]:
+    """A token service over https: its endpoint, who vouches for it, and its folder."""
+    folder = tmp_path_factory.mktemp("login")
+    (serving, management) = free_ports(2)
+    issuer = f"https://127.0.0.1:{serving}"
+    settings = SETTINGS.model_copy(
+        update={"issuer": issuer, "token_endpoint": f"{issuer}/token", "bounds": (BOUND,), "state": "Postgres"}
+    )
+    lease = [{"kid": "k1", "alg": "ES256", "file": "k1.pem", "signUntil": time.time() + 86_400}]
+    mounted = bundles.Mounted(folder / "bundle")
+    mounted.project("signing", bundles.signing(held=lease, issuer=issuer))
+    mounted.project("policies", bundles.policies(*POLICIES, settings=settings))
+    mounted.project("credentials", {})
+    authority = Authority()
+    (folder / "ca.crt").write_bytes(authority.certificate)
+    authority.server().write(folder / "tls", "tls")
+    command = [sys.executable, "-m", "tailseal", "sts", "--bundle", str(folder / "bundle")]
+    command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
+    running = process.start([*command, "--tls", str(folder / "tls")], folder / "log")
+    try:
+        _await(f"http://127.0.0.1:{management}/readyz")
+        yield issuer, folder / "ca.crt", folder
+    finally:
+        process.stop(running, grace=5)
+
+
+def _await(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url, trust_env=False).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer")
+
+
+@pytest.fixture(scope="module")
+def login(served: tuple[str, Path, Path]) -> Iterator[Login]:
+    """An API server that was started with the file that our command prints: with a wrong one it does not start."""
+    issuer, authority, folder = served
+    (folder / "provider.yaml").write_text(PROVIDER.format(issuer=issuer))
+    arguments = ["kube", "authentication-config", "-f", str(folder / "provider.yaml"), "--audience", AUDIENCE]
+    made = CliRunner().invoke(cli, [*arguments, "--certificate-authority", str(authority), "--max-lifetime", "30m"])
+    assert made.exit_code == 0, made.output
+    (folder / "authn.yaml").write_text(made.stdout)
+    with ControlPlane(folder / "cluster", (f"--authentication-config={folder / 'authn.yaml'}",)) as plane:
+        plane.kubectl("apply", "-f", "-", stdin=RIGHTS)
+        yield Login(plane, f"{issuer}/token", authority, folder)
+
+
+@pytest.fixture
+def client(served: tuple[str, Path, Path], tmp_path: Path) -> Login:
+    """The plugin by itself, with a home of its own."""
+    issuer, authority, _ = served
+    return Login(None, f"{issuer}/token", authority, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.cluster
+def test_a_job_logs_in_with_kubectl_and_its_group_gives_it_rights(login: Login) -> None:
+    plugin = ("--subject-token-file", str(login.job()))
+    who = login.whoami(*plugin)
+    assert who["username"] == "tailseal:policy:identity/deployers"
+    assert set(who["groups"]) == {"tailseal:deployers", "system:authenticated"}
+    assert who["extra"]["tailseal.dev/policy"] == ["policy:identity/deployers"]
+    assert who["extra"]["tailseal.dev/scope"] == ["deploy"]
+    assert len(who["extra"]["tailseal.dev/jti"][0]) == 32
+    assert "tailseal.dev/actor" not in who["extra"]
+    code, printed, said = login.kubectl("get", "configmaps", "-A", "-o", "name", plugin=plugin)
+    assert (code, "kube-root-ca.crt" in printed) == (0, True), said
+    assert "cannot create" in login.kubectl("create", "namespace", "mine", plugin=plugin)[2]
+
+
+@pytest.mark.cluster
+def test_whoever_has_no_group_may_log_in_and_nothing_else(login: Login) -> None:
+    plugin = ("--subject-token-file", str(login.job("66")))
+    who = login.whoami(*plugin)
+    assert (who["username"], who["groups"]) == ("tailseal:policy:identity/strangers", ["system:authenticated"])
+    assert "cannot list" in login.kubectl("get", "configmaps", "-A", plugin=plugin)[2]
+
+
+@pytest.mark.cluster
+def test_a_group_is_what_the_policys_expression_gives(login: Login) -> None:
+    path = login.job(event_name="workflow_dispatch")
+    assert "tailseal:readers" in login.whoami("--subject-token-file", str(path))["groups"]
+
+
+@pytest.mark.cluster
+def test_a_token_that_lives_too_long_logs_nobody_in(login: Login) -> None:
+    code, _, said = login.kubectl("auth", "whoami", plugin=("--subject-token-file", str(login.job("68"))))
+    assert code == 1
+    assert "Unauthorized" in said or "logged in" in said
+
+
+@pytest.mark.cluster
+def test_what_kubectl_says_of_a_refusal_names_the_reason(login: Login) -> None:
+    code, _, said = login.kubectl("auth", "whoami", plugin=("--subject-token-file", str(login.job("99"))))
+    assert code == 1
+    assert "error: the token service refuses: " in said
+    assert "(NoPolicyMatches)" in said
+    assert "can explain decision " in said
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("claims", "groups"),
+    [
+        ({"groups": ["a", "b"]}, {"tailseal:a", "tailseal:b"}),
+        ({"groups": "a"}, {"tailseal:a"}),
+        ({"groups": []}, set()),
+        ({"groups": ["masters"], "act": {"sub": "ci"}}, {"tailseal:masters"}),
+        ({}, set()),
+    ],
+)
+def test_groups_are_taken_as_a_text_or_as_a_list(login: Login, claims: dict[str, Any], groups: set[str]) -> None:
+    code, who = _as(login, **claims)
+    assert code == 0
+    assert set(who["groups"]) - {"system:authenticated"} == groups
+    assert who["extra"].get("tailseal.dev/actor") == (["ci"] if "act" in claims else None)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"cnf": {"jkt": "x"}},
+        {"aud": "another"},
+        {"groups": [1]},
+        {"groups": {"a": 1}},
+        {"exp": int(time.time()) + 90_000},
+        {"iss": "https://another.example"},
+    ],
+)
+def test_other_tokens_of_ours_log_nobody_in(login: Login, claims: dict[str, Any]) -> None:
+    assert _as(login, **claims)[0] == 1
+
+
+@pytest.mark.cluster
+def test_the_cluster_can_be_asked_for_the_provider(login: Login) -> None:
+    login.plane.kubectl("apply", "--server-side", "-k", str(SOURCES.parent / "crds"))
+    login.plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    login.plane.kubectl("create", "namespace", "identity")
+    login.plane.kubectl("apply", "-f", str(login.folder / "provider.yaml"))
+    where = ["--kubeconfig", str(login.plane.kubeconfig), "--certificate-authority", str(login.authority)]
+    arguments = ["kube", "authentication-config", "corp", "--audience", AUDIENCE, "--max-lifetime", "30m", *where]
+    made = CliRunner().invoke(cli, arguments)
+    assert (made.exit_code, made.stdout) == (0, (login.folder / "authn.yaml").read_text())
+
+
+def _as(login: Login, **claims: object) -> tuple[int, dict[str, Any]]:
+    """Who the API server says is the bearer of a token that our key signed."""
+    now = int(time.time())
+    content = {"iss": login.endpoint.removesuffix("/token"), "aud": AUDIENCE, "sub": "policy:a/b", "jti": "j"}
+    content |= {"iat": now, "exp": now + 300} | claims
+    key = exchange.ec_key("k1")
+    signed = exchange.token(content, {"alg": "ES256", "kid": "k1", "typ": "at+jwt"}, key, "ES256")
+    config = login.plane.kubeconfig_with_token("bearer", signed)
+    argv = [str(login.plane.programs / "kubectl"), f"--kubeconfig={config}", "auth", "whoami", "-o", "json"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return result.returncode, json.loads(result.stdout)["status"]["userInfo"] if result.stdout else {}
+
+
+def test_the_token_is_kept_for_the_user_alone_until_a_minute_before_it_expires(client: Login) -> None:
+    path = client.job()
+    first = client.plugin("--subject-token-file", str(path))
+    assert first.returncode == 0, first.stderr
+    credential = json.loads(first.stdout)
+    assert (credential["apiVersion"], credential["kind"]) == ("client.authentication.k8s.io/v1", "ExecCredential")
+    (kept,) = (client.folder / ".cache" / "tailseal" / "kubectl").iterdir()
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert client.plugin("--subject-token-file", str(path)).stdout == first.stdout
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"expires_at": time.time() + 59}))
+    assert client.plugin("--subject-token-file", str(path)).stdout != first.stdout
+
+
+def test_what_somebody_else_can_read_is_not_taken_from_the_cache(client: Login) -> None:
+    path = client.job()
+    first = client.plugin("--subject-token-file", str(path))
+    (kept,) = (client.folder / ".cache" / "tailseal" / "kubectl").iterdir()
+    kept.chmod(0o644)
+    again = client.plugin("--subject-token-file", str(path))
+    assert (again.returncode, again.stdout == first.stdout) == (0, False)
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_is_given_the_token_of_another_subject_or_of_another_request(client: Login) -> None:
+    mine = client.plugin("--subject-token-env", "TOKEN", TOKEN=client.job().read_text()).stdout
+    other = client.plugin("--subject-token-env", "TOKEN", TOKEN=client.job("66").read_text()).stdout
+    scoped = client.plugin("--subject-token-env", "TOKEN", "--scope", "deploy", TOKEN=client.job().read_text()).stdout
+    assert len({mine, other, scoped}) == 3
+
+
+def test_jobs_on_one_machine_do_not_share_what_the_same_command_gave(client: Login) -> None:
+    line = ("--subject-token-command", f"cat {shlex.quote(str(client.job()))}")
+    one = client.plugin(*line, CI_JOB_ID="1").stdout
+    assert client.plugin(*line, CI_JOB_ID="1").stdout == one
+    assert client.plugin(*line, CI_JOB_ID="2").stdout != one
+
+
+def test_a_token_that_lives_no_minute_is_not_kept(client: Login) -> None:
+    assert client.plugin("--subject-token-file", str(client.job("67"))).returncode == 0
+    assert not (client.folder / ".cache").exists()
+
+
+def test_without_a_place_for_it_the_token_is_given_and_a_warning(client: Login) -> None:
+    (client.folder / "file").touch()
+    done = client.plugin("--subject-token-file", str(client.job()), XDG_CACHE_HOME=str(client.folder / "file"))
+    assert (done.returncode, done.stderr.startswith("warning: the token is not kept: ")) == (0, True)
+
+
+def test_what_has_expired_is_swept_away(client: Login) -> None:
+    old = client.folder / ".cache" / "tailseal" / "kubectl" / "old"
+    old.parent.mkdir(parents=True)
+    old.write_text(json.dumps({"token": "x", "expires_at": time.time() - 1}))
+    old.chmod(0o600)
+    assert client.plugin("--subject-token-file", str(client.job())).returncode == 0
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "said"),
+    [
+        ([], {}, 2, "where is the subject token?"),
+        (["--subject-token-env", "A", "--subject-token-file", "b"], {}, 2, "exactly one of"),
+        (["--subject-token-env", "A"], {}, 1, "variable A is empty"),
+        (["--subject-token-env", "A"], {"A": "two words"}, 1, "variable A is no token"),
+        (["--subject-token-file", "/nowhere"], {}, 3, "--subject-token-file /nowhere: No such file"),
+        (["--subject-token-command", "false"], {}, 3, "ended with exit code 1"),
+        (["--subject-token-command", "/nowhere"], {}, 3, "cannot be run: No such file"),
+        (["--subject-token-command", "'"], {}, 2, "its quotes are not closed"),
+        (["--subject-token-command", " "], {}, 3, "cannot be run: it is empty"),
+        (["--subject-token-env", "A"], {"A": "a.b.c"}, 1, "the token service refuses: "),
+        (["--subject-token-env", "A", "--token-endpoint", "http://example.com"], {"A": "x"}, 2, "https is needed"),
+        (["--subject-token-env", "A", "--token-endpoint", "https://127.0.0.1:1"], {"A": "x"}, 3, "--token-endpoint: "),
+        (
+            ["--subject-token-env", "A"],
+            {"A": "x", "KUBERNETES_EXEC_INFO": '{"apiVersion": "v1beta1"}'},
+            2,
+            "under `exec`",
+        ),
+        (["--subject-token-env", "A"], {"A": "x", "KUBERNETES_EXEC_INFO": "[]"}, 2, "another version"),
+    ],
+)
+def test_whatever_is_wrong_is_said_in_a_sentence(
+    client: Login, arguments: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    done = client.plugin(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_grant_that_needs_a_proof_is_none_for_kubectl(client: Login) -> None:
+    done = client.plugin("--subject-token-file", str(client.job("69")))
+    assert (done.returncode, "(ProofMissing)" in done.stderr) == (1, True), done.stderr
+
+
+GOOD = Relying("https://idp.corp.example", ("k8s-prod",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (GOOD._replace(issuer="http://idp.corp.example"), "https only"),
+        (GOOD._replace(audiences=()), "an audience is needed"),
+        (GOOD._replace(audiences=("",)), "an audience is needed"),
+        (GOOD._replace(audiences=("k8s", GOOD.issuer)), "the issuer itself"),
+        (GOOD._replace(prefix=""), "the prefix must be there"),
+        (GOOD._replace(prefix="x' + 'system:"), "without quotes"),
+        (GOOD._replace(groups="team"), "every policy may set it"),
+        (GOOD._replace(groups="scope"), "every policy may set it"),
+    ],
+)
+def test_a_configuration_that_trusts_too_much_is_not_made(asked: Relying, said: str) -> None:
+    with pytest.raises(RelyingError, match=said):
+        configuration(asked)
+
+
+def command(folder: Path, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["kube", "authentication-config", "-f", str(folder), *arguments])
+    return result.exit_code, result.output
+
+
+def test_the_provider_is_found_by_its_name_and_must_be_one(tmp_path: Path) -> None:
+    assert command(tmp_path, "--audience", "a") == (1, "error: there is no IdentityProvider there\n")
+    text = PROVIDER.format(issuer="https://a.example")
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(text.replace("a.example", "b.example").replace("corp,", "other,"))
+    assert "there are several: identity/corp, identity/other" in command(tmp_path, "--audience", "a")[1]
+    code, printed = command(tmp_path, "other", "--audience", "a")
+    assert (code, yaml.safe_load(printed)["jwt"][0]["issuer"]["url"]) == (0, "https://b.example")
+    assert command(tmp_path, "other", "--audience", "a", "--max-lifetime", "1d")[0] == 2
+
+
+def test_a_provider_whose_keys_no_api_server_verifies_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(PROVIDER.format(issuer="https://a.example"))
+    key = {"apiVersion": "tailseal.dev/v1alpha1", "kind": "SigningKey", "spec": {"algorithm": "EdDSA"}}
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(key | {"metadata": {"name": "corp", "namespace": "identity"}}))
+    code, printed = command(tmp_path, "--audience", "a")
+    assert (code, "EdDSA, which a kube-apiserver does not verify" in printed) == (1, True)
+
+
+PAGE = (SOURCES.parent / "docs" / "kubernetes.md").read_text()
+
+
+def test_the_page_shows_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"^```(yaml|console)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "identity.yaml").write_text(next(text for _, text in shown if "kind: IdentityProvider" in text))
+    line, _, printed = next(text for kind, text in shown if kind == "console").partition("\n")
+    program, *arguments = shlex.split(line.removeprefix("$ "))
+    assert (program, CliRunner().invoke(cli, arguments).stdout) == ("tailseal", printed)
+
+
+def test_every_manifest_of_the_page_is_without_findings(tmp_path: Path) -> None:
+    for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)):
+        if "tailseal.dev/v1alpha1" in text:
+            (tmp_path / f"{number}.yaml").write_text(text)
+    result = CliRunner().invoke(cli, ["lint", str(tmp_path)])
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_every_option_that_the_page_names_is_there() -> None:
+    commands = (["kube", "authentication-config"], ["kubectl-credential"])
+    described = "".join(CliRunner().invoke(cli, [*name, "--help"]).output for name in commands)
+    theirs = {"--authentication-config", "--decision"}
+    assert {option for option in re.findall(r"--[a-z][a-z-]+", PAGE) if option not in described} <= theirs

@@ -92,6 +92,7 @@ HELPERS = {
             f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
         ),
         Helper("pause", ".", "pause", "-s -w"),
+        Helper("s3", "github.com/versity/versitygw/cmd/versitygw", "versitygw", "-s -w"),
         Helper("headscale", "github.com/juanfont/headscale/cmd/headscale", "headscale", "-s -w"),
         Helper(
             "tailscale", "tailscale.com/cmd/tailscaled", "tailscaled", "-s -w", ("tailscale",), tags=_tailscale_tags()

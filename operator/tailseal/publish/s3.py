@@ -27,6 +27,7 @@ PATIENCE: Final = 12.0
 _TRY: Final = timedelta(seconds=4)
 _TRIES: Final = 2
 _REGION: Final = "us-east-1"
+_BAD_SESSIONS: Final = ("InvalidToken", "ExpiredToken")
 
 Check = Callable[[str], Awaitable[bool]]
 """Checks where a URL leads; whether plain http may be spoken there. Raises a StoreError."""
@@ -121,7 +122,8 @@ class S3Bucket:
 
         if isinstance(error, exceptions.PreconditionError | exceptions.AlreadyExistsError):
             raise StoreError(StoreReason.CHANGED, f"somebody else wrote to {self._where} first") from None
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
+        if denied or any(code in str(error) for code in _BAD_SESSIONS):
             text = f"{self._where} refuses the credentials, or they lack GetObject, PutObject or ListBucket there"
             raise StoreError(StoreReason.DENIED, text) from None
         if isinstance(error, exceptions.NotFoundError):

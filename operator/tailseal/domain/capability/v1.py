@@ -16,6 +16,7 @@ ACTIONS: Final = frozenset({*Action, EVERYTHING})
 
 _MEMBERS: Final = frozenset({"v", "allow", "claims", "scopes"})
 _ALLOW: Final = frozenset({"action", "resource"})
+RESOURCE_FORM: Final = "must be client/<id> or audience/<uri>, without wildcards, or a lone *"
 _RESOURCE: Final = re.compile(r"(?:client|audience)/[^*]+|\*")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,256}")
 """RFC 6749 section 3.3."""
@@ -42,6 +43,11 @@ def read(value: dict[str, Any], known: frozenset[str] | None) -> Read:
     return Read(Rule(grants, _claims(value.get("claims", {})), _scopes(value.get("scopes", []))))
 
 
+def is_resource(text: str) -> bool:
+    """Whether it names something that the identity provider has, or is a lone `*`."""
+    return _RESOURCE.fullmatch(text) is not None
+
+
 def _grant(where: str, entry: Any, known: frozenset[str] | None) -> Grant:  # noqa: ANN401 - any JSON value
     if not isinstance(entry, dict):
         raise Fault(where, "must be an object with action and resource")
@@ -50,8 +56,8 @@ def _grant(where: str, entry: Any, known: frozenset[str] | None) -> Grant:  # no
     resources = texts(f"{where}.resource", entry.get("resource"))
     if known is not None and not actions <= known:
         raise Fault(f"{where}.action", f"must be of {', '.join(Action)}, or a lone *")
-    if known is not None and not all(map(_RESOURCE.fullmatch, resources)):
-        raise Fault(f"{where}.resource", "must be client/<id> or audience/<uri>, without wildcards, or a lone *")
+    if known is not None and not all(map(is_resource, resources)):
+        raise Fault(f"{where}.resource", RESOURCE_FORM)
     return Grant(actions, resources)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import time
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
@@ -126,8 +127,12 @@ class Node:
 
     def curl(self, url: str, *arguments: str) -> CompletedProcess[str]:
         """Send a request through this node, as a program on it would."""
-        argv = ["curl", "--silent", "--show-error", "--max-time", "10", "--proxy", f"http://127.0.0.1:{self.proxy}"]
-        return self._space.run([*argv, *arguments, url], env=_environment(self.directory))
+        argv = ["curl", "--silent", "--show-error", "--max-time", "10", *arguments, url]
+        return subprocess.run(self.inside(*argv), capture_output=True, text=True, check=False, timeout=30)
+
+    def inside(self, *argv: str) -> list[str]:
+        """The command that runs a program in the namespace, its requests sent through this node."""
+        return self._space.inside(["env", f"http_proxy=http://127.0.0.1:{self.proxy}", *argv])
 
     def _takes_connections(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

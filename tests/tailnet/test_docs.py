@@ -1,0 +1,69 @@
+"""What docs/tailnet.md says of grants, on a real tailnet: they are taken as written, and allow what the page says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailnet import world
+from tailseal.domain import capability
+from tailseal.domain.capability import Action, Capabilities
+from tailseal.tailnet import LocalApi, NobodyError, Outage, Refusal, Serve, UnavailableError
+from tailseal_dev.tailnet import Tailnet
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tailnet.md").read_text()
+GRANTS: list[dict[str, Any]] = [
+    grant for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL) for grant in json.loads(block)["grants"]
+]
+WITHIN = 30.0
+
+
+def test_every_rule_on_the_page_is_well_formed() -> None:
+    rules = [rule for grant in GRANTS for rules in grant.get("app", {}).values() for rule in rules]
+    assert len(rules) == 4
+    found = capability.read(rules)
+    assert found.malformed == ()
+
+
+def test_the_page_names_every_action_and_every_reason() -> None:
+    for word in (*Action, *Refusal, *Outage):
+        assert f"`{word}`" in PAGE, word
+
+
+@pytest.mark.tailnet
+async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> None:
+    resolver = Serve(LocalApi(str(tailnet.nodes["idp"].socket)))
+
+    async def granted(name: str) -> Capabilities:
+        address = tailnet.nodes[name].addresses[0]
+        try:
+            caller = await resolver.caller(None, [(b"x-forwarded-for", address.encode())])
+        except (NobodyError, UnavailableError):  # as long as no grant connects the two
+            return Capabilities()
+        return capability.read(caller.capabilities.get(world.CAPABILITY, ()))
+
+    try:
+        tailnet.set_policy(world.policy() | {"grants": GRANTS})
+        deadline = time.monotonic() + WITHIN
+        while not (await granted("ci")).rules:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        alice, bob, machine = await granted("alice"), await granted("bob"), await granted("ci")
+    finally:
+        tailnet.set_policy(world.policy(world.login_to("grafana")))
+    assert bob.allow("login", "client/grafana")
+    assert not bob.allow("login", "client/wiki")
+    assert alice.allow("login", "client/wiki")
+    assert alice.allow("register", "*")
+    assert alice.allow("admin", "*")
+    assert alice.claims("client/wiki").values == {"groups": ("eng",)}
+    assert alice.scopes("client/wiki") == {"offline_access"}
+    assert not bob.scopes("client/grafana")
+    assert machine.allow("exchange", "audience/https://billing.corp.example")
+    assert not machine.allow("login", "client/grafana")

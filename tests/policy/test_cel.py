@@ -155,6 +155,22 @@ def test_an_error_carries_nothing_of_the_token(kind: cel.Kind) -> None:
         ("claims.ref.matches(claims.n)", "written out as a text"),
         ("matches(claims.ref, 'x')", "written out as a text"),
         ("claims.ref.matches('x{65}')", "repetitions in a pattern are too many"),
+        (r"claims.ref.matches('x\x7b65}')", "write it as r'PATTERN'"),
+        (r"claims.ref.matches('x\\\x7b65}')", "write it as r'PATTERN'"),
+        (r"claims.ref.matches('x\173' + '65}')", "written out as a text"),
+        (r"claims.ref.matches('x\u007b65}')", "write it as r'PATTERN'"),
+        (r"claims.ref.matches(r'\pL{64}')", "the pattern may take too long"),
+        (r"claims.ref.matches('\\p{Greek}{64}')", "the pattern may take too long"),
+        (r"claims.ref.matches(r'(\pL\pN\pM\pS\pP\pZ\pC){14}')", "the pattern may take too long"),
+        ("claims.ref.matches('" + r"\\pL" * 20 + "')", "the pattern may take too long"),
+        ("claims.ref.matches('" + "a{64}" * 25 + "')", "the pattern may take too long"),
+        ("claims.ref.matches('" + ".{64}" * 20 + "')", "the pattern may take too long"),
+        ("claims.ref.matches('((a{9}){9}){9}')", "the pattern may take too long"),
+        ("claims.s.matches('((a?){30}){30}((a?){30}){30}((a?){30}){30}b')", "the pattern may take too long"),
+        ("claims.groups.all(a, [claims.o] == [claims.o])", "a list within a loop"),
+        ("claims.groups.all(a, [a, a] == [a, a])", "a list within a loop"),
+        ("claims.groups.all(a, a in [claims.ref])", "a list within a loop"),
+        ("[claims.groups].all(a, [[1], [a]] == [[1], [a]])", "a list within a loop"),
         ("claims.ref.matches('" + "x" * 129 + "')", "characters of a pattern are too many"),
         ("[claims.ref].map(y, y + y).size() == 1", "map() is not available"),
         ("claims.groups.exists(a, claims.groups.exists(b, a == b))", "a loop within a loop"),
@@ -194,11 +210,31 @@ def test_a_template_must_be_able_to_give_a_text() -> None:
         cel.compiled("claims.n == 5", "text")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "claims.groups.exists(a, a in ['x', 'y'] || a == [1, true, null][0])",
+        "claims.groups.exists(a, claims['groups'][0] == a)",
+        "[claims.ref, 'x'] == ['x', claims.ref] || 'x' in [claims.ref]",
+        r"claims.ref.matches(r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')",
+        r"claims.ref.matches('^refs/tags/v[0-9]{1,4}\\.[0-9]{1,4}(-rc[0-9]{1,2})?$')",
+        r"claims.ref.matches(r'[^/]{1,64}/[^/]{1,64}')",
+        r"claims.ref.matches(r'\pL+')",
+        "claims.ref.matches('x{64}')",
+    ],
+)
+def test_what_people_write_is_not_too_dear(text: str) -> None:
+    assert cel.compiled(text, "condition")
+
+
 BOMBS = [
     "claims.many.exists(x, " + " || ".join(["9999 in claims.many"] * 8) + ")",
     "claims.many.exists(x, " + " || ".join(["claims.many != claims.many"] * 8) + ")",
     "claims.many.exists(x, claims.s.contains('aaaaaaaaaaaaaaaaaaaaaaab'))",
-    "claims.s.matches('(a+)+$') && claims.s.matches('((a?){30}){30}((a?){30}){30}((a?){30}){30}b')",
+    "claims.s.matches('(a+)+$') && claims.s.matches('(a?){30}(a|b|c|d)*b')",
+    "claims.s.matches('a{64}a{64}a{64}a{64}a{64}a{64}b') || claims.s.matches('.{64}.{64}b')",
+    r"claims.s.matches(r'\pL{7}') && claims.s.matches(r'\PL{6}.*b')",
+    "[" + ",".join(["claims.many"] * 100) + "].all(a, " + " && ".join(["a == claims.many"] * 8) + ") && claims.s == ''",
     "+".join(["claims.s"] * 9) + " == 'x'",
     "+".join(["claims.many"] * 9) + " == [1]",
 ]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from tailseal.domain.policy import cel_pattern
+
 MAX_LOOPS: Final = 2
 MAX_IN_LOOPS: Final = 8
 """Comparisons and calls within loops."""
@@ -37,8 +39,11 @@ _TOKEN: Final = re.compile(
 )
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _PLAIN_TEXT: Final = re.compile(r"""[rR]?(['"])([^\\]*)\1""")
+_ESCAPED: Final = re.compile(r"\\[xXuU0-7]")
 _COUNTS: Final = re.compile(r"\{[^}]*?(\d+)\}")
 _CLAIMS: Final = "claims"
+_LIST: Final = "["
+_CONSTANTS: Final = frozenset({"true", "false", "null"})
 
 
 class ShapeError(ValueError):
@@ -105,8 +110,10 @@ def _check_cost(tokens: list[Token]) -> None:
     for place, token in enumerate(tokens):
         looping = not LOOPS.isdisjoint(opened)
         if token.text in {"(", "["} and token.kind == "sign":
-            opened.append(_called(tokens, place))
+            opened.append(_LIST if _is_list(tokens, place) else _called(tokens, place))
             continue
+        if looping and _LIST in opened and token.kind == "name" and token.text not in _CONSTANTS:
+            raise ShapeError("a list within a loop may take too long, but for one of texts and numbers")
         if token.text in {")", "]"} and token.kind == "sign":
             if not opened:
                 raise ShapeError(f"character {token.at + 1}: nothing was opened that {token.text} could close")
@@ -130,6 +137,13 @@ def _check_cost(tokens: list[Token]) -> None:
     _limit(inside, MAX_IN_LOOPS, "comparisons and calls within loops")
 
 
+def _is_list(tokens: list[Token], place: int) -> bool:
+    """Whether a list is written out here, and nothing looked up."""
+    before = tokens[place - 1] if place else None
+    looked_up = before is not None and (before.kind in {"name", "text"} or before.text in {")", "]"})
+    return tokens[place].text == _LIST and (not looked_up or (before is not None and before.text == "in"))
+
+
 def _called(tokens: list[Token], place: int) -> str:
     """The function whose arguments begin here; empty where it is no call."""
     before = tokens[place - 1] if place else None
@@ -146,8 +160,12 @@ def _check_pattern(tokens: list[Token], place: int) -> None:
     if pattern is None or not written or _at(tokens, place - 1) != ".":
         raise ShapeError("matches takes one pattern, written out as a text: claims.NAME.matches('PATTERN')")
     _limit(len(pattern.text) - 2, MAX_MATCH_PATTERN, "characters of a pattern")
+    if pattern.text[0] not in "rR" and _ESCAPED.search(pattern.text.replace(r"\\", "")):
+        raise ShapeError("what a pattern says must be seen: write it as r'PATTERN', without \\x, \\u and octal numbers")
     for count in _COUNTS.findall(pattern.text):
         _limit(int(count[:9]), MAX_REPEAT, "repetitions in a pattern")
+    if cel_pattern.size(pattern.text) > cel_pattern.MAX_SIZE:
+        raise ShapeError("the pattern may take too long: fewer or smaller counts, no \\p, no counts of counts")
 
 
 def _is_root(tokens: list[Token], place: int) -> bool:

@@ -27,8 +27,8 @@ def serve(tailscaled: FakeLocalApi, **more: Any) -> Serve:  # noqa: ANN401 - its
     return Serve(LocalApi(str(tailscaled.path)), clock=lambda: NOW, **more)
 
 
-def direct(tailscaled: FakeLocalApi, within: float = 1.0) -> Direct:
-    return Direct(LocalApi(str(tailscaled.path), within), clock=lambda: NOW)
+def direct(tailscaled: FakeLocalApi, within: float = 1.0, *, interface: bool = False) -> Direct:
+    return Direct(LocalApi(str(tailscaled.path), within), clock=lambda: NOW, interface=interface)
 
 
 def questions(tailscaled: FakeLocalApi) -> list[str]:
@@ -66,7 +66,7 @@ async def test_with_an_interface_of_its_own_the_peers_address_is_asked_about_wit
 ) -> None:
     tailscaled.knows("user")
     for host in (ALICE, f"::ffff:{ALICE}"):
-        found = await direct(tailscaled).accepted(host, 40000)
+        found = await direct(tailscaled, interface=True).accepted(host, 40000)
         assert found is not None
         assert found.subject == "userid:1"
     assert questions(tailscaled) == [f"whois?addr={ALICE}"] * 2
@@ -76,8 +76,16 @@ async def test_with_an_interface_of_its_own_the_peers_address_is_asked_about_wit
 async def test_nobody_is_asked_about_pods_networks_and_the_internet(tailscaled: FakeLocalApi, host: str) -> None:
     resolver = direct(tailscaled)
     assert await refused(resolver.accepted(host, 40000)) is Refusal.OUTSIDE
+    assert await refused(direct(tailscaled, interface=True).accepted(host, 40000)) is Refusal.OUTSIDE
     assert await refused(serve(tailscaled).caller(None, from_(host))) is Refusal.FORWARDED
     assert await refused(resolver.caller(None, from_(ALICE))) is Refusal.OUTSIDE
+    assert tailscaled.asked == []
+
+
+async def test_a_pod_with_an_address_like_a_nodes_is_nobody_on_loopbacks_listener(tailscaled: FakeLocalApi) -> None:
+    tailscaled.knows("user")
+    assert await refused(direct(tailscaled).accepted(ALICE, 40000)) is Refusal.OUTSIDE
+    assert await refused(direct(tailscaled, interface=True).accepted("127.0.0.1", 40000)) is Refusal.OUTSIDE
     assert tailscaled.asked == []
 
 

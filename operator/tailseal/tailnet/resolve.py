@@ -147,20 +147,27 @@ class Serve(_Whois):
 
 
 class Direct(_Whois):
-    """On a loopback port that tailscaled forwards tailnet connections to: whoever opened the connection.
+    """On a port of this host that tailnet connections come to as they are: whoever opened the connection.
 
-    With a network interface of its own in place of forwarding, the peer's address is the node's.
+    Args:
+        api: of the tailscaled that forwards to us.
+        service: Tailscale Service that callers come to; empty: they come to the node.
+        clock: for nodes' expiry.
+        interface: whether the listener is bound to tailscaled's own network interface, where peers have their nodes'
+            addresses; else it is bound to loopback, where tailscaled forwards to, and such an address is somebody
+            else's: networks of pods use the same range.
     """
 
-    def __init__(self, api: LocalApi, service: str = "", clock: Clock = time.time) -> None:
+    def __init__(self, api: LocalApi, service: str = "", clock: Clock = time.time, *, interface: bool = False) -> None:
         super().__init__(api, service, clock)
+        self._interface = interface
         self._one_at_a_time = asyncio.Lock()
 
     async def accepted(self, host: str, port: int) -> Caller | None:
         """See `CallerResolver`."""
-        if (address := tailnet_address(host)) is not None:
+        if self._interface and (address := tailnet_address(host)) is not None:
             return await self._by_address(address)
-        if not is_loopback(host):
+        if self._interface or not is_loopback(host):
             raise NobodyError(Refusal.OUTSIDE)
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         async with _within(self._api.within):

@@ -54,15 +54,18 @@ def load_controllers() -> dict[str, Reconcile]:
     return {name: importlib.import_module(module).reconcile for name, module in CONTROLLERS.items()}
 
 
-def streams(namespaces: Sequence[str], providers: Sequence[str] = ()) -> tuple[tuple[Source, ...], ...]:
+def streams(
+    namespaces: Sequence[str], providers: Sequence[str] = (), clients: Sequence[str] = ()
+) -> tuple[tuple[Source, ...], ...]:
     """Everything to watch, in groups that one event source each can follow.
 
     Kopf joins the selectors of a kind by *and*, so a kind that is watched by two labels needs two event sources; and it
     watches all kinds of one source in the same namespaces.
 
     Args:
-        namespaces: of policies; none means all.
+        namespaces: of policies and clients; none means all.
         providers: where keys and providers are, and all that they own; none means in `namespaces`.
+        clients: where clients have Secrets besides.
     """
     tenants = [(kind, ()) for kind in kinds.CUSTOM if kind not in kinds.PLATFORM]
     ours = [*((kind, ()) for kind in kinds.PLATFORM), *((kind, _OURS) for kind in (*kinds.OWNED, kinds.POD))]
@@ -70,7 +73,10 @@ def streams(namespaces: Sequence[str], providers: Sequence[str] = ()) -> tuple[t
     if not providers:
         return _sources(tenants + ours, namespaces), _sources(allowed, namespaces)
     where = dict.fromkeys((*namespaces, *providers)) if namespaces else ()
-    return _sources(tenants, tuple(where)), _sources(ours, providers), _sources(allowed, providers)
+    groups = [_sources(tenants, tuple(where)), _sources(ours, providers), _sources(allowed, (*providers, *clients))]
+    if clients:
+        groups.append(_sources([(kinds.SECRET, _OURS)], clients))
+    return tuple(groups)
 
 
 def _sources(
@@ -108,7 +114,7 @@ class Operator:
         self.heartbeat = Heartbeat()
         self.store = Store(self._changed)
         self.queue: Queue[Key] = Queue(self._work, self._failed, urgency=_urgency)
-        self.streams = streams(settings.namespaces, settings.provider_namespaces)
+        self.streams = streams(settings.namespaces, settings.provider_namespaces, settings.client_namespaces)
         self.feed = Feed(
             cluster,
             self.store,

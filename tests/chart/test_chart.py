@@ -15,6 +15,9 @@ from tailseal_dev import chart
 pytestmark = [pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
 
+TENANTS = {"trustpolicies", "trustpolicies/status", "oauthclients", "oauthclients/status", "events"}
+
+
 def _objects(*flags: str) -> dict[str, dict[str, Any]]:
     documents = [document for document in yaml.safe_load_all(chart.render(*flags)) if document]
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
@@ -151,7 +154,13 @@ def test_rights_on_secrets_are_given_in_provider_namespaces_only(flags: tuple[st
     told = {argument.partition("=")[2] for argument in _container(*flags)["args"] if "--provider-namespace" in argument}
     assert told == providers
     rules = _objects(*flags).get("ClusterRole/tailseal-operator", {"rules": []})["rules"]
-    assert {name for rule in rules for name in rule["resources"]} <= {"trustpolicies", "trustpolicies/status", "events"}
+    assert {name for rule in rules for name in rule["resources"]} <= TENANTS
+
+
+def test_secrets_of_clients_elsewhere_need_their_namespace_named() -> None:
+    flags = ("--set=providerNamespaces={identity}", "--set=clientNamespaces={team-a,identity}")
+    assert _roles(*flags)["team-a"] == {"secrets"}
+    assert "--client-namespace=team-a" in _container(*flags)["args"]
 
 
 def test_in_cluster_wide_mode_the_rights_are_too_and_no_namespace_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tailseal.reconcile import fences
 from tailseal_dev import chart, process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.localnode.start import running
@@ -120,6 +122,7 @@ def test_the_plain_bundle_is_accepted_by_kubectl_apply_k(installed: str, kubectl
     ("verb", "resource", "group", "allowed"),
     [
         ("create", "trustpolicies", "edit", True),
+        ("create", "oauthclients", "edit", True),
         ("create", "signingkeys", "edit", False),
         ("create", "identityproviders", "edit", False),
         ("create", "signingkeys", "admin", True),
@@ -199,6 +202,8 @@ RIGHTS = [
     (OPEN, "create persistentvolumeclaims", False),
     (OPEN, "get leases.coordination.k8s.io", False),
     # where tenants are
+    ("default", "list oauthclients.tailseal.dev", True),
+    ("default", "patch oauthclients.tailseal.dev", False),
     ("default", "list trustpolicies.tailseal.dev", True),
     ("default", "patch trustpolicies.tailseal.dev/status", True),
     ("default", "patch trustpolicies.tailseal.dev", False),
@@ -291,6 +296,29 @@ def test_the_fence_refuses_the_operator_everything_else(
     pods: str, kubectl: Kubectl, arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in _try(kubectl, pods, *arguments)
+
+
+OURS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: x}}
+  template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: none}]}}
+"""
+
+
+def test_what_the_operator_asks_to_know_of_a_fence_is_what_the_fence_refuses(pods: str, kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", f"--namespace={pods}", stdin=OURS)
+    for resource in ("pods/ours", "deployments/given-away", "configmaps/given-away"):
+        asked = ("patch", resource, "--type=merge", f"--patch={json.dumps(fences.PROBE)}", "--dry-run=server")
+        _eventually(lambda asked=asked: "ValidatingAdmissionPolicy" in _try(kubectl, pods, *asked))  # type: ignore[misc]
+        assert "patched" in kubectl(*asked, f"--namespace={pods}"), "it is the fence that refuses"
 
 
 WORKLOAD = f"""\

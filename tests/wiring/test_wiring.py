@@ -241,6 +241,14 @@ def test_what_is_watched_where(
     assert {kind: watched[kind] for kind in expected} == expected
 
 
+def test_secrets_of_clients_are_watched_where_they_are_besides() -> None:
+    sources = [source for group in streams((), ("p",), ("c",)) for source in group if source.namespace == "c"]
+    assert {(source.kind, source.selector) for source in sources} == {
+        (kinds.SECRET, "app.kubernetes.io/managed-by=tailseal"),
+        (kinds.SECRET, "tailseal.dev/allow=true"),
+    }
+
+
 async def test_deletions_that_were_never_told_are_found_after_an_outage(
     plane: ControlPlane, kubeconfig: str, namespace: str
 ) -> None:

@@ -53,10 +53,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "tailseal.rules.tenants" -}}
 # The user's intent: read only, but for status.
 - apiGroups: [tailseal.dev]
-  resources: [trustpolicies]
+  resources: [trustpolicies, oauthclients]
   verbs: [get, list, watch]
 - apiGroups: [tailseal.dev]
-  resources: [trustpolicies/status]
+  resources: [trustpolicies/status, oauthclients/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -75,7 +75,7 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   resources: [signingkeys/status, identityproviders/status]
   verbs: [patch]
 {{- if .names }}
-{{- $secrets := list }}
+{{- $secrets := .names.clientSecrets | default list }}
 {{- $configMaps := list }}
 {{- $workloads := list }}
 {{- range .names.signingKeys }}

@@ -28,6 +28,12 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     multiple=True,
     help="Look for SigningKeys and IdentityProviders in this namespace only; repeatable.",
 )
+@click.option(
+    "--client-namespace",
+    "client_namespaces",
+    multiple=True,
+    help="With --provider-namespace: keep Secrets of OAuthClients in this namespace, too; repeatable.",
+)
 @click.option("--all-namespaces", "-A", is_flag=True, help="Look after all namespaces (the default).")
 @click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster credentials, else ~/.kube/config.")
 @click.option("--context", default="", help="Context of the kubeconfig; default: its current one.")
@@ -82,6 +88,9 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     settings = Settings(
         namespaces=tuple(dict.fromkeys(options["namespaces"])),
         provider_namespaces=tuple(dict.fromkeys(options["provider_namespaces"])),
+        client_namespaces=tuple(
+            name for name in dict.fromkeys(options["client_namespaces"]) if name not in options["provider_namespaces"]
+        ),
         kubeconfig=options["kubeconfig"],
         context=options["context"],
         pod_proxy=options["pod_proxy"],

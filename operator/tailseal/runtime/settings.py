@@ -15,6 +15,7 @@ class Settings:
         namespaces: which are looked after; none means all.
         provider_namespaces: where SigningKeys and IdentityProviders are looked after, and what these own; none means
             in `namespaces`.
+        client_namespaces: where OAuthClients may have Secrets besides.
         kubeconfig: path; empty means in-cluster credentials, else the default file.
         context: context of the kubeconfig; empty means its current one.
         pod_proxy: reach worker pods through the API server instead of on their addresses.
@@ -29,6 +30,7 @@ class Settings:
 
     namespaces: tuple[str, ...] = ()
     provider_namespaces: tuple[str, ...] = ()
+    client_namespaces: tuple[str, ...] = ()
     kubeconfig: str = ""
     context: str = ""
     pod_proxy: bool = False

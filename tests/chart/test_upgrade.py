@@ -1,0 +1,130 @@
+"""Helm for real, on an API server of its own: installed, upgraded from a former chart, rolled back, uninstalled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tailseal_dev import chart
+from tailseal_dev.controlplane import ControlPlane
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm]
+
+FORMER = "3825507"
+"""A commit whose chart had cluster-wide rights only."""
+SPACE = "--namespace=identity"
+OBJECTS = """\
+apiVersion: tailseal.dev/v1alpha1
+kind: SigningKey
+metadata: {name: corp, namespace: identity}
+spec: {}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: corp-signingkey, namespace: identity, labels: {app.kubernetes.io/managed-by: tailseal}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Helm:
+    """The real helm on the control plane."""
+
+    program: str
+    plane: ControlPlane
+
+    def __call__(self, *arguments: str) -> str:
+        environment = os.environ | {"KUBECONFIG": str(self.plane.kubeconfig)}
+        argv = [self.program, *arguments, f"--namespace={chart.NAMESPACE}"]
+        result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        return result.stdout if result.returncode == 0 else f"failed: {result.stderr}"
+
+    def uninstall(self, release: str) -> None:
+        self("uninstall", release, "--wait")
+        self.plane.kubectl("delete", "crd", "--all", "--wait=true")
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path_factory.mktemp("upgrade")) as made:
+        for name in (chart.NAMESPACE, "identity"):
+            made.kubectl("create", "namespace", name)
+        yield made
+
+
+@pytest.fixture
+def run(plane: ControlPlane, helm: str) -> Iterator[Helm]:
+    made = Helm(helm, plane)
+    yield made
+    made.uninstall("tailseal")
+
+
+@pytest.fixture(scope="module")
+def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("former")
+    archive = subprocess.run(["git", "archive", FORMER, "charts"], cwd=chart.ROOT, capture_output=True, check=False)
+    if archive.returncode != 0:
+        pytest.skip(f"this clone does not have the commit {FORMER}")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder / "charts" / "tailseal"
+
+
+def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run: Helm, former: Path) -> None:
+    kubectl = run.plane.kubectl
+    assert "STATUS: deployed" in run("install", "tailseal", str(former))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    kubectl("apply", "-f", "-", stdin=OBJECTS)
+    uid = kubectl("get", "signingkey/corp", SPACE, "--output=jsonpath={.metadata.uid}")
+
+    def kept() -> None:
+        assert kubectl("get", "signingkey/corp", SPACE, "--output=jsonpath={.metadata.uid}") == uid
+        kubectl("get", "secret/corp-signingkey", SPACE)
+
+    def may(namespace: str) -> str:
+        account = f"--as=system:serviceaccount:{chart.NAMESPACE}:tailseal-operator"
+        return kubectl("auth", "can-i", "list", "secrets", f"--namespace={namespace}", account, check=False).strip()
+
+    assert may("default") == "yes"
+    answer = run("upgrade", "tailseal", str(chart.CHART), "--set=providerNamespaces={identity}")
+    assert "SigningKeys and IdentityProviders in identity (providerNamespaces)" in answer
+    kept()
+    assert (may("default"), may("identity")) == ("no", "yes")
+    assert "Rollback was a success" in run("rollback", "tailseal", "1")
+    kept()
+    assert may("default") == "yes"
+    assert 'release "tailseal" uninstalled' in run("uninstall", "tailseal", "--wait")
+    kept()
+    assert may("identity") == "no"
+    assert "STATUS: deployed" in run("install", "tailseal", str(chart.CHART), "--set=providerNamespaces={identity}")
+    kept()
+
+
+def test_an_upgrade_that_would_leave_a_provider_without_its_operator_is_refused(run: Helm, former: Path) -> None:
+    kubectl = run.plane.kubectl
+    run("install", "tailseal", str(former))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    kubectl("apply", "-f", "-", stdin=OBJECTS)
+    answer = run("upgrade", "tailseal", str(chart.CHART))
+    assert "SigningKey identity/corp would not be looked after any more" in answer
+    assert "providerNamespaces" in answer
+
+
+def test_a_second_installation_that_claims_the_same_namespace_is_refused(run: Helm) -> None:
+    assert "STATUS: deployed" in run("install", "tailseal", str(chart.CHART), "--set=providerNamespaces={identity}")
+    second = ("install", "second", str(chart.CHART), "--set=crds.enabled=false")
+    answer = run(*second, "--set=providerNamespaces={identity}")
+    assert 'RoleBinding "tailseal-operator" in namespace "identity" exists and cannot be imported' in answer
+    try:
+        assert "STATUS: deployed" in run(*second)
+    finally:
+        run("uninstall", "second", "--wait")
+
+
+@pytest.mark.parametrize("flag", ["--set=operator.replicas=many", "--set=providerNamespaces=identity"])
+def test_wrong_values_fail_at_install_with_their_path(run: Helm, flag: str) -> None:
+    answer = run("install", "tailseal", str(chart.CHART), flag)
+    assert f"at '/{flag.partition('=')[2].partition('=')[0].replace('.', '/')}'" in answer

@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test e2e image bench lint crds lock clean
+.PHONY: help quickstart demo fleet test e2e image bench revocation lint crds lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -55,6 +55,9 @@ image: $(VENV)/dev.stamp ## the image of the last commit, built without a networ
 
 bench: $(VENV)/dev.stamp $(VENV)/shipped.stamp ## speed, as ratios measured side by side in one run
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.bench --tailseal $(VENV)/shipped/bin/tailseal
+
+revocation: $(VENV)/runtime.stamp ## how long withdrawn trust goes on granting, from a folder and on a control plane, under load
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.revocation
 
 lint: $(VENV)/dev.stamp ## style, types, module map
 	@$(BIN)/ruff check .

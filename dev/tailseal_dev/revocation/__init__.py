@@ -1,0 +1,1 @@
+"""How long a withdrawn trust goes on granting tokens, measured under load: `make revocation`."""

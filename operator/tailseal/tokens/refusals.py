@@ -24,6 +24,8 @@ class Outage(StrEnum):
     """More requests are in progress than this replica takes on."""
     NO_BUNDLE = "BundleMissing"
     """This replica has not got keys and settings yet."""
+    TIMED_OUT = "ExchangeTimedOut"
+    """What the decision waited for did not come in time."""
     AUDIT_UNAVAILABLE = "AuditUnavailable"
     """The decision could not be written down, so it does not count."""
 

@@ -50,6 +50,9 @@ MAX_CONCURRENT: Final = 512
 AT_ONCE: Final = 8
 """Key sources of one issuer that a request waits for at the same time, its own first."""
 
+PATIENCE: Final = 15.0
+"""Seconds that one decision may wait for others: less than a process that ends leaves to those in progress."""
+
 _WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for", b"dpop"})
 
 _log = structlog.get_logger(__name__)
@@ -155,23 +158,33 @@ class TokenEndpoint:
         return answered
 
     async def _decide(self, call: Call) -> Answered:
+        """The decision, at once where nothing has to be waited for."""
+        outcome = self._step(call, {})
+        if isinstance(outcome, Answered):
+            return outcome
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._awaited(call, outcome)
+        except TimeoutError:
+            return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
+
+    async def _awaited(self, call: Call, outcome: Step) -> Answered:
         """Step until there is a decision; each key source is waited for once at most."""
         missing: dict[KeySource, str] = {}
         loads: dict[KeySource, asyncio.Task[str]] = {}
         try:
-            while True:
-                outcome = self._step(call, missing)
-                if isinstance(outcome, Answered):
-                    return outcome
+            while not isinstance(outcome, Answered):
                 if isinstance(outcome, NeedKeys):
                     if 2 * self._waiting >= self._limit:
                         return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
                     await self._load(outcome, loads, missing)
-                    continue
-                met = await self._meet(outcome, call, missing)
-                if isinstance(met, Answered):
-                    return met
-                call = met
+                else:
+                    met = await self._meet(outcome, call, missing)
+                    if isinstance(met, Answered):
+                        return met
+                    call = met
+                outcome = self._step(call, missing)
+            return outcome
         finally:
             for load in loads.values():
                 load.cancel()

@@ -1,0 +1,168 @@
+"""A replica that ends while it is busy: nobody's exchange fails, and what it waits for does not keep it for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fakes import bundles, exchange, processes
+from fakes.processes import Process, fresh
+from fakes.worker import Running, content, eventually, form, inline, running, until
+from tailseal.domain.bundle.model import Upstream
+from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.exchange import token
+from tailseal.workers.sts import app as sts
+
+KEPT, FRESH = 6, 2
+
+
+@dataclass
+class Crowd:
+    """Callers of replicas behind one name, which leads to those that are ready."""
+
+    ready: list[Process]
+    served: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    over: bool = False
+
+    async def keep(self) -> None:
+        """Exchange over one connection for as long as the replica keeps it, then over another one."""
+        while not self.over:
+            url = self._any()
+            async with _client() as client:
+                while await self._ask(client, url) and not self.over:
+                    pass
+
+    async def come_and_go(self) -> None:
+        """Exchange over a connection of its own each time."""
+        while not self.over:
+            url = self._any()
+            async with _client() as client:
+                await self._ask(client, url)
+
+    async def watch(self) -> None:
+        """Look who is ready, as a load balancer does."""
+        async with _client() as client:
+            while not self.over:
+                for process in tuple(self.ready):
+                    if (await client.get(f"{process.private}/readyz")).status_code != 200:
+                        self.ready.remove(process)
+                await asyncio.sleep(0.1)
+
+    def _any(self) -> str:
+        return random.choice(self.ready).public
+
+    async def _ask(self, client: httpx.AsyncClient, url: str) -> bool:
+        """Whether the connection is kept."""
+        try:
+            answer = await client.post(f"{url}/token", data=fresh())
+        except httpx.HTTPError as error:
+            self.failed.append(repr(error))
+            return False
+        if answer.status_code != 200:
+            self.failed.append(answer.text)
+        self.served[url] += 1
+        return bool(answer.headers.get("connection") != "close")
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=30)
+
+
+async def test_of_two_replicas_under_load_one_ends_and_no_exchange_fails(tmp_path: Path) -> None:
+    processes.bundle(tmp_path / "b")
+    async with (
+        processes.running(tmp_path / "b", "--drain", "2") as one,
+        processes.running(tmp_path / "b", "--drain", "2") as other,
+    ):
+        crowd = Crowd([one, other])
+        async with asyncio.TaskGroup() as group:
+            for _ in range(KEPT):
+                group.create_task(crowd.keep())
+            for _ in range(FRESH):
+                group.create_task(crowd.come_and_go())
+            group.create_task(crowd.watch())
+            await until(lambda: min(crowd.served[one.public], crowd.served[other.public]) > 50)
+            one.run.terminate()
+            assert await asyncio.to_thread(one.run.wait, 30) == 0
+            before = crowd.served[other.public]
+            await until(lambda: crowd.served[other.public] > before + 50)
+            crowd.over = True
+    assert crowd.failed == []
+    assert crowd.ready == [other]
+
+
+class Slow:
+    """An upstream that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def token(self, *_: object, scopes: tuple[str, ...], **__: object) -> Any:  # noqa: ANN401
+        self.asked.set()
+        await self.go.wait()
+        return type("Token", (), {"access_token": "tskey", "expires_in": 60, "scopes": scopes})()
+
+
+def upstreamed() -> MemorySource:
+    tailscale = {"apiUrl": "https://ts.example", "credential": "c"}
+    upstream = Upstream.model_validate({"name": "prod", "tailscale": tailscale})
+    settings = exchange.SETTINGS.model_copy(update={"upstreams": (upstream,)})
+    grant = {"name": "api", "tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}}
+    return bundles.source(None, bundles.policies(exchange.record(inline() | {"grants": [grant]}), settings=settings))
+
+
+@asynccontextmanager
+async def waiting(audit_file: Path, slow: Slow) -> AsyncIterator[tuple[Running, asyncio.Task[httpx.Response]]]:
+    """A worker that was told to end while an exchange waits for the upstream."""
+    apps: list[ASGIApp] = []
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await apps[0](scope, receive, send)
+
+    async with running(upstreamed(), audit_file, app=late) as worker, _client() as client:
+        apps.append(sts.build(replace(worker.worker.runtime, upstreams=slow)))  # type: ignore[arg-type]
+        asking = asyncio.create_task(client.post(f"{worker.public}/token", data=form()))
+        await until(lambda: slow.asked.is_set() or asking.done())
+        assert not asking.done(), asking.result().text
+        worker.stop.set()
+        yield worker, asking
+
+
+async def test_an_exchange_that_waits_for_an_upstream_is_answered_before_the_end(audit_file: Path) -> None:
+    slow = Slow()
+    async with waiting(audit_file, slow) as (worker, asking):
+        async with _client() as client:
+            await eventually(client, f"{worker.private}/readyz", 503)
+        await asyncio.sleep(0.3)  # the port is closed by now
+        slow.go.set()
+        answer = await asking
+    assert (answer.status_code, answer.json()["access_token"]) == (200, "tskey")
+
+
+async def test_an_upstream_that_never_answers_costs_a_503_in_time(
+    audit_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token, "PATIENCE", 0.5)
+    async with waiting(audit_file, Slow()) as (_, asking):
+        answer = await asking
+    assert (answer.status_code, answer.json()["tailseal_reason"]) == (503, "ExchangeTimedOut")
+    assert '"reason":"ExchangeTimedOut"' in content(audit_file)
+
+
+def test_a_decision_ends_before_a_process_that_ends_stops_waiting() -> None:
+    from tailseal.domain.render.deployment import DRAIN_SECONDS  # noqa: PLC0415
+    from tailseal.workers.common.http.serving import GRACE  # noqa: PLC0415
+
+    assert token.PATIENCE < GRACE
+    assert DRAIN_SECONDS + GRACE < 30

@@ -177,6 +177,21 @@ CASES: tuple[Case, ...] = (
         {"publish": [{"name": "p", "publicURL": "https://cdn.example"}]},
     ),
     _idp(
+        "a bucket with a dot in its name needs forcePathStyle: true, as no certificate covers its host",
+        {"publish": [_STORE | {"objectStore": {"bucket": "jwks.corp", "forcePathStyle": True}}]},
+        {"publish": [_STORE | {"objectStore": {"bucket": "jwks.corp"}}]},
+    ),
+    _idp(
+        "endpoint must be https://HOST or https://HOST:PORT, without a path",
+        {"publish": [_STORE | {"objectStore": {"bucket": "jwks", "endpoint": "https://s3.corp.example:9000"}}]},
+        {"publish": [_STORE | {"objectStore": {"bucket": "jwks", "endpoint": "https://corp.example/s3"}}]},
+    ),
+    _idp(
+        "publicURL must have no query: /.well-known/jwks.json is put at its end",
+        {"publish": [_STORE | {"publicURL": "https://cdn.example/keys"}]},
+        {"publish": [_STORE | {"publicURL": "https://cdn.example/keys?v=1"}]},
+    ),
+    _idp(
         "discovery is written to an objectStore only",
         {"publish": [_STORE | {"discovery": True}]},
         {"publish": [{"name": "p", "publicURL": "https://cdn.example", "probe": {}, "discovery": True}]},

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from tailseal_dev.cache import ensure
+from tailseal_dev.pki import Authority
 from tailseal_dev.ports import free_ports
 from tailseal_dev.process import start, stop
 
@@ -28,10 +30,12 @@ class S3Server:
     """A running server; its buckets let everybody read."""
 
     port: int
+    trust: ssl.SSLContext | None = None
+    """Of readers; None: it speaks plain http."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.trust else 'http'}://127.0.0.1:{self.port}"
 
     def make_bucket(self, name: str) -> None:
         self._ask("PUT", f"/{name}")
@@ -44,28 +48,34 @@ class S3Server:
 
     def get(self, path: str) -> httpx.Response:
         """What an anonymous reader gets."""
-        return httpx.get(self.url + path, trust_env=False)
+        return httpx.get(self.url + path, trust_env=False, verify=self.trust or True)
 
     def _ask(self, method: str, path: str, query: str = "", body: bytes = b"") -> None:
         headers = _signed(method, path, query, body, f"127.0.0.1:{self.port}")
         url = f"{self.url}{path}" + (f"?{query}" if query else "")
-        httpx.request(method, url, headers=headers, content=body, trust_env=False).raise_for_status()
+        verify = self.trust or True
+        httpx.request(method, url, headers=headers, content=body, trust_env=False, verify=verify).raise_for_status()
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[S3Server]:
-    """The server on a folder of its own, ready when given."""
+def s3_server(directory: Path, authority: Authority | None = None) -> Iterator[S3Server]:
+    """The server on a folder of its own, ready when given; with an authority, it speaks TLS."""
     (port,) = free_ports(1)
     root = directory / "root"
     root.mkdir()
     program = str(ensure("s3") / "versitygw")
     where = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--health", "/-/health", "--quiet"]
+    trust = None
+    if authority is not None:
+        certificate, key = authority.server().write(directory, "s3")
+        where += ["--cert", str(certificate), "--key", str(key)]
+        trust = ssl.create_default_context(cadata=authority.certificate.decode())
     process = start([program, *where, "posix", str(root)], directory / "log")
     try:
-        server = S3Server(port)
+        server = S3Server(port, trust)
         for _ in range(200):
             try:
-                httpx.get(f"{server.url}/-/health", trust_env=False).raise_for_status()
+                server.get("/-/health").raise_for_status()
                 break
             except httpx.HTTPError:
                 time.sleep(0.05)

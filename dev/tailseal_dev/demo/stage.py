@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -158,8 +158,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def local(told: Narrator, directory: Path) -> Iterator[Stage]:
-    """A control plane and a node of our own, all of it gone afterwards."""
+def local(told: Narrator, directory: Path, flags: Sequence[str] = ()) -> Iterator[Stage]:
+    """A control plane and a node of our own, all of it gone afterwards.
+
+    Args:
+        told: who says what happens.
+        directory: for everything that is written.
+        flags: more for the operator.
+    """
     told.step("A Kubernetes control plane on this machine, and a node that runs pods as processes")
     sts, idp = free_ports(2)
     with contextlib.ExitStack() as stack:
@@ -170,8 +176,8 @@ def local(told: Narrator, directory: Path) -> Iterator[Stage]:
         stack.enter_context(running(plane.kubeconfig, directory / "node", services=services))
         # Workers fetch the CI system's keys from this machine, which nobody but the installation may allow.
         config = plane.kubeconfig_for(OPERATOR, ["system:masters"])
-        flags = (f"--kubeconfig={config}", "--open-host=127.0.0.1")
-        cluster = Cluster(told, directory, plane.programs / "kubectl", plane, flags)
+        told_operator = (f"--kubeconfig={config}", "--open-host=127.0.0.1", *flags)
+        cluster = Cluster(told, directory, plane.programs / "kubectl", plane, told_operator)
         yield set_up(stack, cluster, sts)
 
 

@@ -10,9 +10,25 @@ from tailseal.api.base import ApiModel, Rule, exactly_one
 from tailseal.api.durations import Duration, between
 from tailseal.api.fields import DnsLabel, HttpsURL, SecretRef
 
+_NO_PATH = 3
+"""Parts of `https://host` between slashes."""
+
 
 class ObjectStore(ApiModel):
     """A bucket that speaks S3."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!self.bucket.contains('.') || (has(self.forcePathStyle) && self.forcePathStyle)",
+            message="a bucket with a dot in its name needs forcePathStyle: true, as no certificate covers its host",
+            holds=lambda self: "." not in self.bucket or bool(self.force_path_style),
+        ),
+        Rule(
+            cel="!has(self.endpoint) || self.endpoint.split('/').size() == 3",
+            message="endpoint must be https://HOST or https://HOST:PORT, without a path",
+            holds=lambda self: self.endpoint is None or len(self.endpoint.split("/")) == _NO_PATH,
+        ),
+    )
 
     bucket: Annotated[str, StringConstraints(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]+$")]
     """Name of the bucket."""
@@ -39,6 +55,11 @@ class Publish(ApiModel):
     rules: ClassVar = (
         exactly_one("object_store", "probe"),
         between("cache_ttl", 0, 86_400),
+        Rule(
+            cel="!self.publicURL.contains('?')",
+            message="publicURL must have no query: /.well-known/jwks.json is put at its end",
+            holds=lambda self: "?" not in self.public_url,
+        ),
         Rule(
             cel="!has(self.discovery) || has(self.objectStore)",
             message="discovery is written to an objectStore only",

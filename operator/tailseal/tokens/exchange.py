@@ -116,7 +116,7 @@ class Exchange:
             audit["issuer"] = subject.issuer
             actor = _actor(request, audit) if request.actor_token else None
             call.watch.saw(subject.token, request.asked)
-            hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks))
+            hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch))
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):
                 return decision

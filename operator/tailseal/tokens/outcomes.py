@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
+from tailseal.domain.policy.conditions import Bottomless
 from tailseal.domain.policy.grants import AUTH_KEY, GrantRequest
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import answers, refusals, verify
@@ -50,12 +51,20 @@ class Watch(Protocol):
         """
         ...
 
+    def affords(self, namespace: str) -> bool:
+        """Asked before expressions of the namespace's policies are evaluated."""
+        ...
+
+    def pay(self, namespace: str, seconds: float) -> None:
+        """Told what they took."""
+        ...
+
     def replayed(self) -> None:
         """Told that a mark was somebody's already: nothing is given."""
         ...
 
 
-class _Nobody:
+class _Nobody(Bottomless):
     def saw(self, token: Compact, asked: GrantRequest) -> None:
         pass
 

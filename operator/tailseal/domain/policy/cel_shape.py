@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from tailseal.domain.policy import cel_pattern
+from tailseal.domain.policy import pattern_cost
 
 MAX_LOOPS: Final = 2
 MAX_IN_LOOPS: Final = 8
@@ -164,7 +164,7 @@ def _check_pattern(tokens: list[Token], place: int) -> None:
         raise ShapeError("what a pattern says must be seen: write it as r'PATTERN', without \\x, \\u and octal numbers")
     for count in _COUNTS.findall(pattern.text):
         _limit(int(count[:9]), MAX_REPEAT, "repetitions in a pattern")
-    if cel_pattern.size(pattern.text) > cel_pattern.MAX_SIZE:
+    if pattern_cost.size(pattern.text) > pattern_cost.MAX_SIZE:
         raise ShapeError("the pattern may take too long: fewer or smaller counts, no \\p, no counts of counts")
 
 

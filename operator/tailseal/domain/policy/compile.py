@@ -31,6 +31,9 @@ __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_poli
 
 _FROM: Final = "spec.from"
 
+MOST_REGEXES: Final = 8
+"""Regular expressions of one party: each may take milliseconds, and nothing interrupts them."""
+
 _MATCHERS: Final[Mapping[str, tuple[int, Callable[[Any], matchers.Test]]]] = {
     "exact": (0, matchers.exact),
     "exact_integer": (0, matchers.exact_integer),
@@ -38,7 +41,7 @@ _MATCHERS: Final[Mapping[str, tuple[int, Callable[[Any], matchers.Test]]]] = {
     "one_of": (0, matchers.one_of),
     "exact_decimal": (1, lambda value: matchers.exact_decimal(Decimal(value))),
     "glob": (1, lambda value: matchers.text(patterns.glob(value))),
-    "regex": (2, lambda value: matchers.text(patterns.regex(value))),
+    "regex": (matchers.REGEX, lambda value: matchers.text(patterns.regex(value))),
 }
 """Cost (see `Rule`) and maker of a test, by attribute of the model."""
 
@@ -213,6 +216,9 @@ def _rules(oidc: Oidc, origin: str, findings: list[Finding]) -> tuple[Rule, ...]
     for position, claim in enumerate(oidc.claims):
         path = claim.path or (claim.claim or "",)
         rules.append(_rule(claim, path, f"{origin}.claims[{position}]", findings))
+    if sum(rule.cost >= matchers.REGEX for rule in rules) > MOST_REGEXES:
+        text = f"at most {MOST_REGEXES} regular expressions: use exact, oneOf or glob where they will do"
+        findings.append(Finding(f"{origin}.claims", text))
     return tuple(rules)
 
 

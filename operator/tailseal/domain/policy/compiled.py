@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.cel import Program
-from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.matchers import REGEX, Rule, Verdict
 from tailseal.domain.policy.source import KeySource
 
 Claims = Mapping[str, Any]
@@ -140,9 +140,13 @@ class CompiledPolicy:
     one_time: bool = False
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
+    is_costly: bool = field(init=False)
+    """Whether a rule may take long: what it takes is then measured."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
+        rules = (*self.rules, *(rule for actor in self.actors for rule in actor.rules))
+        object.__setattr__(self, "is_costly", any(rule.cost >= REGEX for rule in rules))
 
     def matches(self, claims: Claims) -> Verdict:
         """The first rule's verdict that is not `MATCH`, else `MATCH`."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from tailseal.domain.policy.cel import EvaluationError, Program, Values
 from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given
@@ -27,10 +28,38 @@ Ticks = Callable[[], float]
 
 _NOTHING: Final = Given()
 
+_Found = TypeVar("_Found")
+
 
 def stopped() -> float:
     """A clock that stands still: no expression takes any time."""
     return 0.0
+
+
+class Purse(Protocol):
+    """What expressions of a namespace may take over many requests: a budget for each would still add up."""
+
+    def affords(self, namespace: str) -> bool:
+        """Whether anything is left."""
+        ...
+
+    def pay(self, namespace: str, seconds: float) -> None:
+        """Take note of what one evaluation took."""
+        ...
+
+
+class Bottomless:
+    """A purse for those who decide for themselves alone."""
+
+    def affords(self, namespace: str) -> bool:  # noqa: ARG002 - the protocol's
+        """See `Purse`."""
+        return True
+
+    def pay(self, namespace: str, seconds: float) -> None:
+        """See `Purse`."""
+
+
+_BOTTOMLESS: Final = Bottomless()
 
 
 class _Work:
@@ -59,13 +88,15 @@ class Conditions:
     Args:
         claims: of the subject token.
         ticks: measures what an evaluation takes.
+        purse: what namespaces may take in all.
     """
 
-    __slots__ = ("_claims", "_ticks", "_work")
+    __slots__ = ("_claims", "_purse", "_ticks", "_work")
 
-    def __init__(self, claims: Claims, ticks: Ticks = stopped) -> None:
+    def __init__(self, claims: Claims, ticks: Ticks = stopped, purse: Purse = _BOTTOMLESS) -> None:
         self._claims = claims
         self._ticks = ticks
+        self._purse = purse
         self._work: _Work | None = None
 
     @property
@@ -84,24 +115,46 @@ class Conditions:
         """Why the policy, of which everything else holds, does not give the grant; each is evaluated once."""
         if policy.condition is None and grant.subject is None and not grant.claims:
             return None
+        work, key = self._working(), (policy.id, grant.name)
+        found = work.given.get(key)
+        if found is None:
+            found = work.given[key] = self._evaluate(policy, grant, work)
+        return found if isinstance(found, Denial) else None
+
+    def weighed(self, policy: CompiledPolicy, ask: Callable[[], Denial | None]) -> Denial | None:
+        """What rules say that may take long, which is no less an expense than an expression is.
+
+        Args:
+            policy: whose rules.
+            ask: evaluates them.
+        """
+        work = self._working()
+        if _is_over(policy, work) or not self._purse.affords(policy.namespace):
+            return _over(policy, work)
+        return self._timed(policy, work, ask)
+
+    def _working(self) -> _Work:
         if self._work is None:
             self._work = _Work(self._claims)
-        key = (policy.id, grant.name)
-        found = self._work.given.get(key)
-        if found is None:
-            found = self._work.given[key] = self._evaluate(policy, grant, self._work)
-        return found if isinstance(found, Denial) else None
+        return self._work
+
+    def _timed(self, policy: CompiledPolicy, work: _Work, ask: Callable[[], _Found]) -> _Found:
+        started = self._ticks()
+        try:
+            return ask()
+        finally:
+            taken = self._ticks() - started
+            work.seconds[policy.namespace] += taken
+            self._purse.pay(policy.namespace, taken)
 
     def _evaluate(self, policy: CompiledPolicy, grant: CompiledGrant, work: _Work) -> Given | Denial:
         if policy.condition is not None:
             work.asked[policy.namespace] += 1
             if work.asked[policy.namespace] > MAX_EVALUATIONS or _is_over(policy, work):
                 return _over(policy, work)
-        started = self._ticks()
-        try:
-            outcome = _outcome(policy, grant, work)
-        finally:
-            work.seconds[policy.namespace] += self._ticks() - started
+        if not self._purse.affords(policy.namespace):
+            return _over(policy, work)
+        outcome = self._timed(policy, work, partial(_outcome, policy, grant, work))
         return _over(policy, work) if _is_over(policy, work) else outcome
 
 

@@ -8,6 +8,7 @@ ambiguous: no policy may change in silence what callers of another one get.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from tailseal.domain import bounds, scopes
@@ -148,9 +149,10 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
     nearest: Refused | None = None
     conditions = conditions or Conditions(subject.claims)
     for policy in _considered(index, subject, request, trace):
-        reason = _mistrust(policy, subject, settings, now)
-        if actors is not None and reason is None:
-            reason = acting.denial(policy, subject.claims, actors, now, settings.clock_skew)
+        if policy.is_costly:
+            reason = conditions.weighed(policy, partial(_distrust, policy, subject, settings, now, actors))
+        else:
+            reason = _distrust(policy, subject, settings, now, actors)
         outcome = reason or choose(policy.grants, request)
         if isinstance(outcome, CompiledGrant):
             outcome = conditions.denial(policy, outcome) or outcome
@@ -183,6 +185,16 @@ def _considered(
     if trace is not None:
         return index.all(subject.source)
     return index.candidates(subject.source, subject.audiences, subject.claims)
+
+
+def _distrust(
+    policy: CompiledPolicy, subject: Subject, settings: Settings, now: float, actors: Sequence[Actor] | None
+) -> Denial | None:
+    """Why the policy trusts the token not, or nobody who acts for its subject."""
+    reason = _mistrust(policy, subject, settings, now)
+    if actors is None or reason is not None:
+        return reason
+    return acting.denial(policy, subject.claims, actors, now, settings.clock_skew)
 
 
 def _mistrust(policy: CompiledPolicy, subject: Subject, settings: Settings, now: float) -> Denial | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tailseal.domain.policy import patterns
 
@@ -31,6 +31,9 @@ ClaimsTest = Callable[[Mapping[str, Any]], Verdict]
 """Of all claims of a token."""
 
 Path = tuple[str, ...]
+
+REGEX: Final = 2
+"""Cost of a regular expression; see `Rule`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,8 @@ from typing import Final
 
 import re2
 
+from tailseal.domain.policy import pattern_cost
+
 Test = Callable[[str], bool]
 
 MAX_PATTERN: Final = 256
@@ -73,6 +75,8 @@ def regex(pattern: str) -> Test:
         PatternError: too long, or not RE2 syntax (which has no look-around and no back-references).
     """
     _limit_length(pattern)
+    if pattern_cost.size(pattern) > pattern_cost.MAX_SIZE:
+        raise PatternError("may take too long: fewer or smaller counts, no \\p with a count, no counts of counts")
     return _linear(pattern)
 
 

@@ -42,6 +42,14 @@ class Turn:
         self._marked = None if refusal else (namespace, seconds)
         return refusal
 
+    def affords(self, namespace: str) -> bool:
+        """Whether the namespace has any of its share left."""
+        return self._limits.affords(namespace)
+
+    def pay(self, namespace: str, seconds: float) -> None:
+        """Draw from the namespace's share."""
+        self._limits.pay(namespace, seconds)
+
     def replayed(self) -> None:
         """Give back what a replay drew: who has but a used token takes nothing from those with another."""
         if self._admitted is not None and self._marked is not None:

@@ -55,6 +55,17 @@ class Limiter:
             full_at.popitem(last=False)
         return wait
 
+    def is_open(self, key: Hashable, now: float) -> bool:
+        """Whether anything is left to draw."""
+        return self._full_at.get(key, now) - now < self._depth
+
+    def charge(self, key: Hashable, now: float, cost: float) -> None:
+        """Draw what was used already, be it more than was left."""
+        self._full_at[key] = max(self._full_at.get(key, now), now) + cost * self._pause
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._most:
+            self._full_at.popitem(last=False)
+
     def give_back(self, key: Hashable, now: float, cost: float = 1) -> None:
         """Undo a `take`; a key whose bucket is full is forgotten."""
         known = self._full_at.get(key)

@@ -47,6 +47,9 @@ MARKS: Final = Rate(50_000, 50_000 * 900, 4096)
 than 50,000 marks of one namespace are kept for one replica, a twentieth of the store; a full one refuses everybody.
 """
 
+WORK: Final = Rate(50, 500, 4096)
+"""Milliseconds that a namespace's expressions and regular expressions may take in a second: a twentieth of a core."""
+
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
@@ -59,6 +62,7 @@ class Limits:
         policy: for grants of one policy.
         issuer: for grants to tokens of one issuer.
         marks: for what policies of one namespace have kept.
+        work: for what expressions of one namespace take.
     """
 
     def __init__(
@@ -69,10 +73,11 @@ class Limits:
         policy: Rate = POLICY,
         issuer: Rate = ISSUER,
         marks: Rate = MARKS,
+        work: Rate = WORK,
     ) -> None:
         self._monotonic = monotonic
         self._sources, self._policies, self._issuers = Limiter(*source), Limiter(*policy), Limiter(*issuer)
-        self._marks = Limiter(*marks)
+        self._marks, self._work = Limiter(*marks), Limiter(*work)
 
     def admit(self, address: str) -> Refusal | None:
         """Draw for a request that was not looked at yet.
@@ -119,6 +124,14 @@ class Limits:
     def unmark(self, namespace: str, seconds: float) -> None:
         """Give back what `mark` drew for a mark that is not kept."""
         self._marks.give_back(namespace, self._monotonic(), max(seconds, 1))
+
+    def affords(self, namespace: str) -> bool:
+        """Whether expressions of the namespace's policies may be evaluated now."""
+        return self._work.is_open(namespace, self._monotonic())
+
+    def pay(self, namespace: str, seconds: float) -> None:
+        """Draw what they took."""
+        self._work.charge(namespace, self._monotonic(), seconds * 1000)
 
 
 def source(address: str) -> str | bytes:

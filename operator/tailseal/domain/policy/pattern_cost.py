@@ -1,4 +1,4 @@
-r"""Bounds what a pattern in an expression costs: RE2 is linear in the text, and the factor is the pattern written out.
+r"""Bounds what a regular expression costs: RE2 is linear in the text, and the factor is the pattern written out.
 
 A count repeats what stands before it, and a class of Unicode is hundreds of ranges. So `\pL{64}` is three signs and
 fifty milliseconds, which no budget can interrupt. The estimate is simple and errs on the side of refusing.

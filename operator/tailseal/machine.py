@@ -35,6 +35,7 @@ CONTROLLERS: Final = {
     routing.SIGNING_KEY: "tailseal.reconcile.signingkey",
     routing.IDENTITY_PROVIDER: "tailseal.reconcile.identityprovider",
     routing.TRUST_POLICY: "tailseal.reconcile.trustpolicy",
+    routing.OAUTH_CLIENT: "tailseal.reconcile.oauthclient",
     routing.BUNDLE: "tailseal.reconcile.bundle",
     routing.PROPAGATION: "tailseal.reconcile.propagation",
     routing.PUBLISH: "tailseal.reconcile.publish",
@@ -252,4 +253,4 @@ class Operator:
 
 def _urgency(key: Key) -> int:
     """What withdraws trust and moves keys goes before the thousands of policies whose status waits to be looked at."""
-    return 1 if key.controller == routing.TRUST_POLICY else 0
+    return 1 if key.controller in {routing.TRUST_POLICY, routing.OAUTH_CLIENT} else 0

@@ -23,6 +23,7 @@ _PRIMARY = {
     "Propagation": kinds.IDENTITY_PROVIDER,
     "Publish": kinds.IDENTITY_PROVIDER,
     "TrustPolicy": kinds.TRUST_POLICY,
+    "OAuthClient": kinds.OAUTH_CLIENT,
 }
 
 

@@ -90,6 +90,7 @@ def test_every_volume_source_is_optional_and_every_shard_has_one() -> None:
         assert all(value["optional"] is True for source in sources for value in source.values())
     assert [source["configMap"]["name"] for source in volumes["policies"]] == [
         "corp-policies",
+        "corp-clients",
         *(f"corp-policies-{number:02d}" for number in range(64)),
     ]
 

@@ -86,7 +86,7 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- range list "issuer" "signing" "credentials" "tls" }}
 {{- $secrets = append $secrets (printf "%s-%s" $provider .) }}
 {{- end }}
-{{- range list "accepted" "publish" "policies" }}
+{{- range list "accepted" "publish" "policies" "clients" }}
 {{- $configMaps = append $configMaps (printf "%s-%s" $provider .) }}
 {{- end }}
 {{- range until 64 }}

@@ -9,6 +9,7 @@ VERSION = "v1alpha1"
 
 SIGNING_KEY = Kind(GROUP, VERSION, "signingkeys", "SigningKey")
 IDENTITY_PROVIDER = Kind(GROUP, VERSION, "identityproviders", "IdentityProvider")
+OAUTH_CLIENT = Kind(GROUP, VERSION, "oauthclients", "OAuthClient")
 TRUST_POLICY = Kind(GROUP, VERSION, "trustpolicies", "TrustPolicy")
 
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
@@ -24,7 +25,7 @@ LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
 """Kinds that live where keys are; the other custom kinds are tenants' and may be anywhere."""
 
-CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY)
+CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY, OAUTH_CLIENT)
 OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
 
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE)}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.cluster import kinds
@@ -16,6 +17,10 @@ from tailseal.domain.bundle import build, model
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
+
+if TYPE_CHECKING:
+    from tailseal.reconcile.attached_clients import ClientsContent
+    from tailseal.reconcile.attached_clients import Version as ClientVersion
 
 Version = tuple[str, int]
 """uid and generation."""
@@ -60,12 +65,16 @@ class BundleMemory:
         latest: what was last gathered.
         places: as in `Gathered`, as of the last complete write.
         problem: why writing fails, if it does.
+        clients: the last built content of the clients' file.
+        client_places: where clients stand, as of the last complete write.
     """
 
     shards: dict[int, ShardContent] = field(default_factory=dict)
     latest: Gathered | None = None
     places: Mapping[str, Version | Placement] = field(default_factory=dict)
     problem: Fact | None = None
+    clients: ClientsContent | None = None
+    client_places: Mapping[str, ClientVersion | Placement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,7 @@ def problem(ctx: Context, namespace: str, name: str) -> Fact | None:
 
 
 def provider_of(policy: Object) -> tuple[str, str]:
-    """Namespace and name of the IdentityProvider that a TrustPolicy names."""
+    """Namespace and name of the IdentityProvider that a TrustPolicy or OAuthClient names."""
     reference = policy.get("spec", {}).get("identityProviderRef", {})
     return reference.get("namespace") or policy["metadata"]["namespace"], reference.get("name", "")
 

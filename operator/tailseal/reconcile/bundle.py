@@ -6,6 +6,8 @@ last policy of a shard is refused as soon as the manifest arrives, and in betwee
 together, for 30 s at most. Where one run brings removals and additions, shards that lose or change a policy are
 committed first, with the settings, before those that only gain.
 
+The clients' file goes with them: before the manifest that names it, and at once, whatever changes in it.
+
 A shard that cannot be written holds up nobody else's: the manifest names it as it is if it would only gain, and else
 leaves it out, so that it grants nothing.
 """
@@ -27,7 +29,16 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
-from tailseal.reconcile.attached import BundleMemory, Gathered, ShardContent, attached_versions, gather, memory_of
+from tailseal.reconcile import attached_clients, bundle_clients
+from tailseal.reconcile.attached import (
+    BundleMemory,
+    Gathered,
+    ShardContent,
+    attached_versions,
+    gather,
+    memory_of,
+    settings_of,
+)
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.issuer_ledger import NameTaken
@@ -35,6 +46,9 @@ from tailseal.reconcile.owned import Leaving, ensure, remove
 from tailseal.reconcile.provider_spec import intent_of
 
 MANAGER = "tailseal-bundle"
+
+_CLIENTS = -1
+"""The clients' file among numbers of shards."""
 
 _RETRY = 60.0
 """Seconds after which a write that a person must clear the way for is tried again."""
@@ -53,13 +67,18 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done()
     gathered = await gather(ctx, provider, spec)
     memory = memory_of(ctx, namespace, name)
+    settings = settings_of(ctx, provider, spec)
+    clients = attached_clients.gather(ctx.objects, provider, settings, memory.clients)
+    memory.clients = clients
     failed: dict[int, Exception] = {}
     try:
-        failed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered)
+        failed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered, clients.content)
     except (NameTaken, Forbidden, Invalid) as error:
         _blame(ctx, memory, key, error)
         return Done(after=_RETRY)
     _announce(ctx, memory, gathered, failed)
+    if _CLIENTS not in failed:
+        bundle_clients.announce(ctx, memory, clients)
     memory.problem = None
     for reason in failed.values():
         if isinstance(reason, Leaving):
@@ -80,8 +99,9 @@ async def _withdraw(ctx: Context, provider: Provider) -> None:
 
     Without a spec that we can read nothing new can be judged, but workers may serve what an earlier one allowed.
     """
-    settings, named = _present_manifest(ctx.objects, provider)
-    if not named:
+    settings, present = _present_manifest(ctx.objects, provider)
+    named = _named(present)
+    if not named and not present.clients:
         return
     current = attached_versions(ctx.objects, provider.namespace, provider.name)
     files = {}
@@ -94,7 +114,8 @@ async def _withdraw(ctx: Context, provider: Provider) -> None:
         ]
         if kept:
             files[number] = content if len(kept) == len(records) else build.shard(kept)[0]
-    await _commit(ctx, provider, settings, files, sorted(files))
+    clients = bundle_clients.withdrawn(ctx.objects, provider, present.clients or "")
+    await _commit(ctx, provider, settings, files, sorted(files), clients)
 
 
 def _records(content: bytes) -> list[model.PolicyRecord]:
@@ -106,10 +127,11 @@ def _records(content: bytes) -> list[model.PolicyRecord]:
         return []
 
 
-async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> dict[int, Exception]:
+async def _write(ctx: Context, provider: Provider, gathered: Gathered, clients: bytes) -> dict[int, Exception]:
     """Write what differs, in the order that the module's docstring explains; which shards could not be written."""
     present = dict(_present_shards(ctx.objects, provider))
-    settings, named = _present_manifest(ctx.objects, provider)
+    settings, manifest = _present_manifest(ctx.objects, provider)
+    named = _named(manifest)
     wanted = {number: shard.content for number, shard in gathered.shards.items()}
     gone = sorted(present.keys() - wanted.keys())
     changed = [number for number in wanted if present.get(number) != wanted[number]]
@@ -119,9 +141,10 @@ async def _write(ctx: Context, provider: Provider, gathered: Gathered) -> dict[i
     urgent = [number for number in changed if number not in later]
     if later and named and (urgent or gone or settings != gathered.settings):
         files = {number: present[number] if number in later else wanted[number] for number in wanted if number in named}
-        await _commit(ctx, provider, gathered.settings, files, urgent)
+        await _commit(ctx, provider, gathered.settings, files, urgent, clients)
     kept = {number: present[number] for number in later if number in named}
-    failed = await _commit(ctx, provider, gathered.settings, wanted, sorted(wanted), kept)
+    failed = await _commit(ctx, provider, gathered.settings, wanted, sorted(wanted), clients, kept)
+    await bundle_clients.clear(ctx, provider, clients)
     for number in gone:
         await remove(
             ctx,
@@ -137,6 +160,7 @@ async def _commit(
     settings: bytes,
     files: Mapping[int, bytes],
     numbers: Sequence[int],
+    clients: bytes,
     kept: Mapping[int, bytes] | None = None,
 ) -> dict[int, Exception]:
     """Write shards, then the manifest.
@@ -147,6 +171,7 @@ async def _commit(
         settings: `settings.json`.
         files: every shard that the manifest is to name.
         numbers: those to write.
+        clients: the clients' file.
         kept: what a shard goes on holding if it cannot be written; without that it is left out.
     """
     named, failed = dict(files), dict[int, Exception]()
@@ -158,7 +183,11 @@ async def _commit(
             del named[number]
             if kept and number in kept:
                 named[number] = kept[number]
-    await ensure(ctx, render.policies(provider, settings, build.manifest(settings, named)), manager=MANAGER)
+    _, manifest = _present_manifest(ctx.objects, provider)
+    clients, obstacle = await bundle_clients.write(ctx, provider, clients, manifest.clients or "")
+    if obstacle is not None:
+        failed[_CLIENTS] = obstacle
+    await ensure(ctx, render.policies(provider, settings, build.manifest(settings, named, clients)), manager=MANAGER)
     return failed
 
 
@@ -170,16 +199,20 @@ def _present_shards(objects: Objects, provider: Provider) -> Iterator[tuple[int,
             yield number, decoded(found.get("binaryData")).get(model.shard_file(number), b"")
 
 
-def _present_manifest(objects: Objects, provider: Provider) -> tuple[bytes, dict[int, str]]:
-    """`settings.json` as it is there, and the digest that the manifest names for each shard."""
+def _present_manifest(objects: Objects, provider: Provider) -> tuple[bytes, model.Manifest]:
+    """`settings.json` and `manifest.json` as they are there; a manifest that names nothing where it cannot be read."""
     found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, meta.policies_config_map(provider.name)))
     data: dict[str, str] = (found or {}).get("data") or {}
     try:
         manifest = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "{}"))
-        named = {int(number): digest for number, digest in manifest.shards.items()}
+        _named(manifest)
     except ValueError:
-        named = {}
-    return data.get(model.SETTINGS_FILE, "").encode(), named
+        manifest = model.Manifest(settings="")
+    return data.get(model.SETTINGS_FILE, "").encode(), manifest
+
+
+def _named(manifest: model.Manifest) -> dict[int, str]:
+    return {int(number): digest for number, digest in manifest.shards.items()}
 
 
 def _urgent(present: bytes | None, named: str | None, wanted: ShardContent) -> bool:

@@ -13,6 +13,7 @@ from tailseal.runtime.key import Key
 SIGNING_KEY = "SigningKey"
 IDENTITY_PROVIDER = "IdentityProvider"
 TRUST_POLICY = "TrustPolicy"
+OAUTH_CLIENT = "OAuthClient"
 BUNDLE = "Bundle"
 PROPAGATION = "Propagation"
 PUBLISH = "Publish"
@@ -49,6 +50,9 @@ def reported(namespace: str, provider: str, known: Known) -> set[Key]:
     for policy in _policies(namespace, provider, known):
         if not _programmed(policy):
             found.add(_key(TRUST_POLICY, policy))
+    for client in _clients(namespace, provider, known):
+        if not _programmed(client):
+            found.add(_key(OAUTH_CLIENT, client))
     found.update(_signing_keys(known.get(Ref(kinds.IDENTITY_PROVIDER, namespace, provider))))
     return found
 
@@ -66,7 +70,7 @@ def everything(known: Known) -> set[Key]:
 
 
 def provider_of(policy: Object) -> tuple[str, str] | None:
-    """Namespace and name of the IdentityProvider that a TrustPolicy names."""
+    """Namespace and name of the IdentityProvider that a TrustPolicy or OAuthClient names."""
     ref = (policy.get("spec") or {}).get("identityProviderRef") or {}
     name = ref.get("name")
     return (ref.get("namespace") or policy["metadata"]["namespace"], name) if name else None
@@ -123,6 +127,12 @@ def _identity_provider(obj: Object, known: Known, *, told: bool) -> Iterator[Key
         yield from _signing_keys(obj)
         for policy in _policies(obj["metadata"]["namespace"], obj["metadata"]["name"], known):
             yield _key(TRUST_POLICY, policy)
+        for client in _clients(obj["metadata"]["namespace"], obj["metadata"]["name"], known):
+            yield _key(OAUTH_CLIENT, client)
+
+
+def _clients(namespace: str, provider: str, known: Known) -> Iterator[Object]:
+    return (client for client in known.select(kinds.OAUTH_CLIENT) if provider_of(client) == (namespace, provider))
 
 
 def _policies(namespace: str, provider: str, known: Known) -> Iterator[Object]:
@@ -147,6 +157,28 @@ def _trust_policy(obj: Object, _known: Known, *, told: bool) -> Iterator[Key]:
         yield Key(BUNDLE, *provider)
 
 
+def _oauth_client(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    yield _key(OAUTH_CLIENT, obj)
+    provider = provider_of(obj)
+    if not told or provider is None:
+        return
+    yield Key(BUNDLE, *provider)
+    client_id = (obj.get("spec") or {}).get("clientID")
+    for other in _clients(*provider, known) if client_id else ():
+        if (other.get("spec") or {}).get("clientID") == client_id:
+            yield _key(OAUTH_CLIENT, other)
+
+
+def _client_secret(obj: Object, client: str, known: Known) -> Iterator[Key]:
+    """A client's Secret wakes it, and the bundle that its hashes go to."""
+    namespace = obj["metadata"]["namespace"]
+    yield Key(OAUTH_CLIENT, namespace, client)
+    owner = known.get(Ref(kinds.OAUTH_CLIENT, namespace, client))
+    provider = provider_of(owner) if owner is not None else None
+    if provider is not None:
+        yield Key(BUNDLE, *provider)
+
+
 def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
     """What we own wakes its owners, by label: drift is theirs to repair, new content theirs to propagate."""
     del told
@@ -162,6 +194,8 @@ def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
             yield Key(PUBLISH, namespace, provider)
         if metadata["name"] == meta.issuer_secret(provider):
             yield from _all(SIGNING_KEY, kinds.SIGNING_KEY, namespace, known)
+    if (client := labels.get(meta.OAUTH_CLIENT_LABEL)) and obj["kind"] == "Secret":
+        yield from _client_secret(obj, client, known)
     if signing_key:
         yield Key(SIGNING_KEY, namespace, signing_key)
         yield from _all(IDENTITY_PROVIDER, kinds.IDENTITY_PROVIDER, namespace, known)
@@ -178,6 +212,9 @@ def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
         for signing_key in known.select(kinds.SIGNING_KEY, obj["metadata"]["namespace"]):
             if obj["metadata"]["name"] in _needed(signing_key):
                 yield _key(SIGNING_KEY, signing_key)
+        for client in known.select(kinds.OAUTH_CLIENT, obj["metadata"]["namespace"]):
+            if ((client.get("spec") or {}).get("secretRef") or {}).get("name") == obj["metadata"]["name"]:
+                yield _key(OAUTH_CLIENT, client)
 
 
 def _needed(signing_key: Object) -> set[str]:
@@ -200,6 +237,7 @@ _ROUTES = {
     kinds.SIGNING_KEY: _signing_key,
     kinds.IDENTITY_PROVIDER: _identity_provider,
     kinds.TRUST_POLICY: _trust_policy,
+    kinds.OAUTH_CLIENT: _oauth_client,
     **dict.fromkeys(kinds.OWNED, _owned),
     kinds.SECRET: _secret,
     kinds.POD: _pod,

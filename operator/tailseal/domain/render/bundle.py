@@ -45,6 +45,16 @@ def shard(provider: Provider, number: int, content: bytes) -> dict[str, Any]:
     }
 
 
+def clients(provider: Provider, content: bytes) -> dict[str, Any]:
+    """ConfigMap with the clients of the volume `policies`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": provider.metadata(meta.clients_config_map(provider.name)),
+        "binaryData": encoded({model.CLIENTS_FILE: content}),
+    }
+
+
 def accepted(provider: Provider, spec: bytes) -> dict[str, Any]:
     """ConfigMap with the last accepted spec; no pod mounts it."""
     return {

@@ -175,9 +175,10 @@ _BUNDLE: Final = ("signing", "policies", "credentials")
 
 def _volumes(provider: str) -> list[dict[str, Any]]:
     shards = [meta.shard_config_map(provider, number) for number in range(meta.SHARDS)]
+    policies = (meta.policies_config_map(provider), meta.clients_config_map(provider), *shards)
     sources = {
         "signing": [_source("secret", meta.signing_secret(provider))],
-        "policies": [_source("configMap", name) for name in (meta.policies_config_map(provider), *shards)],
+        "policies": [_source("configMap", name) for name in policies],
         "credentials": [_source("secret", meta.credentials_secret(provider))],
         "tls": [_source("secret", meta.tls_secret(provider))],
     }

@@ -15,9 +15,10 @@ RUN /opt/build/bin/pip --python /opt/tailseal/bin/python install --quiet --no-ca
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 RUN /opt/build/bin/pip --python /opt/tailseal/bin/python install --quiet --no-cache-dir --no-compile --no-deps .
-# Of the Kubernetes client only what our adapter loads is needed, not its models of every API.
-COPY dev/image/trim.py dev/image/
-RUN /opt/tailseal/bin/python -B dev/image/trim.py
+# Of the Kubernetes client only what our adapter loads is needed, not its models of every API; of CEL no extensions.
+COPY dev/image dev/image
+RUN /opt/tailseal/bin/python -B dev/image/trim.py && \
+    /opt/tailseal/bin/python -B dev/image/sbom.py > /opt/tailseal/sbom.cdx.json
 # Compiled modules ship with the image: a read-only root could never write them, and every start would pay for it. They
 # do not name their sources' times, which builders set as they like. All anew and one after another: then two builds of
 # one commit on one base are the same image.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import subprocess
@@ -38,6 +39,12 @@ def test_a_helper_is_built_once_and_again_only_when_its_sources_change(
     assert capfd.readouterr().err == ""
     (hello.source / "main.go").write_text('package main\n\nfunc main() { println("other") }\n')
     assert build.ensure("hello") != first
+
+
+def test_what_is_left_out_of_a_program_makes_it_another_one(hello: build.Helper) -> None:
+    go = golang.find(build.cache_directory())
+    assert build.digest(dataclasses.replace(hello, tags="without_extras"), go) != build.digest(hello, go)
+    assert "without_extras" in dataclasses.replace(hello, tags="without_extras").build(go, Path("hello"))
 
 
 def test_a_failed_build_leaves_nothing_behind_and_says_what_the_compiler_said(hello: build.Helper) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,16 @@ def test_the_page_names_every_action_and_every_reason() -> None:
         assert f"`{word}`" in PAGE, word
 
 
+async def until(granted: Callable[[], Awaitable[Capabilities]], *, rules: int) -> None:
+    deadline = time.monotonic() + WITHIN
+    while len((await granted()).rules) != rules:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.tailnet
 async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> None:
-    resolver = Serve(LocalApi(str(tailnet.nodes["idp"].socket)))
+    resolver = Serve(LocalApi(str(tailnet.nodes["idp"].socket), within=5.0))
 
     async def granted(name: str) -> Capabilities:
         address = tailnet.nodes[name].addresses[0]
@@ -50,13 +58,13 @@ async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> No
 
     try:
         tailnet.set_policy(world.policy() | {"grants": GRANTS})
-        deadline = time.monotonic() + WITHIN
-        while not (await granted("ci")).rules:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        await until(lambda: granted("ci"), rules=1)
         alice, bob, machine = await granted("alice"), await granted("bob"), await granted("ci")
     finally:
         tailnet.set_policy(world.policy(world.login_to("grafana")))
+        await until(lambda: granted("ci"), rules=0)
+        await until(lambda: granted("bob"), rules=0)
+        await until(lambda: granted("alice"), rules=1)
     assert bob.allow("login", "client/grafana")
     assert not bob.allow("login", "client/wiki")
     assert alice.allow("login", "client/wiki")

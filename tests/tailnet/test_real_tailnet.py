@@ -25,6 +25,7 @@ from tailseal_dev.tailnet.net import Member
 pytestmark = pytest.mark.tailnet
 WITHIN = 30.0
 NOBODYS = "100.64.99.99"
+PATIENT = 5.0  # seconds for an answer: these tests run on busy machines
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,7 +52,7 @@ def idp(tailnet: Tailnet) -> Node:
 
 @pytest.fixture
 def resolver(idp: Node) -> Serve:
-    return Serve(LocalApi(str(idp.socket)))
+    return Serve(LocalApi(str(idp.socket), PATIENT))
 
 
 @pytest.fixture
@@ -95,9 +96,9 @@ async def test_a_tagged_node_is_a_machine(tailnet: Tailnet, resolver: Serve) -> 
 
 
 async def test_unknown_addresses_are_nobody_and_hold_nobody_up(tailnet: Tailnet, resolver: Serve) -> None:
-    strangers = [asked(resolver, f"100.64.99.{number}") for number in range(50)]
+    strangers = [asked(resolver, f"100.64.99.{number}") for number in range(100)]
     *unknown, known = await asyncio.gather(*strangers, asked(resolver, tailnet.nodes["alice"]))
-    assert set(unknown) == {Refusal.UNKNOWN}, "a single sleeping miss each would have taken nine times the limit"
+    assert set(unknown) == {Refusal.UNKNOWN}, "a sleep of 180 ms for each would have taken three times the limit"
     assert isinstance(known, Caller)
 
 
@@ -183,14 +184,14 @@ async def test_a_daemon_that_restarts_denies_nobody_and_recovers(tailnet: Tailne
 
     found = await until(look, lambda found: isinstance(found, Caller))
     assert known in found.node.addresses
-    assert set(seen[:-1]) == {Outage.NOT_RUNNING}, "never unknown: that would end sessions"
+    assert set(seen[:-1]) <= {Outage.NOT_RUNNING}, "never unknown: that would end sessions"
 
 
 async def test_a_node_that_left_the_tailnet_vouches_for_nobody_although_it_still_answers(
     tailnet: Tailnet, idp: Node
 ) -> None:
     alice = tailnet.nodes["alice"].addresses[0]
-    resolver = Serve(LocalApi(str(idp.socket)))
+    resolver = Serve(LocalApi(str(idp.socket), PATIENT))
     idp.tailscale("down")
     try:
         assert idp.whois(alice) is not None

@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test e2e image bench revocation lint crds lock clean
+.PHONY: help quickstart demo fleet test e2e image bench revocation fuzz lint crds lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -58,6 +58,11 @@ bench: $(VENV)/dev.stamp $(VENV)/shipped.stamp ## speed, as ratios measured side
 
 revocation: $(VENV)/runtime.stamp ## how long withdrawn trust goes on granting, from a folder and on a control plane, under load
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.revocation
+
+# Atheris is no dependency: it comes for this alone, and where there is no wheel of it this says so.
+fuzz: $(VENV)/dev.stamp ## a coverage-guided fuzzer at everything that reads what strangers and tenants send (SECONDS=60 for each)
+	@test -d $(VENV)/fuzz || $(BIN)/uv pip install --quiet --python $(BIN)/python --only-binary :all: --target $(VENV)/fuzz 'atheris>=3,<4' || rm -rf $(VENV)/fuzz
+	@PYTHONPATH=dev:$(VENV)/fuzz $(BIN)/python -m tailseal_dev.fuzz --seconds $(or $(SECONDS),60)
 
 lint: $(VENV)/dev.stamp ## style, types, module map
 	@$(BIN)/ruff check .

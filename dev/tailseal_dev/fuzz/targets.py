@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -160,8 +161,13 @@ def a_token(data: bytes) -> None:
 
 
 def claims(data: bytes) -> None:
-    """The payload of a token that is rightly signed."""
-    _exchange(Call(_body(_signed({"alg": "EdDSA", "kid": "f1"}, data)), "d1", FORM))
+    """The payload of a token that is rightly signed; what is granted to it PyJWT reads the same."""
+    token = _signed({"alg": "EdDSA", "kid": "f1"}, data)
+    answered = _exchange(Call(_body(token) + _ASKED, "d1", FORM))
+    if answered is not None and answered.result == "granted":
+        read_by_pyjwt = jwt.decode(token, _KEY.public_key(), ["EdDSA"], options=_UNTIMED, audience=OURS, issuer=ISSUER)
+        if read_by_pyjwt != compact.split(token).payload:
+            raise AssertionError("PyJWT reads other claims")
 
 
 def a_proof(data: bytes) -> None:
@@ -272,6 +278,8 @@ _CLAIMS: Final[tuple[dict[str, Any], ...]] = (
 )
 _GOOD: Final = _signed({"alg": "EdDSA", "kid": "f1"}, orjson.dumps(_GOOD_CLAIMS))
 _PROOF: Final = orjson.dumps({"jti": "j", "htm": "POST", "htu": f"{OURS}/token", "iat": int(NOW)})
+_ASKED: Final = b"&audience=https%3A%2F%2Fapi.example&scope=read"
+_UNTIMED: Final[Any] = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
 _SKELETON: Final = _spec(_LOOSE, {"name": "api", "jwt": _JWT})
 
 Target = Callable[[bytes], None]

@@ -15,9 +15,10 @@ from joserfc.jwk import ECKey, import_key
 
 from fakes import bundles, exchange
 from fakes.exchange import JWT_TYPE, NOW, OURS, SETTINGS
-from fakes.worker import content, form, running
+from fakes.worker import content, form, running, until
 from tailseal.tokens.verify import ACCESS_TOKEN
 from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.exchange.hindsight import Hindsight
 
 GATEWAY = "https://gateway.corp.example"
 BEHIND = "https://behind.corp.example"
@@ -143,3 +144,25 @@ async def test_a_proof_binds_with_a_nonce_that_the_worker_gave(audit: Path) -> N
     assert read(kept.json()["access_token"]).claims["cnf"] == {"jkt": key.thumbprint()}
     assert "ES256" in metadata["dpop_signing_alg_values_supported"]
     assert metadata["issuer"] == OURS
+
+
+@pytest.mark.parametrize(
+    ("actors", "outcome"),
+    [([inline(ROBOTS, "robots", "r1")], True), ([inline("https://other.example", "o", "o1")], False)],
+)
+async def test_a_decision_is_explained_afterwards_with_who_acted(
+    audit: Path, actors: list[Any], *, outcome: bool
+) -> None:
+    bundle = source()
+    async with running(bundle, audit) as worker:
+        await post(worker.public, form(actor_token=robot(), actor_token_type=JWT_TYPE))
+        (line,) = lines(audit)
+        changed = policy("ci", inline(exchange.FOREIGN, "foreign", "f1"), GATEWAY, actors=actors)
+        bundle.put("policies", bundles.policies(changed))
+        await until(lambda: worker.worker.loader.snapshot.policies == 1)  # type: ignore[union-attr]
+        question = json.dumps({"decision": line["id"]}).encode()
+        document = json.loads(Hindsight(worker.worker.runtime).answer(question))
+    assert document["wouldNowGrant"] is outcome
+    text = json.dumps(document)
+    assert ("spec.actors" in text) is not outcome
+    assert not [part for part in robot().split(".") if part in text]

@@ -115,7 +115,7 @@ class Exchange:
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
             actor = _actor(request, audit) if request.actor_token else None
-            call.watch.saw(subject.token, request.asked)
+            call.watch.saw(subject.token, request.asked, None if actor is None else actor.presented.token)
             hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch))
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):

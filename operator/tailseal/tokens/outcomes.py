@@ -29,8 +29,8 @@ class KeySets(Protocol):
 class Watch(Protocol):
     """What the shell has a say in while one request is decided."""
 
-    def saw(self, token: Compact, asked: GrantRequest) -> None:
-        """Told of a well-formed token of a named issuer; nothing of it is verified yet."""
+    def saw(self, token: Compact, asked: GrantRequest, actor: Compact | None) -> None:
+        """Told of a well-formed token of a named issuer, and of the actor's; nothing of them is verified yet."""
         ...
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:
@@ -65,7 +65,7 @@ class Watch(Protocol):
 
 
 class _Nobody(Bottomless):
-    def saw(self, token: Compact, asked: GrantRequest) -> None:
+    def saw(self, token: Compact, asked: GrantRequest, actor: Compact | None) -> None:
         pass
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:  # noqa: ARG002 - the protocol's

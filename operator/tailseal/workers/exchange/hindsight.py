@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from tailseal.domain.policy import retold
+from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Subject
 from tailseal.domain.policy.explain import Account, explain, nearest
@@ -18,7 +19,7 @@ from tailseal.tokens import compact, verify
 from tailseal.tokens.errors import TokenError
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.runtime import Runtime
-from tailseal.workers.common.telemetry.ring import Record
+from tailseal.workers.common.telemetry.ring import Claims, Record
 
 MOST_POLICIES: Final = 200
 """Policies that are retold; of more, those that the token could match come first."""
@@ -72,21 +73,39 @@ def _accounts(
 ) -> tuple[tuple[Account, ...], tuple[object, ...], int]:
     """What the policies of each of the issuer's key sources say, their decisions, and how many were left out."""
     try:
-        claims = compact.json_object(compact.decode(record.claims))
-        issuer, audiences = verify.issuer(claims), verify.audiences(claims)
+        issuer, audiences, claims = _read(record.subject)
+        actors = _actors(record, snapshot.index)
     except TokenError:
         return (), (), 0
     asked, now = record.asked or GrantRequest(), _time(record)
     accounts: list[Account] = []
     decisions, omitted = [], 0
     for source in snapshot.index.considered(issuer, asked.policy):
-        subject = Subject(source, record.algorithm, audiences, claims)
+        subject = Subject(source, record.subject.algorithm, audiences, claims)
         chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
-        explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now)
+        explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now, actors=actors)
         accounts += explained.accounts
         decisions.append(explained.decision)
         omitted += left_out
     return tuple(accounts), tuple(decisions), omitted
+
+
+def _read(kept: Claims) -> tuple[str, Sequence[str], dict[str, Any]]:
+    """Issuer, audiences and all claims.
+
+    Raises:
+        TokenError: there was no well-formed token.
+    """
+    claims = compact.json_object(compact.decode(kept.payload))
+    return verify.issuer(claims), verify.audiences(claims), claims
+
+
+def _actors(record: Record, index: PolicyIndex) -> tuple[Actor, ...] | None:
+    """The actor token, once for each source that may have verified it; None: nobody acted."""
+    if not record.actor.payload:
+        return None
+    issuer, audiences, claims = _read(record.actor)
+    return tuple(Actor(source, record.actor.algorithm, audiences, claims) for source in index.actors(issuer))
 
 
 def _chosen(

@@ -118,7 +118,8 @@ class TokenEndpoint:
             answered = turned_away(call, _INTERNAL, self._runtime.clock())
         answered = self._audited(call, answered, started)
         if isinstance(call.watch, Turn):
-            self._runtime.ring.keep(answered.audit, call.watch.token, call.watch.asked, len(body))
+            seen = call.watch
+            self._runtime.ring.keep(answered.audit, seen.token, seen.asked, len(body), seen.actor)
         self._runtime.metrics.decided(answered.audit)
         self._runtime.metrics.exchange(self.endpoint, answered.result, answered.reason, perf_counter() - started)
         return answered

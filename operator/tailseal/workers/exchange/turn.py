@@ -15,18 +15,19 @@ class Turn:
         limits: drawn from once, whatever the steps.
     """
 
-    __slots__ = ("_admitted", "_limits", "_marked", "asked", "token")
+    __slots__ = ("_admitted", "_limits", "_marked", "actor", "asked", "token")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._admitted: tuple[str, str] | None = None
         self._marked: tuple[str, float] | None = None
         self.token: Compact | None = None
+        self.actor: Compact | None = None
         self.asked: GrantRequest | None = None
 
-    def saw(self, token: Compact, asked: GrantRequest) -> None:
+    def saw(self, token: Compact, asked: GrantRequest, actor: Compact | None) -> None:
         """Keep what an explanation needs."""
-        self.token, self.asked = token, asked
+        self.token, self.asked, self.actor = token, asked, actor
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:
         """Draw for the grant, unless this request did."""

@@ -1,6 +1,6 @@
 """The last decisions of this replica, with what it takes to make them again: so that one can be explained afterwards.
 
-Nothing is traced while a caller waits. Kept are the audit line's fields, what was asked for, and the token's claims as
+Nothing is traced while a caller waits. Kept are the audit line's fields, what was asked for, and the tokens' claims as
 they came, without header and signature: nobody can be anybody with them.
 """
 
@@ -20,20 +20,32 @@ LARGEST: Final = 4 * 1024 * 1024
 """Bytes of the requests that these decisions were about; what is kept of them is less."""
 
 
+class Claims(NamedTuple):
+    """What is kept of a token.
+
+    Args:
+        payload: its payload segment, base64url; empty where there was no well-formed token.
+        algorithm: the JWS algorithm that it names.
+    """
+
+    payload: bytes = b""
+    algorithm: str = ""
+
+
 class Record(NamedTuple):
     """One decision.
 
     Args:
         audit: fields of its audit line.
-        claims: the payload segment of the subject token, base64url; empty where there was no well-formed token.
-        algorithm: the JWS algorithm that the token names.
+        subject: of the subject token.
+        actor: of the actor token.
         asked: what was asked for, once that could be read.
         size: bytes that it counts for.
     """
 
     audit: Mapping[str, object]
-    claims: bytes
-    algorithm: str
+    subject: Claims
+    actor: Claims
     asked: GrantRequest | None
     size: int
 
@@ -53,7 +65,14 @@ class Ring:
     def __len__(self) -> int:
         return len(self._verified.records) + len(self._others.records)
 
-    def keep(self, audit: Mapping[str, object], token: Compact | None, asked: GrantRequest | None, size: int) -> None:
+    def keep(
+        self,
+        audit: Mapping[str, object],
+        token: Compact | None,
+        asked: GrantRequest | None,
+        size: int,
+        actor: Compact | None = None,
+    ) -> None:
         """Keep a decision.
 
         Args:
@@ -61,10 +80,10 @@ class Ring:
             token: the subject token, taken apart.
             asked: what was asked for.
             size: bytes of the request.
+            actor: the actor token, taken apart.
         """
-        claims, algorithm = (b"", "") if token is None else (token.signing_input.partition(b".")[2], token.alg)
         pocket = self._verified if "subject" in audit else self._others
-        pocket.add(Record(audit, claims, algorithm, asked, size))
+        pocket.add(Record(audit, _claims(token), _claims(actor), asked, size))
 
     def find(self, decision: str) -> Record | None:
         """The decision with this id, if it is still there."""
@@ -75,6 +94,10 @@ class Ring:
             if record.audit.get("decision") == decision
         )
         return next(found, None)
+
+
+def _claims(token: Compact | None) -> Claims:
+    return Claims() if token is None else Claims(token.signing_input.partition(b".")[2], token.alg)
 
 
 class _Pocket:

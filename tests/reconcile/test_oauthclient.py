@@ -249,7 +249,7 @@ async def test_a_deleted_secret_is_made_anew_and_the_former_is_dead_at_once() ->
         lambda obj: obj["metadata"].update(labels={meta.MANAGED_BY: "tailseal"}),
         lambda obj: obj["metadata"].pop("ownerReferences"),
         lambda obj: obj["metadata"].pop("annotations"),
-        lambda obj: obj["metadata"].update(annotations={meta.CLIENT_SECRET_ANNOTATION: "{"}),
+        lambda obj: obj["metadata"].update(annotations={meta.CLIENT_LEDGER_ANNOTATION: "{"}),
     ],
 )
 async def test_whatever_is_changed_at_the_secret_is_repaired_and_the_client_secret_stays(spoil: Any) -> None:  # noqa: ANN401

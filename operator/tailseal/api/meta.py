@@ -31,7 +31,7 @@ ALLOW_LABEL: Final = "tailseal.dev/allow"
 ROTATE_ANNOTATION: Final = "tailseal.dev/rotate"
 """On a SigningKey or OAuthClient: an RFC 3339 time; a signer, or secret, created after it is asked for."""
 
-CLIENT_SECRET_ANNOTATION: Final = "tailseal.dev/client-secret"
+CLIENT_LEDGER_ANNOTATION: Final = "tailseal.dev/client-secret"
 """On an OAuthClient's Secret: hashes and times of the secrets that count."""
 
 BUNDLE_ANNOTATION: Final = "tailseal.dev/bundle"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tailseal.api.meta import CLIENT_SECRET_ANNOTATION, MANAGED_BY, MANAGER, OAUTH_CLIENT_LABEL
+from tailseal.api.meta import CLIENT_LEDGER_ANNOTATION, MANAGED_BY, MANAGER, OAUTH_CLIENT_LABEL
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
@@ -114,7 +114,7 @@ def owns(client: Object, secret: Object) -> bool:
 
 def read_ledger(secret: Object) -> SecretLedger:
     """What the object says of the secrets."""
-    return SecretLedger.from_json(secret["metadata"].get("annotations", {}).get(CLIENT_SECRET_ANNOTATION, ""))
+    return SecretLedger.from_json(secret["metadata"].get("annotations", {}).get(CLIENT_LEDGER_ANNOTATION, ""))
 
 
 def record_of(client: Object, secrets: Sequence[model.ClientSecret]) -> model.ClientRecord:

@@ -124,7 +124,7 @@ def _rendered(client: Object, name: str, data: Mapping[str, str], ledger: Secret
             "name": name,
             "namespace": metadata["namespace"],
             "labels": {meta.MANAGED_BY: meta.MANAGER, meta.OAUTH_CLIENT_LABEL: metadata["name"]},
-            "annotations": {meta.CLIENT_SECRET_ANNOTATION: ledger.to_json()},
+            "annotations": {meta.CLIENT_LEDGER_ANNOTATION: ledger.to_json()},
             "ownerReferences": [owner],
         },
         "type": "Opaque",

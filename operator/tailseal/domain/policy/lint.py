@@ -65,6 +65,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     Reason.CAPACITY_EXCEEDED: "delete policies of the namespace, or have the provider's owner raise maxPolicies",
     Reason.REF_NOT_FOUND: "add what is named, correct the name, or give its manifest with --with",
     Reason.REF_NOT_PERMITTED: f'label the Secret {ALLOW_LABEL}: "true"',
+    Reason.CLIENT_ID_TAKEN: "choose another client id, or leave it out",
     Reason.ISSUER_TAKEN: "give each IdentityProvider an issuer of its own",
 }
 """What to do, by rule."""
@@ -107,6 +108,7 @@ def lint(objects: Sequence[Object], context: Sequence[Object] = (), *, now: floa
         *_references(gathering, everything),
         *_issuers(gathering),
         *_policies(gathering, now),
+        *_clients(gathering, everything),
         *_overlaps(gathering, everything),
         *_quotas(gathering),
         *_crowded(gathering),
@@ -149,7 +151,7 @@ def _references(gathering: Gathering, everything: Mapping[ObjectKey, Object]) ->
                 path = f"spec.signingKeys[{position}].name"
                 yield Found(("IdentityProvider", namespace, name), path, text, Reason.REF_NOT_FOUND)
     for key, obj in everything.items():
-        if key[0] == "IdentityProvider":
+        if key[0] in {"IdentityProvider", "OAuthClient"}:
             yield from _secrets(key, obj, everything)
         if key[0] == "TrustPolicy" and provider_of(obj) in gathering.absent:
             text = f"there is no valid IdentityProvider {'/'.join(provider_of(obj))}: bounds were not checked"
@@ -203,6 +205,22 @@ def _policies(gathering: Gathering, now: float) -> Iterator[Found]:
         if policy.keys_expire_at is not None and policy.keys_expire_at <= now:
             path = f"{policy.origin}.keys.jwks.expiryTime"
             yield Found(key, path, "the keys have expired: the policy grants nothing", Rule.KEYS_EXPIRED, Level.WARNING)
+
+
+def _clients(gathering: Gathering, everything: Mapping[ObjectKey, Object]) -> Iterator[Found]:
+    if all(kind != "OAuthClient" for kind, _, _ in everything):
+        return
+    from tailseal.domain.clients.gathering import judge  # noqa: PLC0415 - most folders have none
+
+    there = {name: settings for name, settings in gathering.settings.items() if name not in gathering.absent}
+    for judged in judge(everything.values(), there):
+        key = ("OAuthClient", *judged.key)
+        provider = provider_of(everything[key])
+        if judged.absent and provider != ("", ""):
+            text = f"there is no valid IdentityProvider {'/'.join(provider)}: bounds were not checked"
+            yield Found(key, "spec.identityProviderRef", text, Reason.REF_NOT_FOUND)
+        if isinstance(judged.outcome, tuple):
+            yield from (_of(key, finding) for finding in judged.outcome)
 
 
 def _overlaps(gathering: Gathering, everything: Mapping[ObjectKey, Object]) -> Iterator[Found]:

@@ -21,7 +21,7 @@ from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.domain import bounds
 from tailseal.domain.bundle import build
-from tailseal.domain.bundle.model import PolicyRecord, Settings
+from tailseal.domain.bundle.model import ClientRecord, PolicyRecord, Settings
 from tailseal.domain.keyimport import ImportedKey, KeyRefused
 from tailseal.domain.keysource import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
@@ -29,9 +29,13 @@ from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
 from tailseal.workers.embedded import sharedstate
+from tailseal.workers.embedded.clients import clients
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
 Key = tuple[str, str, str]
+
+_ATTACHED = frozenset({"TrustPolicy", "OAuthClient"})
+"""Kinds that name the provider; one that is bad now counts for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Household:
         credentials: files of that volume.
         longest_ttl: longest lifetime in seconds of any token that we may sign.
         problems: what is to be put right.
+        clients: OAuth clients that may be used.
     """
 
     provider: Provider | None
@@ -64,6 +69,7 @@ class Household:
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     longest_ttl: int = 0
     problems: tuple[FileProblem, ...] = ()
+    clients: tuple[ClientRecord, ...] = ()
 
     def issuer_spec(self) -> IssuerSpec:
         """What the provider asks of its keys."""
@@ -104,13 +110,16 @@ class Reader:
                 provider.spec, namespace=provider.namespace, name=provider.name, open_hosts=self._open_hosts
             )
         )
-        policies = [manifest for manifest in folder.manifests if manifest.kind == "TrustPolicy"]
+        policies = [manifest for manifest in folder.manifests if manifest.kind in _ATTACHED]
         mine = [manifest for manifest in policies if _names(manifest, provider)]
-        text = f"names another IdentityProvider than {provider.namespace}/{provider.name}, so it grants nothing here"
+        text = (
+            f"names another IdentityProvider than {provider.namespace}/{provider.name}, so it counts for nothing here"
+        )
         problems += [
             FileProblem(entry.file, "spec.identityProviderRef", text) for entry in policies if entry not in mine
         ]
-        compiled = list(self._compiled(mine, settings, problems))
+        found = clients([each for each in mine if each.kind == "OAuthClient"], settings, self._secret, problems)
+        compiled = list(self._compiled((each for each in mine if each.kind == "TrustPolicy"), settings, problems))
         return Household(
             provider=provider,
             wishes=dict(self._wishes(provider, problems)),
@@ -119,7 +128,12 @@ class Reader:
             credentials=self._credentials(provider, problems),
             longest_ttl=max((policy.longest_ttl for _, policy in compiled), default=0),
             problems=tuple(problems),
+            clients=found,
         )
+
+    def _secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        data: Mapping[str, bytes] = self._good.get(("Secret", namespace, name), ("", {}))[1]
+        return data
 
     def _forget(self, folder: Folder) -> None:
         """Drop what was taken out of the folder; what stands in a file that cannot be read now, stays."""
@@ -132,7 +146,7 @@ class Reader:
 
     def _learn(self, manifest: Manifest) -> Iterator[FileProblem]:
         """Take the manifest's meaning, or say what is wrong and keep the former one."""
-        if manifest.kind in {"TrustPolicy", "OAuthClient"}:
+        if manifest.kind in _ATTACHED:
             return
         try:
             meaning = _MEANINGS[manifest.kind](manifest)

@@ -163,7 +163,9 @@ class Embedded:
         self.household = household
         if household.settings is not None:
             files = build.shards(household.records).files
-            self.source.put("policies", build.policies_volume(household.settings, files))
+            self.source.put(
+                "policies", build.policies_volume(household.settings, files, build.clients(household.clients)[0])
+            )
             self.source.put("credentials", household.credentials)
 
     def _keep(self, happened: list[str]) -> float | None:

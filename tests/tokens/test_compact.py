@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from decimal import Decimal
 
@@ -97,6 +98,31 @@ def test_a_member_named_twice_is_refused_at_every_depth(content: bytes) -> None:
     assert fault(made(payload=content)) is Fault.DUPLICATE_MEMBER
     header = content[:-1] + b',"alg":"RS256"}'
     assert fault(made(header=header)) is Fault.DUPLICATE_MEMBER
+
+
+PIECES = st.lists(
+    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b"\\\\", b'\\"', b"a", b"\n", b","]), max_size=120
+)
+
+
+@given(PIECES.map(b"".join))
+def test_depth_is_counted_outside_of_strings_alone(content: bytes) -> None:
+    deepest = depth = 0
+    in_text = escaped = False
+    for byte in content:
+        if in_text:
+            in_text, escaped = escaped or byte != 0x22, byte == 0x5C and not escaped
+        elif byte == 0x22:
+            in_text = True
+        elif byte in b"{}[]":
+            depth += 1 if byte in b"{[" else -1
+            deepest = max(deepest, depth)
+    if deepest > compact.MAX_DEPTH:
+        with pytest.raises(TokenError, match="nests deeper"):
+            compact.json_object(content)
+    else:
+        with contextlib.suppress(TokenError):
+            compact.json_object(content)
 
 
 def test_deep_nesting_is_refused_before_a_parser_follows_it() -> None:

@@ -152,6 +152,12 @@ def test_what_cannot_be_done_yet_is_said_and_not_ignored(bench: Bench) -> None:
     assert "spec.registration.dynamic" in bench.problems()[0]
 
 
+def test_publishing_is_the_operators_work_and_that_is_said(bench: Bench) -> None:
+    place = "{name: cdn, objectStore: {bucket: keys}, publicURL: https://cdn.example}"
+    bench.write(**{"provider.yaml": PROVIDER + f"  publish: [{place}]\n"})
+    assert "spec.publish: is the operator's work in a cluster" in bench.problems()[0]
+
+
 def test_a_missing_or_unlabelled_secret_is_said(bench: Bench) -> None:
     bench.write(**{"secret.yaml": SECRET.replace('"true"', '"no"')})
     assert bench.problems()[0].startswith(

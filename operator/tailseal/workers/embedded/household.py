@@ -16,6 +16,7 @@ from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import ALLOW_LABEL, ROTATE_ANNOTATION
 from tailseal.api.parse import parse
+from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import KeySource, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
@@ -302,6 +303,9 @@ def _import(manifest: Manifest) -> KeySource | None:
 def _spec(manifest: Manifest) -> IdentityProviderSpec:
     spec = parse("IdentityProvider", manifest.obj, loopback=True)
     _supported(spec)
+    if spec.publish:
+        text = "is the operator's work in a cluster, and nobody does it here: leave it out"
+        raise SpecError([Finding("spec.publish", text, Reason.NOT_SUPPORTED_YET)])
     return spec
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from node.conftest import RELEASE, ROOT
 from node.world import PROVIDERS, SPACE, SYSTEM, WITHIN, Load, World, measured, quantiles, until
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import kid_of, kids, verify
@@ -145,10 +148,41 @@ def test_neither_rights_nor_fence_refused_the_operator_anything(world: World) ->
     refused = [
         f"{event['verb']} {event['requestURI']}"
         for event in world.node.plane.audit()
-        if event["user"]["username"] == ACCOUNT and event["responseStatus"].get("code") == 403
+        if event["user"]["username"] == ACCOUNT
+        and event["responseStatus"].get("code") == 403
+        and "dryRun" not in event["requestURI"]  # by these the operator asks whether the fences stand
     ]
     said = world.kubectl("logs", "deployment/tailseal-operator", f"--namespace={SYSTEM}")
     conditions = world.kubectl("get", "identityprovider/corp", SPACE, "--output=jsonpath={.status.conditions}")
     assert refused == []
     assert "orbidden" not in said
     assert "FastPropagation" not in conditions or '"True","type":"FastPropagation"' in conditions
+    assert '"type":"Fenced"' not in conditions
+
+
+def _upgrade(world: World, helm: str, *values: str) -> None:
+    argv = [helm, "upgrade", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", "--reuse-values"]
+    environment = os.environ | {"KUBECONFIG": str(world.node.plane.kubeconfig)}
+    argv += ["--wait", "--timeout=90s", *values]
+    result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def _condition(world: World, kind: str) -> str:
+    path = f'--output=jsonpath={{.status.conditions[?(@.type=="{kind}")].message}}'
+    return world.kubectl("get", "identityprovider/corp", SPACE, path)
+
+
+def test_an_image_that_cannot_be_pulled_is_named_while_the_old_pods_serve_on(world: World, job: str, helm: str) -> None:
+    image = "127.0.0.1:9/nobody:1"
+    _upgrade(world, helm, "--set=fence.deployments=false", f"--set=operator.extraArgs={{--worker-image={image}}}")
+    try:
+        seconds = until(lambda: "ImagePullBackOff" in _condition(world, "WorkersAvailable"), "it is said", within=60)
+        text = _condition(world, "WorkersAvailable")
+        until(lambda: "deployments" in _condition(world, "Fenced"), "the missing fence is said")
+        assert image in text
+        assert world.granted(job)
+    finally:
+        _upgrade(world, helm, "--set=fence.deployments=true", "--set=operator.extraArgs={}")
+    until(lambda: not _condition(world, "WorkersAvailable"), "it is over", within=60)
+    measured("image not pullable, said after", f"{seconds:.1f} s: {text}")

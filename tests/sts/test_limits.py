@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from fakes.exchange import SETTINGS, claims, form, token
 from fakes.sts import House, post, snapshot
+from tailseal.domain.policy.source import KeySource
+from tailseal.tokens.keyset import KeySet
 from tailseal.workers.common.limits.exchange import Limits, Rate
+from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.sts import app
 
 GARBAGE = b"grant_type=nothing"
@@ -105,3 +109,23 @@ async def test_both_workers_of_one_process_share_the_buckets(house: House) -> No
             assert (await post(client, GARBAGE)).status_code == 400
     async with httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
         assert (await post(client, GARBAGE)).status_code == 429
+
+
+async def test_who_names_an_issuer_that_is_down_pays_like_anybody_who_proves_nothing(house: House) -> None:
+    async def down(source: KeySource) -> KeySet:
+        raise KeysUnavailable("KeysUnreachable", "it is down")
+
+    house.fetch = down
+    async with house.client() as client:
+        statuses = [(await post(client)).status_code for _ in range(5)]
+    assert statuses == [503] * 3 + [429] * 2
+
+
+async def test_an_outage_behind_a_token_that_was_verified_costs_its_source_nothing(house: House) -> None:
+    assert house.current is not None
+    model = house.current.signing.model.model_copy(update={"active": {}, "default_algorithm": ""})
+    house.current = replace(house.current, signing=replace(house.current.signing, model=model))
+    house.limits = Limits(lambda: house.now, source=Rate(1, 3, 64))
+    async with house.client() as client:
+        reasons = {(await post(client)).json()["tailseal_reason"] for _ in range(8)}
+    assert reasons == {"NoActiveKey"}

@@ -152,9 +152,9 @@ class TokenEndpoint:
         return turned_away(call, refusal, self._runtime.clock()) if refusal else None
 
     async def _excused(self, call: Call) -> Answered:
-        """The decision; what was not refused does not count against its source."""
+        """The decision; what was not refused to a token that was verified does not count against its source."""
         answered = await self._decide(call)
-        if answered.result != "refused":
+        if answered.result != "refused" and "subject" in answered.audit:
             self._runtime.limits.excuse(call.peer)
         return answered
 

@@ -14,6 +14,7 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.domain.publishing.keyset import WRITERS
 from tailseal.domain.publishing.store import Held, StoreError, StoreReason
+from tailseal.reconcile import publish
 from tailseal.reconcile.context import OperatorSettings
 
 JWKS = ".well-known/jwks.json"
@@ -326,6 +327,28 @@ async def test_an_operator_that_dies_at_any_call_goes_on_where_it_was(fault: str
     assert died
     assert kids(buckets) == served(seen)
     assert set(json.loads(buckets.objects["keys", JWKS].body)[WRITERS]) == served(seen)
+
+
+async def test_an_operator_that_knows_an_old_ledger_takes_no_newer_key_out() -> None:
+    seen, buckets = published(place(), rotation={"spare": False})
+    await seen.run_for(3_600)
+    stale = seen.context
+    stale.objects.freeze()  # type: ignore[attr-defined]
+    seen.restart()
+    seen.cluster.user_apply(signing_key("second"))
+    seen.cluster.user_edit(
+        kinds.IDENTITY_PROVIDER,
+        NS,
+        "corp",
+        lambda obj: obj["spec"].update({"signingKeys": [{"name": "corp"}, {"name": "second"}]}),
+    )
+    await seen.run_for(60)
+    assert len(kids(buckets)) > 1
+    before = buckets.objects["keys", JWKS]
+    stale.memory.clear()
+    await publish.reconcile(stale, NS, "corp")
+    assert buckets.objects["keys", JWKS] == before
+    assert buckets.calls[-1] == "read"
 
 
 async def test_no_credential_is_said_anywhere() -> None:

@@ -209,6 +209,7 @@ class FakeReplicas:
             served=frozenset(key["kid"] for key in signing["jwks"]["keys"]),
             held=frozenset(key["kid"] for key in signing.get("held", [])),
             signing=signing.get("active", {}),
+            revision=signing.get("revision", 0),
         )
 
     def _files(self, kind: Kind, namespace: str, name: str) -> dict[str, bytes]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from tailseal.domain.bundle.model import HeldKey, Signing
 from tailseal.domain.evidence import Replica, Report
-from tailseal.domain.rotation import IssuerLedger, IssuerPlan, IssuerSpec, OfferedKey, plan_issuer
+from tailseal.domain.rotation import IssuerLedger, IssuerPlan, IssuerSpec, OfferedKey, plan_issuer, remembered
+from tailseal.domain.rotation.issuer_recover import recovered
 
 LEASE = 4 * 3_600
 MAX_LAG = 90.0
@@ -46,9 +48,32 @@ class Files:
     published: frozenset[str] = frozenset()
     held: tuple[tuple[str, float], ...] = ()
     active: tuple[tuple[str, str], ...] = ()
+    default: str = ""
     max_age: int = 0
     next_change: float | None = None
     ttl: int = 0
+    revision: int = 0
+
+    def signing(self) -> Signing | None:
+        """As the operator reads it back."""
+        if not self.version:
+            return None
+        return Signing(
+            issuer="",
+            held=tuple(HeldKey(kid=kid, alg=_alg(kid), file="", sign_until=until) for kid, until in self.held),
+            active=dict(self.active),
+            default_algorithm=self.default,
+            jwks={"keys": [{"kid": kid, "alg": _alg(kid)} for kid in sorted(self.published)]},
+            max_age=self.max_age,
+            next_change=self.next_change,
+            max_token_ttl=self.ttl,
+            status_key="",
+            revision=self.revision,
+        )
+
+
+def _alg(kid: str) -> str:
+    return SOURCES[kid[0]]
 
 
 @dataclass
@@ -238,7 +263,7 @@ class World:
             OfferedKey(
                 kid=kid,
                 alg=SOURCES[source],
-                public_jwk={"kid": kid},
+                public_jwk={"kid": kid, "alg": SOURCES[source]},
                 source=source,
                 created_at=float(self.made),
                 wanted=True,
@@ -318,11 +343,13 @@ class World:
                     served=pod.loaded.published,
                     held=frozenset() if pod.away else frozenset(dict(pod.loaded.held)),
                     signing=pod.signs(self.time),
+                    revision=pod.loaded.revision,
                 )
         crash, self.crash = self.crash, 0
         offered = [replace(key, max_age=self.age, clock_skew=self.skew) for keys in self.keys.values() for key in keys]
-        before = self.ledger
         spec = IssuerSpec(order=self.order, longest_ttl=self.ttl, clock_skew=self.skew, lease=LEASE)
+        before = recovered(self.ledger, self.files.signing(), offered, spec, self._replicas(), now)
+        offered = list(remembered(before, offered, dict(self.files.held)))
         plan = self.plan(spec, before, offered, self._replicas(), now)
         again = self.plan(spec, plan.ledger, offered, self._replicas(), now)
         if again.ledger != plan.ledger:
@@ -348,6 +375,8 @@ class World:
             published=frozenset(jwk["kid"] for jwk in plan.published),
             held=tuple((key.kid, key.sign_until) for key in plan.held),
             active=tuple(sorted(plan.active.items())),
+            default=plan.default_algorithm,
+            revision=plan.ledger.revision,
             max_age=plan.max_age,
             next_change=plan.next_change,
             ttl=plan.max_token_ttl,
@@ -391,7 +420,8 @@ class World:
         present = {key.kid for key in after.keys} | set(after.active.values())
         if gone & present:
             raise LawBroken(f"law 6: {sorted(gone & present)} is revoked and still there")
-        if before.active and not after.active and not self.revoked:
+        at_hand = {key.kid for keys in self.keys.values() for key in keys} | dict(self.files.held).keys()
+        if at_hand & set(before.active.values()) and not after.active and not self.revoked:
             raise LawBroken("law 5: nothing signs any more")
 
     def _forgive(self, kid: str, before: IssuerLedger) -> None:

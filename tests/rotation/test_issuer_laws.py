@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes import issuer_world
+from fakes.issuer_backups import RESTORED, Restored
 from fakes.issuer_world import BROUGHT, OPS, LawBroken, Op, World
-from tailseal.domain.rotation import issuer, issuer_choice, issuer_evidence, issuer_gate, issuer_ledger
+from tailseal.domain.rotation import issuer, issuer_choice, issuer_evidence, issuer_gate, issuer_ledger, issuer_recover
 from tailseal.domain.rotation.issuer_evidence import Evidence
 from tailseal.domain.rotation.issuer_ledger import IssuedKey
 
@@ -46,6 +48,40 @@ def test_no_history_of_keys_that_are_brought_breaks_a_law(history: list[Op]) -> 
 def test_no_long_history_of_keys_that_are_brought_breaks_a_law(seed: int) -> None:
     chance = random.Random(seed)
     World().run([(chance.choice(BROUGHT), chance.randrange(10)) for _ in range(200)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(RESTORED), st.integers(0, 9)), max_size=60))
+def test_no_history_of_backups_that_come_back_breaks_a_law(history: list[Op]) -> None:
+    Restored().run(history)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_long_history_of_backups_that_come_back_breaks_a_law(seed: int) -> None:
+    Restored().run(restored(seed, 100))
+
+
+def restored(seed: int, length: int) -> list[Op]:
+    chance = random.Random(seed)
+    return [(chance.choice(RESTORED), chance.randrange(10)) for _ in range(length)]
+
+
+def test_a_signing_secret_from_the_past_makes_no_former_key_sign() -> None:
+    world = Restored()
+    world.run([("tick", 4), ("backup", 0)])
+    for _ in range(2):
+        world.run_without_peace([("rotate", 0), *[("tick", 6)] * 3])
+    former = dict(world.ledger.active)
+    world.run_without_peace([("written", 0), ("tick", 2)])
+    assert dict(world.ledger.active) == former
+
+
+def test_a_ledger_from_the_past_is_told_although_its_signer_signs_again() -> None:
+    """Another SigningKey's key signed meanwhile, which the ledger takes for one that never did."""
+    world = Restored(order=("a", "b"))
+    world.run_without_peace([("tick", 6), ("backup", 0), ("order", 2), *[("tick", 5)] * 3])
+    assert world.ledger.active["ES256"].startswith("b")
+    world.run_without_peace([("order", 1), ("tick", 4), ("ledger", 0), ("order", 0), *[("tick", 3)] * 20])
 
 
 def test_a_key_that_one_replica_cannot_sign_with_does_not_become_the_signer() -> None:
@@ -142,12 +178,28 @@ def revocation_is_a_matter_of_time(ledger: Any, _offers: Any, _now: float) -> An
     return ledger
 
 
+def the_ledger_is_right(ledger: Any, *_: Any) -> Any:
+    return ledger
+
+
+def the_signing_secret_is_right(recovered: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever it says is believed, however old it is."""
+
+    def mutant(ledger: Any, written: Any, offered: Any, spec: Any, replicas: Any, now: float) -> Any:
+        old = written is not None and written.revision < ledger.revision
+        ledger, replicas = (ledger.but(revision=0), ()) if old else (ledger, replicas)
+        return recovered(ledger, written, offered, spec, replicas, now)
+
+    return mutant
+
+
 def live_through(histories: list[list[Op]]) -> None:
     for past in histories:
-        World().run(past)
+        Restored().run(past)
 
 
 CHANCE = [history(seed, 120) for seed in range(40)]
+BACKUPS = [restored(seed, 60) for seed in range(40)]
 NO_CACHES = [[("age", 0), ("skew", 0)] + [("rotate", 0), ("tick", 2), ("tick", 1), ("tick", 1), ("tick", 1)] * 6]
 AWAY = [[("tick", 4), ("away", 0), ("rotate", 0), ("tick", 6), ("tick", 6)]]
 FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), ("tick", 3), ("order", 5), ("tick", 6)]]
@@ -168,6 +220,8 @@ FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), 
         ("law [34]", issuer, "_promise", the_latest_word_counts, CHANCE),
         ("law 1", issuer_gate, "lagging", serving_is_enough(issuer_evidence.lagging), AWAY),
         ("law 5", issuer_choice, "_keep", nothing_is_kept, CHANCE),
+        ("law [123]", issuer_world, "recovered", the_ledger_is_right, BACKUPS),
+        ("law [123]", issuer_world, "recovered", the_signing_secret_is_right(issuer_recover.recovered), BACKUPS),
         ("law 6", issuer, "_revoke", revocation_is_a_matter_of_time, CHANCE),
     ],
 )

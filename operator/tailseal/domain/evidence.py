@@ -19,6 +19,7 @@ class Report:
         held: key ids that it could sign with.
         signing: the key id it signs with, by algorithm.
         problems: short reason words of what it could not load, never content.
+        revision: of the issuer's ledger that its keys follow from; 0: not said.
     """
 
     sent_at: float
@@ -29,6 +30,7 @@ class Report:
     held: frozenset[str]
     signing: Mapping[str, str]
     problems: tuple[str, ...] = ()
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

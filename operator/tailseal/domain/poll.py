@@ -76,6 +76,7 @@ class Answer:
     held: tuple[str, ...]
     signing: Mapping[str, str]
     problems: tuple[str, ...] = ()
+    revision: int = 0
 
     @property
     def mute(self) -> bool:
@@ -93,6 +94,7 @@ class Answer:
             held=frozenset(self.held),
             signing=dict(self.signing),
             problems=self.problems,
+            revision=self.revision,
         )
 
 
@@ -129,6 +131,7 @@ def seal_answer(answer: Answer, key: bytes) -> bytes:
         "held": list(answer.held),
         "signing": dict(answer.signing),
         "problems": list(answer.problems),
+        "revision": answer.revision,
     }
     return _seal(_ANSWER, payload, key)
 
@@ -150,6 +153,7 @@ def open_answer(body: bytes, key: bytes, *, nonce: str, pod_uid: str) -> Answer:
             held=tuple(map(str, payload["held"])),
             signing=_strings(payload["signing"]),
             problems=tuple(map(str, payload["problems"])),
+            revision=int(payload.get("revision", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PollError("malformed answer") from error

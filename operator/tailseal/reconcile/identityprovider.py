@@ -20,7 +20,7 @@ from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model, narrow
 from tailseal.domain.render import bundle as render
-from tailseal.domain.render.common import COMPONENTS, Component, Provider
+from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
 from tailseal.domain.render.deployment import Workload, deployment
 from tailseal.domain.render.networkpolicy import network_policy
 from tailseal.domain.render.pdb import pod_disruption_budget
@@ -33,7 +33,7 @@ from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
 from tailseal.reconcile.owned import Leaving, ensure, remove
-from tailseal.reconcile.provider_refs import Problem, certificate, credentials, files_of, signing_keys
+from tailseal.reconcile.provider_refs import Problem, certificate, credentials, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
 from tailseal.reconcile.provider_state import shared_state
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
@@ -68,9 +68,9 @@ class _Run:
             self._note(Reason.FORBIDDEN, str(error))
         return None
 
-    async def ensure(self, wanted: Object, *, exact: bool = False) -> None:
+    async def ensure(self, wanted: Object, *, exact: bool = False, seen: Object | None = None) -> None:
         """Bring one owned object to what it should be."""
-        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact))
+        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact, seen=seen))
 
     def _note(self, reason: Reason, message: str) -> None:
         self.stuck.append(Fact("Programmed", status=False, reason=reason, message=message, stalled=True))
@@ -124,7 +124,8 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     state = await load_or_create(ctx, provider.namespace, provider.name, spec.issuer)
     offered = signing_keys(ctx.objects, provider.namespace, spec, state.ledger.sources())
     run.problems += offered.problems
-    former = files_of(ctx.objects, provider.namespace, meta.signing_secret(provider.name))
+    seen = ctx.objects.get(Ref(kinds.SECRET, provider.namespace, meta.signing_secret(provider.name)))
+    former = decoded(seen.get("data")) if seen is not None else {}
     pems = dict(_held(former))
     # The keys of the first set need no wait; one that came a second later would have to wait for every cache.
     unborn = not (former or state.ledger.served or state.ledger.keys)
@@ -137,13 +138,13 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     )
     copies = publish_seen.copies(ctx, provider.namespace, provider.name, spec)
     now, replicas = ctx.clock.now(), ctx.replicas.of(provider.namespace, provider.name)
-    ledger = recovered(state.ledger, narrow.read(former), keys, wanted, now)
+    ledger = recovered(state.ledger, narrow.read(former), keys, wanted, replicas, now)
     plan = plan_issuer(wanted, ledger, remembered(ledger, keys, pems.keys()), replicas, now, copies)
     state = await save(ctx, state, plan.ledger)
     # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
     if plan.published or former:
         files = build.signing_of(spec.issuer, plan, {**pems, **offered.pems}, state.poll_key)
-        await run.ensure(render.signing(provider, files), exact=True)
+        await run.ensure(render.signing(provider, files), exact=True, seen=seen)
     for event in plan.events:
         await ctx.recorder.event(run.obj, warning=event.warning, reason=event.reason, message=event.message)
     return plan

@@ -15,7 +15,9 @@ class Leaving(Transient):
     """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
 
 
-async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = False) -> Object:
+async def ensure(
+    ctx: Context, wanted: Object, *, manager: str, exact: bool = False, seen: Object | None = None
+) -> Object:
     """Make the object be as wanted; nothing is written if it is.
 
     Args:
@@ -23,6 +25,7 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = Fa
         wanted: the rendered object.
         manager: field manager.
         exact: write only over the version that was seen, so that no stale second operator undoes a newer write.
+        seen: that version, where `wanted` was planned from it some while ago; None: as it is now.
 
     Raises:
         Conflict: with `exact`, the object is at another version by now.
@@ -32,7 +35,7 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = Fa
     """
     ref = kinds.ref(wanted)
     # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
-    present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
+    present = seen or ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:
         return await _apply(ctx, wanted, manager)
     _refuse_foreign(wanted, present)
@@ -46,8 +49,8 @@ async def ensure(ctx: Context, wanted: Object, *, manager: str, exact: bool = Fa
         ctx.objects.put(present)
     if not drift.differs(wanted, present):
         return present
-    seen = {"resourceVersion": present["metadata"]["resourceVersion"]} if exact else {}
-    return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **seen}}, manager)
+    version = {"resourceVersion": present["metadata"]["resourceVersion"]} if exact else {}
+    return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **version}}, manager)
 
 
 async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:

@@ -188,6 +188,7 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
         next_change=plan.next_change,
         max_token_ttl=plan.max_token_ttl,
         status_key=base64.urlsafe_b64encode(poll_key).rstrip(b"=").decode(),
+        revision=plan.ledger.revision,
     )
     return {
         model.SIGNING_FILE: canonical.dumps(signing.document()),

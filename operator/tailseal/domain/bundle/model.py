@@ -85,6 +85,8 @@ class Signing(BundleModel):
     max_token_ttl: int
     status_key: str
     """Base64url, 32 bytes: the poll key."""
+    revision: int = 0
+    """Of the issuer's ledger that it follows from: tells which of two is older, after one came from a backup."""
 
 
 class Manifest(BundleModel):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tailseal.domain.evidence import Copy, Replica
 from tailseal.domain.rotation import issuer_evidence as evidence_of
@@ -70,7 +71,7 @@ def plan(
     ledger = _switch(ledger, choice, evidence)
     ledger = _hold(spec, ledger, choice, usable, evidence)
     ledger = ledger.with_keys(evidence_of.stopping(key, evidence) for key in ledger.keys)
-    ledger = _carry(before, _remove(ledger, evidence))
+    ledger = _number(before, _carry(before, _remove(ledger, evidence)), now)
     return _result(spec, before, ledger, choice, evidence)
 
 
@@ -238,6 +239,20 @@ def _carry(before: IssuerLedger, after: IssuerLedger) -> IssuerLedger:
     if gone <= max((key.set_age for key in after.keys), default=0):
         return after
     return after.but(carried_age=max(gone, after.carried_age))
+
+
+def _number(before: IssuerLedger, after: IssuerLedger, now: float) -> IssuerLedger:
+    """Number what promises something new. By the time, so that a ledger made anew is newer than any backup."""
+    if _promises(before) == _promises(after):
+        return after
+    return after.but(revision=max(before.revision + 1, int(now)))
+
+
+def _promises(ledger: IssuerLedger) -> tuple[Any, ...]:
+    """All that would be missed if a ledger came back from a backup and nobody noticed."""
+    kept = {"kid", "max_age", "set_age", "clock_skew", "longest_ttl", "activated_at", "held", "sign_until"}
+    keys = [key.model_dump(include=kept) for key in ledger.keys]
+    return keys, ledger.active, ledger.default_algorithm, ledger.max_age, ledger.revoked.keys()
 
 
 def _result(

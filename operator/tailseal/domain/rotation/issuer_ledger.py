@@ -85,6 +85,7 @@ class IssuerLedger(Ledger):
         default_algorithm: the algorithm of the default signer; empty before the first.
         bereft: SigningKeys whose signer was revoked and has no successor yet.
         revoked: when each revoked key id was revoked. For ever.
+        revision: grows with every change of a promise or of what workers are given; never below the time of it.
     """
 
     keys: tuple[IssuedKey, ...] = ()
@@ -95,6 +96,7 @@ class IssuerLedger(Ledger):
     default_algorithm: str = ""
     bereft: tuple[str, ...] = ()
     revoked: Mapping[str, float] = {}
+    revision: int = 0
 
     def key(self, kid: str) -> IssuedKey | None:
         """The key with that id, if it is still known."""

@@ -55,4 +55,5 @@ class Status:
                 algorithm: kid for algorithm, kid in signing.model.active.items() if now < signing.held[kid].sign_until
             },
             problems=(*snapshot.problems, *(["KeyCannotSign"] if len(signing.proven) < len(signing.held) else [])),
+            revision=signing.model.revision,
         )

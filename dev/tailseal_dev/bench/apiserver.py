@@ -135,6 +135,9 @@ class ApiServer:
         match request.method:
             case "GET":
                 return self._show(asked, request)
+            case "PATCH" if "dryRun" in request.query_params:  # the operator asks whether its fences stand
+                known = (asked.plural, asked.namespace, asked.name) in self._objects
+                return JSONResponse({"reason": "Forbidden"}, status_code=403) if known else _missing()
             case "PATCH":
                 return await self._apply(asked, request)
             case "DELETE":

@@ -28,10 +28,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        if not complete(self._buffer):
             return
-        if not head.startswith(self._expected):
+        if not self._buffer.startswith(self._expected):
+            head, _, body = self._buffer.partition(b"\r\n\r\n")
             self._fail(LoadError(f"answer {head[:80]!r}, body {body[:300]!r}"))
             return
         self._buffer = b""
@@ -52,6 +52,12 @@ class _Connection(asyncio.Protocol):
         if not self._done.done():
             self._done.set_exception(error)
             self._transport.close()
+
+
+def complete(answer: bytes) -> bool:
+    """Whether all of an answer is there."""
+    head, found, body = answer.partition(b"\r\n\r\n")
+    return bool(found) and len(body) >= _length(head)
 
 
 def _length(head: bytes) -> int:

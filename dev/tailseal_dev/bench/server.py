@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tailseal_dev.bench import clock, load
+from tailseal_dev.bench import clock, latency, load
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
@@ -128,6 +128,7 @@ def rows(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: P
             ">= 0.12",
             ">= 0.165",
         )
+        yield latency.row(server.port, posts, rounds)
         jwks = itertools.repeat(load.get("/.well-known/jwks.json"))
         ratio, cost = against_raw(raw, server, jwks, COUNT * 2, rounds)
         yield Row("JWKS GET: raw verify + sign ÷ CPU", f"{cost * 1e6:.0f} µs CPU", ratio, ">= 0.45", ">= 0.70")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 
-from fakes.exchange import SETTINGS, SPEC, form
+from fakes.exchange import SETTINGS, SPEC, form, record
 from fakes.outside import Outside, signed_by
-from fakes.sts import House, post, snapshot
+from fakes.sts import House, Upstreams, post, snapshot
 from tailseal.domain.bundle.model import TailscaleUpstream, Upstream, WorkloadIdentity
+from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.exchange.token import TokenEndpoint
 
 GRANT = SPEC | {"grants": [{"name": "tail", "tailscale": {"upstream": "prod", "scopes": ["a"]}}]}
 IDENTITY = WorkloadIdentity(client_id="c", audience="https://aud.example", scopes=("a",))
@@ -54,6 +59,13 @@ async def test_what_a_former_upstream_gave_is_thrown_away_and_the_present_one_is
     assert len(house.upstreams.asked) == asked
 
 
+def with_both() -> Snapshot:
+    """A grant of what an upstream gives, and one that needs none."""
+    found = under()
+    content = GRANT | {"grants": [*GRANT["grants"], *SPEC["grants"]]}
+    return replace(found, index=PolicyIndex([compile_policy(record(content), found.settings)]))
+
+
 class Swapping(House):
     """Bundles are swapped by another thread: between any two looks there may be another snapshot."""
 
@@ -81,3 +93,24 @@ async def test_what_is_withdrawn_between_any_two_looks_at_the_bundle_is_not_gran
         answer = await post(client)
     used = house.looks >= 0  # the change came after the answer
     assert answer.status_code == (200 if used else 400)
+
+
+async def test_a_slow_upstream_takes_no_more_than_half_of_the_places() -> None:
+    house, given = House(), asyncio.Event()
+    house.current = with_both()
+
+    class Slow(Upstreams):
+        async def token(self, *given_to: Any, **fields: Any) -> Any:  # noqa: ANN401 - as the fake's
+            await given.wait()
+            return await super().token(*given_to, **fields)
+
+    house.upstreams = Slow()
+    transport = httpx.ASGITransport(TokenEndpoint(house.runtime(), limit=4))
+    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
+        assert (await post(client, form(grant="api"))).status_code == 200
+        waiting = [asyncio.create_task(post(client, form(grant="tail"))) for _ in range(3)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().json()["tailseal_reason"] for task in done] == ["Overloaded"]
+        assert (await post(client, form(grant="api"))).status_code == 200
+        given.set()
+        assert sorted(answer.status_code for answer in await asyncio.gather(*waiting)) == [200, 200, 503]

@@ -72,7 +72,7 @@ class TokenEndpoint:
     def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
         self._runtime = runtime
         self._limit = limit
-        self._active = self._reading = self._waiting = 0
+        self._active = self._reading = self._waiting = self._asking = 0
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
@@ -238,10 +238,15 @@ class TokenEndpoint:
         snapshot = self._snapshot  # of the step that needs it: the bundle's thread may have swapped it since
         if snapshot is None:  # pragma: no cover - the need came of one
             return None
+        if 2 * self._asking >= self._limit:  # a slow upstream must not take the places of those who need none
+            return refuse(need.call, need.audit, refusals.unavailable(Outage.OVERLOADED))
+        self._asking += 1
         try:
             given = await ask(self._runtime.upstreams, snapshot, need)
         except UpstreamError as error:
             return refuse(need.call, need.audit, _upstream_refusal(error))
+        finally:
+            self._asking -= 1
         if self._runtime.current() is not snapshot:
             again, present = self._step(call, missing), self._snapshot
             if not isinstance(again, NeedUpstream) or not again.is_met_by(need):

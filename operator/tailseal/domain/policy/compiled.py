@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.cel import Program
-from tailseal.domain.policy.matchers import REGEX, Rule, Verdict
+from tailseal.domain.policy.matchers import REGEX, Path, Rule, Verdict
 from tailseal.domain.policy.source import KeySource
 
 Claims = Mapping[str, Any]
@@ -140,12 +141,15 @@ class CompiledPolicy:
     one_time: bool = False
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
+    claims: tuple[str, ...] = field(init=False)
+    """The claims that its rules ask for, nested ones with dots; never a value."""
     is_costly: bool = field(init=False)
     """Whether a rule may take long: what it takes is then measured."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
         rules = (*self.rules, *(rule for actor in self.actors for rule in actor.rules))
+        object.__setattr__(self, "claims", _named(tuple(rule.path for rule in self.rules)))
         object.__setattr__(self, "is_costly", any(rule.cost >= REGEX for rule in rules))
 
     def matches(self, claims: Claims) -> Verdict:
@@ -157,11 +161,12 @@ class CompiledPolicy:
         return Verdict.MATCH
 
     @property
-    def claims(self) -> tuple[str, ...]:
-        """The claims that its rules ask for, nested ones with dots; never a value."""
-        return tuple(dict.fromkeys(".".join(rule.path) for rule in self.rules))
-
-    @property
     def longest_ttl(self) -> int:
         """Longest lifetime in seconds of a token that we sign under this policy; 0 if it signs none."""
         return max((grant.ttl for grant in self.grants), default=0)
+
+
+# Thousands of policies ask for the same few claims, and every audit line names them.
+@lru_cache(maxsize=1024)
+def _named(paths: tuple[Path, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(".".join(path) for path in paths))

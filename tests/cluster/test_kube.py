@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
@@ -211,6 +212,21 @@ async def test_kinds_are_known_or_not(real: KubeCluster) -> None:
 
 async def test_rights_are_asked_by_a_dry_run(real: KubeCluster, namespace: str) -> None:
     assert await real.may_patch(kinds.POD, namespace)
+
+
+async def test_what_would_pass_is_asked_without_a_write(control_plane: ControlPlane, namespace: str) -> None:
+    wrote: list[str] = []
+    ref = Ref(kinds.CONFIG_MAP, namespace, "kube-root-ca.crt")
+    patch = {"metadata": {"labels": {"asked": "only"}}}
+    async with KubeCluster(kubeconfig=str(control_plane.kubeconfig), wrote=wrote.append) as cluster:
+        while await cluster.get(ref) is None:  # noqa: ASYNC110 - a controller makes it
+            await asyncio.sleep(0.1)
+        assert await cluster.admits(ref, patch)
+        assert not await cluster.admits(ref, {"metadata": {"labels": {"not a": "label"}}})
+        assert "labels" not in (await cluster.get(ref) or {})["metadata"]
+        with pytest.raises(NotFound):
+            await cluster.admits(Ref(kinds.CONFIG_MAP, namespace, "none"), patch)
+    assert wrote == []
 
 
 async def test_a_pod_that_does_not_answer_is_an_error_to_try_again_after(real: KubeCluster, namespace: str) -> None:

@@ -362,10 +362,12 @@ async def test_keys_policies_and_references_never_change_the_pods() -> None:
 async def test_another_image_of_the_operator_rolls_the_workers() -> None:
     seen = standard()
     await seen.converge()
-    seen._settings = OperatorSettings(worker_image="tailseal:next")
+    seen._settings = OperatorSettings(worker_image="tailseal:next", worker_pull_secrets=("registry",))
     seen.restart()
     await seen.converge()
-    assert container(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-idp"))["image"] == "tailseal:next"
+    rolled = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-idp")
+    assert container(rolled)["image"] == "tailseal:next"
+    assert rolled["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
 
 
 async def test_deleted_and_applied_again_it_goes_on_with_its_ledger() -> None:

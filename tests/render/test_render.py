@@ -116,6 +116,11 @@ def test_no_label_of_a_user_moves_a_pod_to_another_service() -> None:
     assert rendered["spec"]["template"]["metadata"]["labels"] == {**PROVIDER.labels("sts"), "team": "x"}
 
 
+def test_secrets_of_the_registry_are_named_only_where_there_are_some() -> None:
+    assert "imagePullSecrets" not in pod()
+    assert pod(pull_secrets=("one", "two"))["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+
+
 def test_where_the_pods_go_is_as_the_spec_says() -> None:
     tolerations = [{"key": "a", "operator": "Exists"}]
     spec = pod(node_selector={"disk": "ssd"}, tolerations=tolerations, resources={"limits": {"memory": "1Gi"}})

@@ -239,7 +239,7 @@ class KubeCluster:
         client = self._client
         if client is None:
             raise Transient("not connected to the API server")
-        if method != "GET":
+        if method != "GET" and "dryRun" not in (query or {}):
             self._wrote(method)
         try:
             serialized = await client.param_serialize(

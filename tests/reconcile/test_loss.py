@@ -7,7 +7,9 @@ and none of the operator's ledgers.
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +19,7 @@ from fakes.provider import NS, provider, signing, signing_key, world
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
+from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.port import Object
 
 WAIT = 300 + 60
@@ -174,3 +177,42 @@ async def test_everything_deleted_and_applied_again_breaks_no_law(loss: Callable
         referee.seen.cluster.user_apply(obj)
     await referee.watch(1800)
     assert referee.past[-1][2], "it signs again"
+
+
+@pytest.mark.parametrize("wiped", [(), (ISSUER,), (KEY,)], ids=["status", "issuer's ledger lost, too", "key lost, too"])
+@pytest.mark.parametrize("names", [(KEY, ISSUER), (KEY,), (ISSUER,)], ids=" and ".join)
+async def test_what_was_revoked_stays_so_though_the_list_is_shortened_and_backups_come_back(
+    names: tuple[str, ...], wiped: tuple[str, ...]
+) -> None:
+    seen = (await running()).seen
+    await seen.run_for(600)
+    backup = {name: copy.deepcopy(seen.cluster.peek(kinds.SECRET, NS, name)) for name in (KEY, ISSUER)}
+    kid = str(signing(seen)["active"]["ES256"])
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update(revokedKeyIDs=[kid]))
+    await seen.run_for(100)
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update(revokedKeyIDs=[]))
+    delete(*wiped)(seen)
+    put_back(seen, backup, *names)
+    for key in ("IdentityProvider", "SigningKey", "IdentityProvider"):
+        with contextlib.suppress(Conflict, Transient):
+            await seen.reconcile(key, NS, "corp")
+        assert kid not in json.dumps(signing(seen))
+    await seen.run_for(900)
+    assert kid not in json.dumps(signing(seen))
+    assert kid not in seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-jwks")["data"]["jwks.json"]
+    assert signing(seen)["active"], "it signs again"
+
+
+async def test_a_revoked_key_stays_so_where_only_the_issuer_remembers_it() -> None:
+    seen = (await running()).seen
+    await seen.run_for(600)
+    backup = {KEY: copy.deepcopy(seen.cluster.peek(kinds.SECRET, NS, KEY))}
+    kid = str(signing(seen)["active"]["ES256"])
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update(revokedKeyIDs=[kid]))
+    await seen.run_for(100)
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update(revokedKeyIDs=[]))
+    wipe_status(seen)
+    put_back(seen, backup, KEY)
+    await seen.run_for(900)
+    assert kid not in json.dumps(signing(seen))
+    assert kid not in seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-jwks")["data"]["jwks.json"]

@@ -14,8 +14,10 @@ from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
 from tailseal.cluster.port import Object
+from tailseal.domain.keyimport import ImportedKey
 from tailseal.domain.rotation import IssuedKey, LedgerError
 from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish
+from tailseal.domain.rotation.signingkey_import import names
 from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedger
 from tailseal.domain.rotation.usage import usage_of
 from tailseal.reconcile.context import Context, Objects
@@ -54,7 +56,9 @@ def asked(objects: Objects, obj: Object, ledger: SigningKeyLedger | None) -> Ask
         schedule = schedule if later or missing else _schedule(spec)
     if schedule is None:
         return Asked(None, refused, missing)
-    return Asked(Wish(schedule, rotate_after, revoked_ids(obj), imported), refused, missing)
+    namespace = obj["metadata"]["namespace"]
+    revoked = revoked_ids(obj).union(_revoked_by_issuers(objects, namespace, ledger, imported))
+    return Asked(Wish(schedule, rotate_after, revoked, imported), refused, missing)
 
 
 def lists(provider: Object, signing_key: str) -> bool:
@@ -105,9 +109,25 @@ def _rotate_after(obj: Object) -> tuple[float | None, tuple[Finding, ...]]:
 
 
 def revoked_ids(obj: Object) -> frozenset[str]:
-    """`spec.revokedKeyIDs`, whatever else is wrong with the spec."""
+    """`spec.revokedKeyIDs`, whatever else is wrong with the spec, and what status remembers of a shortened list."""
     ids: Any = obj.get("spec", {}).get("revokedKeyIDs")
-    return frozenset(kid for kid in ids if isinstance(kid, str)) if isinstance(ids, list) else frozenset()
+    listed = [kid for kid in ids if isinstance(kid, str)] if isinstance(ids, list) else []
+    said = [key["keyID"] for key in obj.get("status", {}).get("keys", ()) if key.get("state") == "Revoked"]
+    return frozenset((*listed, *said))
+
+
+def _revoked_by_issuers(
+    objects: Objects, namespace: str, ledger: SigningKeyLedger | None, imported: ImportedKey | None
+) -> Iterable[str]:
+    """Ids of own keys that an issuer's ledger has as revoked: it may know of it when ours came from a backup."""
+    own = {name for key in ledger.keys for name in names(key.kid, key.public_jwk)} if ledger is not None else set()
+    own |= names(imported.kid, imported.public_jwk) if imported is not None else set()
+    for secret in objects.select(SECRET, namespace):
+        if _is_issuer(secret):
+            try:
+                yield from own & state_of(secret).ledger.revoked.keys()
+            except LedgerError:
+                continue  # its provider says so
 
 
 def _is_issuer(secret: Object) -> bool:

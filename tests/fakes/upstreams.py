@@ -51,11 +51,13 @@ class World:
         self.failing: list[EgressReason | Reply | None] = []
         """What the next requests come to instead."""
         self.sent = 0
+        self.current: Snapshot | None = None
         self.ticks = 0.0
         self.metrics = Metrics()
         self.upstreams = TailscaleUpstreams(
             self._egress,  # type: ignore[arg-type]
             self.metrics,
+            current=lambda: self.current,
             clock=lambda: NOW,
             ticks=lambda: self.ticks,
         )

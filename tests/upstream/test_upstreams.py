@@ -142,6 +142,18 @@ async def test_a_key_outside_of_this_process_signs_assertions_off_the_event_loop
     assert signer.threads == {"remote-signing"}
 
 
+async def test_an_assertion_that_a_revoked_key_signed_in_the_meantime_is_sent_to_nobody(world: World) -> None:
+    snapshot = world.snapshot()
+    held = replace(snapshot, signing=replace(snapshot.signing, signers={"k1": Elsewhere()}))
+    world.current = replace(snapshot, signing=replace(snapshot.signing, signers={}))
+    with pytest.raises(UpstreamError) as caught:
+        await world.upstreams.token(held, "wif", **EVERYTHING)
+    assert (caught.value.reason, caught.value.retryable) == (UpstreamReason.CREDENTIAL_MISSING, True)
+    assert world.sent == 0
+    world.current = replace(held, serial=2)
+    assert (await world.upstreams.token(held, "wif", **EVERYTHING)).access_token in world.api.tokens
+
+
 @pytest.mark.parametrize("upstream", ["prod", "wif"])
 async def test_a_key_is_for_one_node_with_just_these_tags(world: World, upstream: str) -> None:
     given = await world.upstreams.key(world.snapshot(), upstream, wish("tag:ci"))

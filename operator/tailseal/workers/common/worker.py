@@ -108,7 +108,9 @@ class Worker:
                 monotonic=monotonic,
                 count=lambda ok: self.metrics.fetch(ok=ok),
             ),
-            upstreams=TailscaleUpstreams(self._egress[1], self.metrics, remote=remote, clock=clock),
+            upstreams=TailscaleUpstreams(
+                self._egress[1], self.metrics, remote=remote, current=self._current, clock=clock
+            ),
             audit=audit or Audit(),
             metrics=self.metrics,
             clock=clock,

@@ -46,6 +46,7 @@ class TailscaleUpstreams:
         egress: gives the client under the present settings.
         metrics: counts requests.
         remote: asks keys outside of this process for signatures.
+        current: the last good snapshot; None: whatever was handed in counts.
         clock: Unix seconds.
         ticks: seconds of a clock that never goes back.
     """
@@ -56,11 +57,12 @@ class TailscaleUpstreams:
         metrics: Metrics,
         *,
         remote: RemoteSigning | None = None,
+        current: Callable[[], Snapshot | None] = lambda: None,
         clock: Callable[[], float] = time,
         ticks: Callable[[], float] = monotonic,
     ) -> None:
         self._egress, self._metrics, self._clock, self._ticks = egress, metrics, clock, ticks
-        self._remote = remote or RemoteSigning()
+        self._remote, self._current = remote or RemoteSigning(), current
         self._breakers: dict[Upstream, Breaker] = {}
 
     async def token(
@@ -163,6 +165,9 @@ class TailscaleUpstreams:
             signature = await self._remote.sign(signer, unsigned) if signer.remote else signer.sign(unsigned)
         except (SigningUnavailable, SignerError):
             raise UpstreamError(UpstreamReason.CREDENTIAL_MISSING, "the signing key is out of reach") from None
+        present = self._current()
+        if present is not None and signer.kid not in present.signing.signers:
+            raise UpstreamError(UpstreamReason.CREDENTIAL_MISSING, "the signing key was withdrawn meanwhile")
         return joined(unsigned, signature)
 
     async def _post_form(self, url: str, fields: Mapping[str, str]) -> Reply:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from fakes import processes
 from tailseal.cli.errors import Failure
 from tailseal.cli.main import COMMANDS, cli
 
@@ -42,6 +44,51 @@ def test_a_worker_starts_without_kubernetes_kopf_or_httpx(module: str) -> None:
     program = f"import sys, tailseal.workers.{module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert set(done.stdout.split()).isdisjoint(HEAVY)
+
+
+LATER = (
+    "aiohttp",
+    "asyncpg",
+    "cel_expr_python",
+    "click.testing",
+    "cryptography.hazmat.primitives.serialization.pkcs12",
+    "httpcore",
+    "kopf",
+    "kubernetes",
+    "obstore",
+    "pkcs11",
+    "sqlite3",
+    "tailseal.api.crd",
+    "tailseal.api.identityprovider",
+    "tailseal.api.oauthclient",
+    "tailseal.api.signingkey",
+    "tailseal.cluster",
+    "tailseal.egress.client",
+    "tailseal.reconcile",
+    "tailseal.state.postgres",
+    "tailseal.tokens.signers.pkcs11",
+    "tailseal.workers.exchange.hindsight",
+    "yaml",
+)
+"""What a worker imports when it is first needed, if ever: each costs every start of every replica."""
+
+
+def test_a_worker_that_serves_has_imported_nothing_before_it_needs_it(tmp_path: Path) -> None:
+    processes.bundle(tmp_path)
+    program = (
+        "import sys, time, pathlib\n"
+        "from tailseal.workers.common.bundle.source import DirectorySource\n"
+        "from tailseal.workers.common.worker import Worker\n"
+        "from tailseal.workers.exchange import explaining\n"
+        "from tailseal.workers.sts import app\n"
+        "worker = Worker('sts', DirectorySource(pathlib.Path(sys.argv[1])), clock=time.time)\n"
+        "worker.loader.refresh(); app.build(worker.runtime)\n"
+        "assert worker.loader.snapshot.policies == 1; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert sorted(set(done.stdout.split()).intersection((*LATER, "httpx"))) == []
 
 
 def test_every_command_is_listed_with_its_first_line() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+import structlog
 
 from fakes.exchange import SETTINGS, claims, form, token
 from fakes.sts import House, post, snapshot
@@ -14,6 +15,7 @@ from tailseal.domain.policy.source import KeySource
 from tailseal.tokens.keyset import KeySet
 from tailseal.workers.common.limits.exchange import Limits, Rate
 from tailseal.workers.common.outbound.keycache import KeysUnavailable
+from tailseal.workers.exchange.peer import is_unnamed_proxy, networks
 from tailseal.workers.sts import app
 
 GARBAGE = b"grant_type=nothing"
@@ -129,3 +131,36 @@ async def test_an_outage_behind_a_token_that_was_verified_costs_its_source_nothi
     async with house.client() as client:
         reasons = {(await post(client)).json()["tailseal_reason"] for _ in range(8)}
     assert reasons == {"NoActiveKey"}
+
+
+@pytest.mark.parametrize(
+    ("header", "hints"),
+    [({}, 0), ({"x-forwarded-for": "203.0.113.9"}, 1)],
+    ids=["a caller himself", "an ingress that nobody named"],
+)
+async def test_a_limit_that_probably_meets_many_callers_as_one_is_said_once(
+    house: House, header: dict[str, str], hints: int
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with house.client() as client:
+            answers = [await post(client, GARBAGE, **header) for _ in range(6)]
+    assert [answer.status_code for answer in answers[3:]] == [429] * 3
+    found = [line for line in logs if line.get("fix") == "spec.serving.trustedProxies"]
+    assert [line["peer"] for line in found] == ["192.0.2.7"] * hints
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "trusted", "expected"),
+    [
+        ("10.0.0.1", "203.0.113.9", (), True),
+        ("fd00::1", "203.0.113.9", (), True),
+        ("10.0.0.1", "", (), False),
+        ("8.8.8.8", "203.0.113.9", (), False),
+        ("10.0.0.1", "203.0.113.9", ("192.168.0.0/16",), False),
+        ("", "203.0.113.9", (), False),
+    ],
+)
+def test_an_ingress_that_nobody_named_is_known_by_a_private_address_and_the_header(
+    peer: str, forwarded: str, trusted: tuple[str, ...], *, expected: bool
+) -> None:
+    assert is_unnamed_proxy(peer, forwarded, networks(trusted)) is expected

@@ -41,6 +41,17 @@ def caller(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
     return hop if _is_address(hop) else peer
 
 
+def is_unnamed_proxy(peer: str, forwarded: str, trusted: Sequence[Network]) -> bool:
+    """Whether the peer looks like an ingress that nobody named: then all callers behind it count as one.
+
+    Args:
+        peer: the connection's.
+        forwarded: header `X-Forwarded-For`.
+        trusted: our proxies.
+    """
+    return bool(forwarded) and not trusted and _is_address(peer) and ip_address(peer).is_private
+
+
 def _is_trusted(hop: str, trusted: Sequence[Network]) -> bool:
     return _is_address(hop) and any(ip_address(hop) in network for network in trusted)
 

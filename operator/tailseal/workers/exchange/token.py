@@ -40,7 +40,7 @@ from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.common.telemetry.event import event, origin
 from tailseal.workers.exchange.giving import ask, is_still
 from tailseal.workers.exchange.once import taken
-from tailseal.workers.exchange.peer import Network, caller, networks
+from tailseal.workers.exchange.peer import Network, caller, is_unnamed_proxy, networks
 from tailseal.workers.exchange.remote import signed
 from tailseal.workers.exchange.turn import Turn
 
@@ -54,6 +54,8 @@ PATIENCE: Final = 15.0
 """Seconds that one decision may wait for others: less than a process that ends leaves to those in progress."""
 
 _WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for", b"dpop"})
+
+_FORWARDED: Final = frozenset({b"x-forwarded-for"})
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +78,7 @@ class TokenEndpoint:
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
+        self._hinted = False
         self._origin = origin(runtime.component, self.endpoint, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +115,7 @@ class TokenEndpoint:
         started = perf_counter()
         call = self._call(scope, body)
         try:
-            answered = self._withheld(call, crowded=crowded) or self._limited(call) or await self._excused(call)
+            answered = self._withheld(call, crowded=crowded) or self._limited(call, scope) or await self._excused(call)
         except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = turned_away(call, _INTERNAL, self._runtime.clock())
@@ -147,9 +150,19 @@ class TokenEndpoint:
         reason = Outage.OVERLOADED if crowded else self._runtime.withheld()
         return None if reason is None else unavailable(call, reason, self._runtime.clock())
 
-    def _limited(self, call: Call) -> Answered | None:
+    def _limited(self, call: Call, scope: Scope) -> Answered | None:
         refusal = self._runtime.limits.admit(call.peer)
-        return turned_away(call, refusal, self._runtime.clock()) if refusal else None
+        if refusal is None:
+            return None
+        self._hint(call.peer, scope)
+        return turned_away(call, refusal, self._runtime.clock())
+
+    def _hint(self, peer: str, scope: Scope) -> None:
+        """Say once where a limit of one source probably meets many."""
+        forwarded = wire.headers(scope, _FORWARDED).get(b"x-forwarded-for", "")
+        if not self._hinted and is_unnamed_proxy(peer, forwarded, self._proxies):
+            self._hinted = True
+            _log.warning("callers behind one address are limited as one", peer=peer, fix="spec.serving.trustedProxies")
 
     async def _excused(self, call: Call) -> Answered:
         """The decision; what was not refused to a token that was verified does not count against its source."""

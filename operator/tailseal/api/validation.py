@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -80,11 +81,17 @@ def _finding(model: type[BaseModel], path: str, detail: ErrorDetails) -> Finding
 
 def _members(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """Names of the fields of the object at that location, as a manifest has them."""
-    schema = model.model_json_schema()
-    here: dict[str, Any] = schema
+    schema = _schema(model)
+    here = schema
     for part in location:
         here = _inner(schema, here["items"] if isinstance(part, int) else here["properties"][part])
     return sorted(here.get("properties", ()))
+
+
+# Making it takes a tenth of a second, and a manifest may name any number of fields that are not there.
+@lru_cache(maxsize=8)
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def _inner(schema: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:

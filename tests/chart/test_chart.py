@@ -179,7 +179,7 @@ def test_where_names_are_known_the_rights_to_write_are_by_the_names_that_the_pro
     assert named["secrets"] == {meta.key_secret("key"), *(name("corp") for name in owned)}
     assert named["configmaps"] == {
         *shards,
-        *(name("corp") for name in (meta.policies_config_map, meta.accepted_config_map)),
+        *(name("corp") for name in (meta.policies_config_map, meta.accepted_config_map, meta.clients_config_map)),
         "corp-publish",
         meta.jwks_config_map("key"),
     }

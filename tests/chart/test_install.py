@@ -25,8 +25,11 @@ PROVIDERS = "chart-providers"
 """Where the names of providers and keys were said at install."""
 OPEN = "chart-open"
 """Where they were not."""
+CLIENTS = "chart-clients"
+"""Where applications have Secrets, among tenants."""
 FLAGS = (
     f"--set=providerNamespaces={{{PROVIDERS},{OPEN}}}",
+    f"--set=clientNamespaces={{{CLIENTS}}}",
     f"--set=names.{PROVIDERS}.identityProviders={{corp}},names.{PROVIDERS}.signingKeys={{corp}}",
 )
 IMAGE = "tailseal:0.1.0"
@@ -72,13 +75,13 @@ def installed(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFact
     """The chart's output, applied server-side as an administrator would."""
     rendered = chart.render(*FLAGS)
     kubectl = control_plane.kubectl
-    for namespace in (chart.NAMESPACE, PROVIDERS, OPEN):
+    for namespace in (chart.NAMESPACE, PROVIDERS, OPEN, CLIENTS):
         kubectl("create", "namespace", namespace)
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
     yield applied
     left = chart.render("--set=crds.enabled=false", *FLAGS)
     kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=left)
-    kubectl("delete", "namespace", chart.NAMESPACE, PROVIDERS, OPEN, "--wait=false")
+    kubectl("delete", "namespace", chart.NAMESPACE, PROVIDERS, OPEN, CLIENTS, "--wait=false")
 
 
 @pytest.fixture
@@ -91,6 +94,7 @@ def operator(installed: str, control_plane: ControlPlane, tmp_path: Path) -> Ite
     arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}", "--leader-elect"]
     arguments += [f"--lease-namespace={chart.NAMESPACE}", f"--worker-image={IMAGE}"]
     arguments += [f"--provider-namespace={namespace}" for namespace in (PROVIDERS, OPEN)]
+    arguments += [f"--client-namespace={CLIENTS}"]
     with running(control_plane.kubeconfig, tmp_path / "node"):
         started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
         try:
@@ -167,6 +171,51 @@ def test_the_chart_s_rights_suffice_for_the_operator(
     assert "Forbidden" not in operator.read_text()
 
 
+CLIENT = """\
+apiVersion: tailseal.dev/v1alpha1
+kind: OAuthClient
+metadata: {{name: grafana, namespace: {namespace}}}
+spec:
+  identityProviderRef: {{name: corp, namespace: {provider}}}
+  redirectURIs: [https://grafana.corp.example/login]
+"""
+BOUNDS = """{"spec":{"bounds":[{"name":"all","namespaces":{"from":"All"},"redirectHosts":["grafana.corp.example"],
+"grantTypes":["authorization_code","refresh_token"]}]}}"""
+
+
+def test_an_application_gets_its_secret_where_the_chart_says_so_and_elsewhere_the_client_says_what_is_missing(
+    operator: Path, control_plane: ControlPlane, kubectl: Kubectl
+) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECTS)
+    kubectl("patch", "identityprovider/corp", f"--namespace={PROVIDERS}", "--type=merge", f"--patch={BOUNDS}")
+    for namespace in (CLIENTS, "default"):
+        kubectl("apply", "-f", "-", stdin=CLIENT.format(namespace=namespace, provider=PROVIDERS))
+    name, key = ("secret/grafana-oauthclient", f"--namespace={CLIENTS}"), "-o=jsonpath={.data.client_secret}"
+    try:
+        wait = ("wait", "oauthclient/grafana", "--timeout=60s")
+        kubectl(*wait, "--for=condition=Programmed", f"--namespace={CLIENTS}")
+        data = kubectl("get", *name, "-o=jsonpath={.data}")
+        assert len(json.loads(data)) == 9
+        kubectl("patch", *name, "--type=merge", '--patch={"data":{"issuer":"eA==","more":"eA=="}}')
+        _eventually(lambda: kubectl("get", *name, "-o=jsonpath={.data}") == data)
+        first = kubectl("get", *name, key)
+        time.sleep(1)  # the request must be younger than the secret, and says whole seconds
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        kubectl("annotate", "oauthclient/grafana", f"--namespace={CLIENTS}", f"tailseal.dev/rotate={stamp}")
+        _eventually(lambda: kubectl("get", *name, key) != first, within=60)
+        ready = kubectl("get", "oauthclient/grafana", f"--namespace={CLIENTS}", "--no-headers").split()
+        assert ready[1:3] == ["False", "oauthclient.chart-clients.grafana"]
+        kubectl(*wait, "--for=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}=Forbidden", "-n=default")
+        kubectl("delete", "oauthclient/grafana", f"--namespace={CLIENTS}")
+        clients = ("get", "configmap/corp-clients", f"--namespace={PROVIDERS}", "--ignore-not-found", "-o=name")
+        _eventually(lambda: not kubectl(*clients))
+    except ControlPlaneError as error:
+        pytest.fail(f"{error}\n{process.tail(operator, 40)}")
+    finally:
+        kubectl("delete", "oauthclient/grafana", "--namespace=default")
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=OBJECTS)
+
+
 RIGHTS = [
     # in a provider namespace whose names are known
     (PROVIDERS, "list secrets", True),
@@ -201,7 +250,14 @@ RIGHTS = [
     (OPEN, "patch identityproviders.tailseal.dev/status", True),
     (OPEN, "create persistentvolumeclaims", False),
     (OPEN, "get leases.coordination.k8s.io", False),
+    # where applications have Secrets
+    (CLIENTS, "list secrets", True),
+    (CLIENTS, "create secrets", True),
+    (CLIENTS, "list configmaps", False),
+    (CLIENTS, "patch pods", False),
+    (CLIENTS, "patch identityproviders.tailseal.dev/status", False),
     # where tenants are
+    ("default", "patch oauthclients.tailseal.dev/status", True),
     ("default", "list oauthclients.tailseal.dev", True),
     ("default", "patch oauthclients.tailseal.dev", False),
     ("default", "list trustpolicies.tailseal.dev", True),
@@ -408,6 +464,36 @@ OBJECT_ATTACKS = [
     (("create", "token", "default"), "no business with subresources"),
 ]
 
+SECRET = """\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: app
+  labels: {{app.kubernetes.io/managed-by: tailseal, {label}: app}}
+  {owners}
+data: {{{key}: eA==}}
+"""
+_OWNER = (
+    "ownerReferences: [{apiVersion: tailseal.dev/v1alpha1, kind: OAuthClient, name: app, uid: u, controller: true}]"
+)
+_MINE = "tailseal.dev/oauth-client"
+
+
+@pytest.mark.parametrize(
+    ("label", "owners", "key", "said"),
+    [
+        (_MINE, _OWNER, "client_secret", "created"),
+        (_MINE, "", "client_secret", "may keep only an OAuthClient's id, secret and endpoints"),
+        (_MINE, _OWNER, "tls.key", "may keep only an OAuthClient's id, secret and endpoints"),
+        ("other", _OWNER, "client_secret", "may keep Secrets of providers, signing keys and clients only"),
+    ],
+)
+def test_beside_applications_the_operator_may_keep_what_they_log_in_with_and_nothing_else(
+    pods: str, kubectl: Kubectl, label: str, owners: str, key: str, said: str
+) -> None:
+    manifest = SECRET.format(label=label, owners=owners, key=key)
+    _eventually(lambda: said in _try(kubectl, CLIENTS, "create", "--dry-run=server", "-f", "-", stdin=manifest))
+
 
 @pytest.mark.parametrize(("arguments", "said"), OBJECT_ATTACKS, ids=[" ".join(row[0]) for row in OBJECT_ATTACKS])
 def test_the_fence_refuses_the_operator_objects_of_others(
@@ -436,10 +522,10 @@ metadata:
     assert "labeled" in answer
 
 
-def _try(kubectl: Kubectl, namespace: str, *arguments: str) -> str:
+def _try(kubectl: Kubectl, namespace: str, *arguments: str, stdin: str = "") -> str:
     """What kubectl says to the operator's account, refusal or not."""
     try:
-        return kubectl(*arguments, f"--namespace={namespace}", f"--as={ACCOUNT}")
+        return kubectl(*arguments, f"--namespace={namespace}", f"--as={ACCOUNT}", stdin=stdin)
     except ControlPlaneError as error:
         return str(error)
 

@@ -206,6 +206,24 @@ async def test_a_pod_of_another_component_that_is_not_ready_protects_no_revoked_
     assert sorted(pod["metadata"]["name"] for pod in seen.cluster.all(kinds.POD)) == ["corp-idp-0", "corp-sts-1"]
 
 
+@pytest.mark.parametrize("terminating", [True, False])
+async def test_a_pod_that_never_comes_back_protects_no_revoked_key_for_long(terminating: bool) -> None:  # noqa: FBT001
+    """Its node is down: it is Terminating, or not ready, until somebody repairs that."""
+    seen = await running()
+    revoked(seen)
+    first, *others = seen.replicas.of(NS, "corp")
+    dead = dataclasses.replace(first, terminating=terminating, ready=False, report=None)
+    seen.replicas.tell(NS, "corp", [dead, *(dataclasses.replace(one, component=dead.component) for one in others)])
+    seen.clock.advance(59)
+    await seen.reconcile("Propagation", NS, "corp")
+    assert len(seen.cluster.all(kinds.POD)) == 3
+    seen.clock.advance(2)
+    await seen.reconcile("Propagation", NS, "corp")
+    left = {pod["metadata"]["name"] for pod in seen.cluster.all(kinds.POD)}
+    assert len(left) == 2
+    assert dead.name in left
+
+
 async def test_where_deleting_is_forbidden_stamping_goes_on() -> None:
     seen = await running()
     revoked(seen)
@@ -219,7 +237,9 @@ async def test_replicas_that_let_go_of_a_revoked_key_live() -> None:
     seen = await running()
     replicas = seen.replicas.of(NS, "corp")
     clean = [
-        dataclasses.replace(replica, report=dataclasses.replace(replica.report, held=frozenset()))
+        dataclasses.replace(
+            replica, report=dataclasses.replace(replica.report, held=frozenset(), served=frozenset(), signing={})
+        )
         for replica in replicas
         if replica.report
     ]

@@ -25,7 +25,10 @@ RETRIES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds after a change at which replicas that do not report it are stamped again."""
 
 STUCK: Final = 10.0
-"""Seconds after which a replica that still holds a revoked key is deleted."""
+"""Seconds after which a replica that still has a revoked key is deleted."""
+
+HOPELESS: Final = 60.0
+"""Seconds after which it is deleted although others are not ready: trust goes before zero downtime."""
 
 
 async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
@@ -74,14 +77,23 @@ async def _stamp(ctx: Context, pods: Iterable[Object], memory: PropagationMemory
 
 
 async def _delete_stuck(ctx: Context, namespace: str, name: str, replicas: Sequence[Replica]) -> None:
-    """Delete one replica that still holds a revoked key; the next only when its component's others are ready again."""
-    revoked = _long_revoked(ctx, namespace, name)
-    stuck = [replica for replica in replicas if replica.report is not None and replica.report.held & revoked]
+    """Delete one replica that still has a revoked key; the next only when its component's others are ready again.
+
+    Others that come back no more, as on a node that is down, protect a revoked key for `HOPELESS` at most.
+    """
+    revoked, overdue = _long_revoked(ctx, namespace, name, STUCK), _long_revoked(ctx, namespace, name, HOPELESS)
+    stuck = [replica for replica in replicas if _has(replica, revoked)]
     # A pod of another component that is not ready has nothing to do with it.
     waiting = {replica.component for replica in replicas if replica not in stuck and not replica.ready}
-    first = next((replica for replica in stuck if replica.component not in waiting), None)
-    if first is None or any(replica.terminating for replica in replicas):
+    leaving = any(replica.terminating for replica in replicas)
+    due = [
+        replica
+        for replica in stuck
+        if not replica.terminating and (_has(replica, overdue) or not (leaving or replica.component in waiting))
+    ]
+    if not due:
         return
+    first = due[0]
     try:
         await ctx.cluster.delete(Ref(kinds.POD, namespace, first.name), uid=first.uid)
     except Conflict:
@@ -90,8 +102,13 @@ async def _delete_stuck(ctx: Context, namespace: str, name: str, replicas: Seque
         memory_of(ctx, namespace, name).forbidden = True
 
 
-def _long_revoked(ctx: Context, namespace: str, name: str) -> frozenset[str]:
-    """Ids of keys whose revocation should have arrived everywhere by now."""
+def _has(replica: Replica, kids: frozenset[str]) -> bool:
+    report = replica.report
+    return report is not None and not kids.isdisjoint((*report.held, *report.served, *report.signing.values()))
+
+
+def _long_revoked(ctx: Context, namespace: str, name: str, seconds: float) -> frozenset[str]:
+    """Ids of keys whose revocation is known for longer than that."""
     secret = ctx.objects.get(Ref(kinds.SECRET, namespace, meta.issuer_secret(name)))
     content = ((secret or {}).get("data") or {}).get(FILE)
     if content is None:
@@ -100,7 +117,7 @@ def _long_revoked(ctx: Context, namespace: str, name: str) -> frozenset[str]:
         revoked = IssuerLedger.from_json(base64.b64decode(content)).revoked
     except LedgerError:
         return frozenset()
-    return frozenset(kid for kid, since in revoked.items() if ctx.clock.now() - since > STUCK)
+    return frozenset(kid for kid, since in revoked.items() if ctx.clock.now() - since > seconds)
 
 
 def _runs(pod: Object) -> bool:

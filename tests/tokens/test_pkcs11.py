@@ -131,6 +131,28 @@ def test_a_wrong_pin_is_tried_once(hsm: fake.Hsm, monkeypatch: pytest.MonkeyPatc
         own.sign(b"x")
 
 
+def test_a_wrong_pin_is_tried_by_one_key_only(hsm: fake.Hsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keys of a token in three replicas would be six tries: many a token is locked by then."""
+    for alg in ("ES256", "RS256", "ES256"):
+        with pytest.raises(SignerError, match="PinIncorrect: not tried again before the PIN is changed"):
+            signer(alg, pin="another wrong one").sign(b"x")
+        monkeypatch.setattr("tailseal.tokens.signers.pkcs11._library", lambda _module: FakeLibrary())
+    monkeypatch.undo()
+    one = signer()
+    one.sign(b"x")
+    one.close()
+
+
+class FakeLibrary:
+    """Must not be asked to log in."""
+
+    def get_token(self, *, token_label: str) -> FakeLibrary:
+        return self
+
+    def open(self, **_: str) -> None:
+        raise AssertionError("it was tried again")
+
+
 async def test_the_event_loop_goes_on_while_a_token_signs(hsm: fake.Hsm) -> None:
     remote, own, threads = RemoteSigning(), signer("RS256"), set()
     verify = own._public.verify

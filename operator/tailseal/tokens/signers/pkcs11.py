@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 _SALT_BYTES: Final = 32
 
+_BARRED: Final[dict[bytes, str]] = {}
+"""What the token said to a PIN, by digest of library, token and PIN: its other keys must not try it, too."""
+
 
 class Pkcs11Signer:
     """A private key in a token; it is looked up when it is first needed, and again after its session was lost.
 
-    A wrong PIN is tried once and never again: most tokens lock themselves after a few.
+    A wrong PIN is tried once by a process and never again, by whatever key: most tokens lock themselves after a few.
 
     Args:
         handle: where the key is.
@@ -39,7 +42,6 @@ class Pkcs11Signer:
         self._handle, self._public = handle, public
         self._session: Any = None
         self._sign: Sign | None = None
-        self._barred = ""
 
     def sign(self, signing_input: bytes) -> bytes:
         """The signature, after it was seen to verify.
@@ -83,18 +85,20 @@ class Pkcs11Signer:
         """Log in and find the key."""
         import pkcs11  # noqa: PLC0415 - heavy, and needed by few
 
-        if self._barred:
-            raise SignerError(self._barred)
         handle = self._handle
+        login = hashlib.sha256(f"{handle.module}\n{handle.token_label}\n{handle.pin}".encode()).digest()
+        if login in _BARRED:
+            where = f"key {self.kid!r} in token {handle.token_label!r}"
+            raise SignerError(f"{where}: {_BARRED[login]}: not tried again before the PIN is changed")
         token = _library(handle.module).get_token(token_label=handle.token_label)
         try:
             self._session = token.open(user_pin=handle.pin)
         except pkcs11.UserAlreadyLoggedIn:  # by another key: a login is the whole process's
             self._session = token.open()
         except (pkcs11.PinIncorrect, pkcs11.PinLocked, pkcs11.PinExpired, pkcs11.PinInvalid, pkcs11.PinLenRange) as no:
+            _BARRED[login] = type(no).__name__
             where = f"key {self.kid!r} in token {handle.token_label!r}"
-            self._barred = f"{where}: {type(no).__name__}: not tried again before the PIN is changed"
-            raise SignerError(self._barred) from None
+            raise SignerError(f"{where}: {_BARRED[login]}: not tried again before the PIN is changed") from None
         sought = {pkcs11.Attribute.LABEL: handle.key_label, pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY}
         found = list(self._session.get_objects(sought))  # all: a search that is not ended outlives its session
         if len(found) != 1:

@@ -181,8 +181,8 @@ def test_an_image_that_cannot_be_pulled_is_named_while_the_old_pods_serve_on(wor
         text = _condition(world, "WorkersAvailable")
         until(lambda: "deployments" in _condition(world, "Fenced"), "the missing fence is said")
         assert image in text
-        assert world.granted(job)
+        assert world.caller.exchange(job, audience=manifests.AUDIENCE).token
     finally:
-        _upgrade(world, helm, "--set=fence.deployments=true", "--set=operator.extraArgs={}")
+        _upgrade(world, helm, "--set=fence.deployments=true", "--set-json=operator.extraArgs=[]")
     until(lambda: not _condition(world, "WorkersAvailable"), "it is over", within=60)
     measured("image not pullable, said after", f"{seconds:.1f} s: {text}")

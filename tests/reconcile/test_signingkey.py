@@ -11,7 +11,7 @@ import pytest
 from fakes.provider import ISSUER, NS, files, provider, signing, signing_key, standard, world
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Conflict
+from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Object
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.signingkey import reconcile
@@ -209,6 +209,18 @@ async def test_a_secret_of_somebody_else_is_never_touched(data: dict[str, str] |
     assert conditions(seen)["Published"] == ("Unknown", "NameTaken")
     assert conditions(seen)["Stalled"] == ("True", "NameTaken")
     assert await seen.idle_writes() == []
+
+
+async def test_a_name_that_the_installation_did_not_foresee_is_said_and_resolves_by_itself() -> None:
+    seen = world(signing_key())
+    seen.cluster.refuse = lambda verb, ref: (
+        Forbidden("PATCH secrets/corp-signingkey: 403") if (verb, ref.kind) == ("apply", kinds.SECRET) else None
+    )
+    await seen.converge()
+    assert conditions(seen)["Stalled"] == ("True", "Forbidden")
+    seen.cluster.refuse = lambda _verb, _ref: None
+    await seen.run_for(60)
+    assert "Stalled" not in conditions(seen)
 
 
 async def test_a_config_map_of_somebody_else_is_named_and_left_alone() -> None:

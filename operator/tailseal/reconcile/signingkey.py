@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tailseal.api.conditions import ConditionType
 from tailseal.api.meta import SIGNING_KEY_LABEL, jwks_config_map, key_secret
 from tailseal.api.reasons import Reason
+from tailseal.cluster.errors import Forbidden
 from tailseal.cluster.kinds import CONFIG_MAP, IDENTITY_PROVIDER, SECRET, SIGNING_KEY
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import jwks, keys
@@ -61,7 +62,10 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     ledger = held.ledger or await _new_ledger(ctx, obj, wish.wish)
     issuers = issuers_of(ctx, namespace, name, ledger)
     step = await _plan(ctx, obj, wish.wish, ledger, held.pems, issuers)
-    await _write_secret(ctx, obj, secret, step)
+    try:
+        await _write_secret(ctx, obj, secret, step)
+    except Forbidden as error:  # of a name that the installation did not foresee
+        return await _stuck(ctx, obj, Reason.FORBIDDEN, str(error))
     taken = await _write_config_map(ctx, obj, step.plan)
     for event in step.plan.events:
         await ctx.recorder.event(obj, warning=event.warning, reason=event.reason, message=event.message)

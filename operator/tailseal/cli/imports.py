@@ -1,4 +1,4 @@
-"""`tailseal import`: takes over the policies of other token services."""
+"""`tailseal import`: takes over the policies, clients and keys of other token services."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tailseal.cli.errors import UNREACHABLE, USAGE, Failure
 _LARGEST: Final = 65_536
 
 
-@click.group("import", short_help="Turn the policies of other token services into TrustPolicies.")
+@click.group("import", short_help="Take over policies, clients and keys of other token services.")
 def command() -> None:
-    """Turn the policies of other token services into TrustPolicies."""
+    """Take over policies, clients and keys of other token services."""
 
 
 @command.command("tailsts", short_help="Policies of TailSTS: TOML in, YAML out.")
@@ -47,6 +47,39 @@ def tailsts(*, directory: Path, provider: str, upstream: str, namespace: str, au
     provider_namespace, _, name = provider.rpartition("/")
     try:
         written = translate(files, Target(name, provider_namespace, namespace, upstream, audiences))
+    except NotTakenOverError as error:
+        raise Failure("\n       ".join(map(printable, error.problems)), hint="nothing was written") from None
+    click.echo(written, nl=False)
+
+
+@command.command("tsidp", short_help="Clients and key of tsidp: JSON in, YAML out.")
+@click.argument(
+    "places", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--provider", default="tailseal", show_default=True, metavar="[NAMESPACE/]NAME", help="The IdentityProvider."
+)
+@click.option("-n", "--namespace", default="", help="Namespace of the clients.  [default: none is written]")
+@click.option("--signing-key", default="tsidp", show_default=True, help="Name of the SigningKey for tsidp's key.")
+def tsidp(*, places: tuple[Path, ...], provider: str, namespace: str, signing_key: str) -> None:
+    """Write OAuthClients, their Secrets and a SigningKey for tsidp's oidc-funnel-clients.json and oidc-key.json.
+
+    Ids, secrets and the key stay as they are, so that applications need no change. They go to standard output IN CLEAR.
+    If anything cannot be taken over, nothing is written.
+
+    Exit codes: 0 success, 1 something cannot be taken over, 2 wrong usage, 3 a file cannot be read.
+    """
+    from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.tailsts import NotTakenOverError  # noqa: PLC0415
+    from tailseal.cli.tsidp import Target, translate  # noqa: PLC0415
+
+    provider_namespace, _, name = provider.rpartition("/")
+    try:
+        files = {str(path): path.read_bytes() for path in places}
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", exit_code=UNREACHABLE) from None
+    try:
+        written = translate(files, Target(name, provider_namespace, namespace, signing_key))
     except NotTakenOverError as error:
         raise Failure("\n       ".join(map(printable, error.problems)), hint="nothing was written") from None
     click.echo(written, nl=False)

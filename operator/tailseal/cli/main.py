@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "keys": _Entry("tailseal.cli.keys", "Show, rotate and revoke the signing keys of a cluster; verify tokens."),
     "kube": _Entry("tailseal.cli.kube", "Have Kubernetes API servers trust our tokens."),
     "kubectl-credential": _Entry("tailseal.cli.credential", "Log kubectl in with a token of ours: an exec plugin."),
-    "import": _Entry("tailseal.cli.imports", "Turn the policies of other token services into TrustPolicies."),
+    "import": _Entry("tailseal.cli.imports", "Take over policies, clients and keys of other token services."),
 }
 """Each module has its click command under the name `command`."""
 

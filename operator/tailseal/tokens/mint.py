@@ -64,8 +64,8 @@ def signing_input(content: Minted, signer: Signer, typ: str) -> bytes:
         signer: the issuer's active key.
         typ: `at+jwt` (RFC 9068 section 2.1) or `JWT`.
     """
-    claims: dict[str, Any] = {
-        **dict(content.claims),
+    claims: dict[str, Any] = dict(content.claims)
+    claims |= {
         "iss": content.issuer,
         "sub": content.subject,
         "aud": content.audiences[0] if len(content.audiences) == 1 else content.audiences,

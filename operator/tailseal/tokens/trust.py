@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
@@ -162,10 +163,7 @@ class Judge:
             return miss
         if actor is None:
             return self._under(source, subject.token, asked, hand, now)
-
-        def with_actor(actors: Sequence[Actor]) -> Granted | Refused:
-            return self._under(source, subject.token, asked, hand, now, actors)
-
+        with_actor = partial(self._under, source, subject.token, asked, hand, now)
         return self._delegated(actor, with_actor, asked, hand, now)
 
     def _delegated(

@@ -156,6 +156,11 @@ HEADS = {"claim": "ref", "glob": "refs/heads/*"}
         ({"claims": [PINNED]}, {"claims": [PINNED, MAIN]}, {("Shadowed", "b", "spec")}),
         ({"claims": [PINNED, HEADS]}, {"claims": [MAIN, PINNED]}, {("Shadowed", "b", "spec")}),
         ({"claims": [PINNED, HEADS]}, {"claims": [HEADS, PINNED]}, {("Shadowed", "b", "spec")}),
+        (
+            {"claims": [PINNED, {"claim": "ref", "regex": "refs/heads/.*"}]},
+            {"claims": [MAIN, PINNED]},
+            {("Shadowed", "b", "spec")},
+        ),
         # the narrower comes first: both have their use
         ({"claims": [PINNED, MAIN]}, {"claims": [PINNED]}, set()),
         # the second gives what the first does not

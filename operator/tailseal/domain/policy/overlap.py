@@ -22,6 +22,7 @@ _COMPARED: Final = {
         {
             *("namespace", "name", "uid", "generation", "settings", "origin", "enforce", "source", "algorithms"),
             *("audiences", "rules", "max_age", "keys_expire_at", "grants", "id", "condition"),
+            *("claims", "is_costly"),  # what the rules come to
         }
     ),
     CompiledGrant: frozenset(

@@ -32,13 +32,15 @@ OTHER = custom("IdentityProvider", "id", "other", signingKeys=[{"name": "k3"}])
 SIGNING_KEY = custom("SigningKey", "id", "k1")
 NEAR = custom("TrustPolicy", "id", "near", identityProviderRef={"name": "corp"})
 FAR = custom("TrustPolicy", "team", "far", identityProviderRef={"name": "corp", "namespace": "id"})
+CLIENT = custom("OAuthClient", "team", "app", identityProviderRef={"name": "corp", "namespace": "id"}, clientID="a")
+TWIN = custom("OAuthClient", "id", "twin", identityProviderRef={"name": "corp"}, clientID="a")
 STRANGER = custom("TrustPolicy", "team", "stranger", identityProviderRef={"name": "corp"})
 
 
 @pytest.fixture
 def store() -> Store:
     store = Store(lambda before, after: None)
-    for obj in (PROVIDER, OTHER, SIGNING_KEY, NEAR, FAR, STRANGER):
+    for obj in (PROVIDER, OTHER, SIGNING_KEY, NEAR, FAR, STRANGER, CLIENT, TWIN):
         store.put(obj)
     return store
 
@@ -53,6 +55,7 @@ PROPAGATION = "Propagation id/corp"
 PUBLISH = "Publish id/corp"
 POLICIES = {"TrustPolicy id/near", "TrustPolicy team/far"}
 KEYS = {"SigningKey id/k1", "SigningKey id/k2"}
+CLIENTS = {"OAuthClient team/app", "OAuthClient id/twin"}
 CASES = {
     "a policy wakes itself and the bundle of its provider": (FAR, {"TrustPolicy team/far", BUNDLE}),
     "a policy names providers of its own namespace by default": (
@@ -64,7 +67,10 @@ CASES = {
         SIGNING_KEY,
         {"SigningKey id/k1", CORP, "IdentityProvider id/other"},
     ),
-    "a provider wakes all that hangs on it": (PROVIDER, {CORP, BUNDLE, PROPAGATION, PUBLISH, *POLICIES, *KEYS}),
+    "a provider wakes all that hangs on it": (
+        PROVIDER,
+        {CORP, BUNDLE, PROPAGATION, PUBLISH, *POLICIES, *CLIENTS, *KEYS},
+    ),
     "a Deployment of ours wakes its provider": (made("apps/v1", "Deployment", "id", "corp-sts", OF_CORP), {CORP}),
     "a shard wakes those who write, stamp and judge it": (
         made("v1", "ConfigMap", "id", "corp-policies-07", OF_CORP),
@@ -102,6 +108,11 @@ CASES = {
         made("v1", "Secret", "team", "mine", {"tailseal.dev/allow": "true"}),
         set(),
     ),
+    "a client wakes itself, those of the same client id, and the bundle": (CLIENT, {*CLIENTS, BUNDLE}),
+    "a client's Secret wakes it and the bundle": (
+        made("v1", "Secret", "team", "app-oauthclient", OWNED | {"tailseal.dev/oauth-client": "app"}),
+        {"OAuthClient team/app", BUNDLE},
+    ),
     "a pod wakes who stamps and who judges it": (made("v1", "Pod", "id", "p", OF_CORP), {CORP, PROPAGATION}),
     "a pod without our label wakes nobody": (made("v1", "Pod", "id", "p"), set()),
 }
@@ -137,7 +148,7 @@ def test_a_status_wakes_only_who_keeps_it(store: Store, obj: Object) -> None:
 def test_a_report_wakes_the_policies_that_wait_for_it_and_no_others(store: Store) -> None:
     programmed = {"type": "Programmed", "status": "True", "observedGeneration": 1}
     store.put(NEAR | {"metadata": NEAR["metadata"] | {"resourceVersion": "2"}, "status": {"conditions": [programmed]}})
-    assert said(reported("id", "corp", store)) == {CORP, PROPAGATION, "TrustPolicy team/far", *KEYS}
+    assert said(reported("id", "corp", store)) == {CORP, PROPAGATION, "TrustPolicy team/far", *CLIENTS, *KEYS}
 
 
 def test_a_start_wakes_everything(store: Store) -> None:

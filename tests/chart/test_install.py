@@ -301,7 +301,7 @@ def test_the_operator_may_do_what_it_needs_and_nothing_else(
 
 def test_a_secret_of_another_name_cannot_be_created_even_by_apply(installed: str, kubectl: Kubectl) -> None:
     def apply(name: str) -> str:
-        labels = "{app.kubernetes.io/managed-by: tailseal}"
+        labels = "{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}"
         manifest = f"{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, labels: {labels}}}}}"
         flags = ("apply", "--server-side", "--dry-run=server", "-f", "-", f"--namespace={PROVIDERS}", f"--as={ACCOUNT}")
         try:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fakes.provider import NS, provider, signing, signing_key, world
+from fakes.provider import NS, files, provider, signing, signing_key, world
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.port import Object
+from tailseal.domain.rotation import IssuerLedger
 
 WAIT = 300 + 60
 """`jwks.maxAge` and `clockSkew`: for so long a new signer must have been published."""
@@ -216,3 +217,31 @@ async def test_a_revoked_key_stays_so_where_only_the_issuer_remembers_it() -> No
     await seen.run_for(900)
     assert kid not in json.dumps(signing(seen))
     assert kid not in seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-jwks")["data"]["jwks.json"]
+
+
+async def test_all_secrets_lost_while_scaled_to_zero_is_no_first_start() -> None:
+    """No replica is left to show that sets were served, but status remembers, and so do caches."""
+    referee = await running()
+    seen = referee.seen
+    await referee.watch(600)
+    seen.replicas.tell(NS, "corp", [])
+    delete(KEY, ISSUER, "corp-signing")(seen)
+    await seen.converge()
+    lost = seen.clock.now()
+    seen.replicas.tell(NS, "corp", None)
+    await seen.run_for(WAIT - 30)
+    assert signing(seen)["active"] == {}, f"law 1: a set without it was served {seen.clock.now() - lost} s ago"
+    await seen.run_for(600)
+    assert signing(seen)["active"]
+
+
+async def test_a_provider_by_another_name_is_the_same_issuer_to_caches() -> None:
+    seen = (await running()).seen
+    await seen.run_for(600)
+    seen.cluster.user_delete(kinds.IDENTITY_PROVIDER, NS, "corp")
+    await seen.converge()
+    seen.cluster.user_apply(provider("renamed"))
+    await seen.converge()
+    ledger = IssuerLedger.from_json(files(seen, "renamed-issuer")["ledger.json"])
+    assert ledger.served
+    assert not any(key.first_set for key in ledger.keys)

@@ -6,16 +6,18 @@ signed and revoked is no history of this one, and its salt would link the subjec
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tailseal.api.meta import PROVIDER_LABEL, issuer_secret, signing_secret
-from tailseal.cluster.kinds import SECRET
+from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET, SIGNING_KEY
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import poll
 from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.reconcile import kept_secret
-from tailseal.reconcile.context import Context
+from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.kept_secret import NameTaken
 
 __all__ = ["IssuerState", "NameTaken", "load_or_create", "save", "state_of"]
@@ -62,15 +64,36 @@ async def load_or_create(ctx: Context, namespace: str, provider: str, issuer: st
                 f"{text}: delete it if that issuer is gone for good, or name this IdentityProvider otherwise"
             )
         return state
-    # A signing Secret without a ledger: verifiers hold sets that we no longer know of, so law 1 holds from the start.
-    served = ctx.objects.get(Ref(SECRET, namespace, signing_secret(provider))) is not None
     new = {
         ISSUER: issuer.encode(),
-        FILE: IssuerLedger(served=served).to_json(),
+        FILE: IssuerLedger(served=_known(ctx.objects, namespace, provider, issuer)).to_json(),
         poll.KEY_FILE: ctx.entropy.token(poll.KEY_BYTES),
         SALT: ctx.entropy.token(poll.KEY_BYTES),
     }
     return state_of(await kept_secret.write(ctx, present, ref, labels, new, manager=MANAGER))
+
+
+def _known(objects: Objects, namespace: str, provider: str, issuer: str) -> bool:
+    """Whether verifiers may hold sets of the issuer that its ledger would know of, were it there: law 1 holds then."""
+    if objects.get(Ref(SECRET, namespace, signing_secret(provider))) is not None:
+        return True
+    obj = objects.get(Ref(IDENTITY_PROVIDER, namespace, provider)) or {}
+    if obj.get("status", {}).get("bundleDigest") and any(_signed(objects, namespace, obj)):
+        return True
+    encoded = base64.b64encode(issuer.encode()).decode()  # by another name, before
+    return any(
+        secret["metadata"]["name"] == issuer_secret(secret["metadata"]["labels"][PROVIDER_LABEL])
+        and (secret.get("data") or {}).get(ISSUER) == encoded
+        for secret in objects.select(SECRET, namespace)
+        if PROVIDER_LABEL in secret["metadata"].get("labels", {})
+    )
+
+
+def _signed(objects: Objects, namespace: str, provider: Object) -> Iterator[bool]:
+    """For each SigningKey that is listed, whether its status remembers a signer."""
+    for reference in provider["spec"].get("signingKeys", ()):
+        obj = objects.get(Ref(SIGNING_KEY, namespace, str(reference.get("name")))) or {}
+        yield any("activationTime" in key for key in obj.get("status", {}).get("keys", ()))
 
 
 async def save(ctx: Context, state: IssuerState, ledger: IssuerLedger) -> IssuerState:

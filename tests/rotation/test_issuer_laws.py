@@ -170,6 +170,34 @@ def the_latest_word_counts(spec: Any, ledger: Any, offers: Any) -> Any:
     )
 
 
+def lifetimes_are_not_promised(promise: Callable[..., Any]) -> Callable[..., Any]:
+    """Workers mint longer tokens than the overlap of the keys that sign them."""
+
+    def mutant(spec: Any, ledger: Any, offers: Any) -> Any:
+        return promise(replace(spec, longest_ttl=0), ledger, offers)
+
+    return mutant
+
+
+def leases_are_taken_back(hold: Callable[..., Any]) -> Callable[..., Any]:
+    """A key that is dropped is supposed to have stopped at that moment."""
+
+    def mutant(*args: Any) -> Any:
+        ledger = hold(*args)
+        return ledger.with_keys(key if key.held else key.but(sign_until=0.0) for key in ledger.keys)
+
+    return mutant
+
+
+def nobody_revokes(revoke: Callable[..., Any]) -> Callable[..., Any]:
+    """Nobody's list counts."""
+
+    def mutant(ledger: Any, offers: Any, now: float) -> Any:
+        return revoke(ledger, {kid: replace(offer, revoked=False) for kid, offer in offers.items()}, now)
+
+    return mutant
+
+
 def nothing_is_kept(*_: Any) -> None:
     return None
 
@@ -201,6 +229,9 @@ def live_through(histories: list[list[Op]]) -> None:
 CHANCE = [history(seed, 120) for seed in range(40)]
 BACKUPS = [restored(seed, 60) for seed in range(40)]
 NO_CACHES = [[("age", 0), ("skew", 0)] + [("rotate", 0), ("tick", 2), ("tick", 1), ("tick", 1), ("tick", 1)] * 6]
+EDITS = [[("tick", 4), ("ttl", 2), ("tick", 2), ("ttl", 0), ("tick", 2)]]
+TTLS = [[("ttl", 0), ("tick", 6), ("ttl", 2), ("tick", 6), ("rotate", 0), *[("tick", 5)] * 12]]
+"""Tokens become longer than they were when their key was published."""
 AWAY = [[("tick", 4), ("away", 0), ("rotate", 0), ("tick", 6), ("tick", 6)]]
 FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), ("tick", 3), ("order", 5), ("tick", 6)]]
 
@@ -218,6 +249,10 @@ FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), 
         ("law [23]", issuer_evidence, "stopping", new_pods_hold_nothing_old(issuer_evidence.stopping), FROZEN),
         ("law [23]", IssuedKey, "remove_at", property(lambda key: key.dropped_at), CHANCE),
         ("law [34]", issuer, "_promise", the_latest_word_counts, CHANCE),
+        ("law [24]", issuer, "_hold", leases_are_taken_back(issuer._hold), CHANCE),
+        ("law [237]", issuer, "_promise", lifetimes_are_not_promised(issuer._promise), TTLS),
+        ("law 6", issuer, "_revoke", nobody_revokes(issuer._revoke), CHANCE),
+        ("law 4", issuer, "_promise", the_latest_word_counts, EDITS),
         ("law 1", issuer_gate, "lagging", serving_is_enough(issuer_evidence.lagging), AWAY),
         ("law 5", issuer_choice, "_keep", nothing_is_kept, CHANCE),
         ("law [123]", issuer_world, "recovered", the_ledger_is_right, BACKUPS),

@@ -121,7 +121,7 @@ async def _keep_secret(run: _Run, compiled: CompiledClient, settings: Settings) 
     except NameTaken as error:
         return _stuck(run, Reason.NAME_TAKEN, str(error))
     except (Forbidden, Invalid) as error:
-        text = f"the operator may not keep Secret {name} here: {error}"
+        text = f"Secret {name} cannot be kept here; the chart's clientNamespaces must name this namespace: {error}"
         return _stuck(run, Reason.FORBIDDEN, text)
     return None
 

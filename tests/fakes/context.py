@@ -114,8 +114,12 @@ class FakeObjects:
         self._frozen = None
 
     def get(self, ref: Ref) -> Object | None:
-        found = (obj for obj in self._look(ref.kind) if ref_of(obj) == ref)
-        return next(found, None)
+        if self._frozen is not None:
+            return self._frozen.get(ref)
+        if not self._cluster.exists(ref.kind, ref.namespace, ref.name):
+            return None
+        obj = self._cluster.peek(ref.kind, ref.namespace, ref.name)
+        return obj if ref.kind in kinds.CUSTOM or _seen(obj) else None
 
     def select(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> Iterable[Object]:
         wanted = (labels or {}).items()

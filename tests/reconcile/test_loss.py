@@ -245,3 +245,25 @@ async def test_a_provider_by_another_name_is_the_same_issuer_to_caches() -> None
     ledger = IssuerLedger.from_json(files(seen, "renamed-issuer")["ledger.json"])
     assert ledger.served
     assert not any(key.first_set for key in ledger.keys)
+
+
+@pytest.mark.parametrize("rotations", [1, 3])
+@pytest.mark.parametrize("order", [(KEY, ISSUER), (ISSUER, KEY)], ids=" then ".join)
+async def test_no_law_is_broken_by_backups_that_come_back_minutes_apart(order: tuple[str, ...], rotations: int) -> None:
+    """Also the signing Secret's own, which comes last."""
+    referee = await running()
+    await referee.watch(600)
+    backup = {
+        name: copy.deepcopy(referee.seen.cluster.peek(kinds.SECRET, NS, name)) for name in (KEY, ISSUER, "corp-signing")
+    }
+    for _ in range(rotations):
+        rotate(referee.seen)
+        await referee.watch(900)
+    for name in order:
+        put_back(referee.seen, backup, name)
+        await referee.seen.converge()
+        await referee.watch(120)
+    put_back(referee.seen, backup, "corp-signing")
+    await referee.seen.reconcile("IdentityProvider", NS, "corp")  # the operator sees it before any replica does
+    await referee.watch(1800)
+    assert referee.past[-1][2], "it signs again"

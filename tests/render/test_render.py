@@ -97,6 +97,7 @@ def test_every_volume_source_is_optional_and_every_shard_has_one() -> None:
 
 def test_the_worker_is_told_everything_by_arguments() -> None:
     base = ["sts", "--bundle", "/etc/tailseal/bundle", "--listen", "$(POD_IP):8443", "--management", "$(POD_IP):9090"]
+    base += ["--drain", "2"]
     assert pod()["containers"][0]["args"] == base
     assert pod(tls=True)["containers"][0]["args"] == [*base, "--tls", "/etc/tailseal/tls"]
 

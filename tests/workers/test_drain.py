@@ -161,8 +161,8 @@ async def test_an_upstream_that_never_answers_costs_a_503_in_time(
 
 
 def test_a_decision_ends_before_a_process_that_ends_stops_waiting() -> None:
-    from tailseal.domain.render.deployment import DRAIN_SECONDS  # noqa: PLC0415
+    from tailseal.domain.render.deployment import DRAIN_SECONDS, WIND_DOWN_SECONDS  # noqa: PLC0415
     from tailseal.workers.common.http.serving import GRACE  # noqa: PLC0415
 
     assert token.PATIENCE < GRACE
-    assert DRAIN_SECONDS + GRACE < 30
+    assert DRAIN_SECONDS + WIND_DOWN_SECONDS + GRACE < 30

@@ -27,6 +27,9 @@ _BROUGHT: Final = re.compile(r"[!-~]{32,128}", re.ASCII)
 _DISTINCT: Final = 10
 """Different characters that a secret must have: 32 random hexadecimal digits have fewer once in 10,000 times."""
 
+_END: Final = 2.0**53
+"""Seconds. JSON says numbers that no bundle can hold, and one client's annotation would keep it from everybody."""
+
 
 def secret_of(random: bytes) -> str:
     """A client secret of that randomness, as unpadded base64url."""
@@ -98,7 +101,7 @@ class SecretLedger:
         try:
             members: Any = json.loads(text)
             found = cls(**members)
-            times = all(isinstance(time, int | float) for time in (found.created_at, found.until))
+            times = all(type(time) in {int, float} and 0 <= time < _END for time in (found.created_at, found.until))
             hashes = all(re.fullmatch(r"(sha256:[0-9a-f]{64})?", each) for each in found._hashes())
         except (ValueError, TypeError, RecursionError):
             return cls()

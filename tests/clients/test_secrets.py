@@ -132,7 +132,10 @@ def test_a_secret_is_known_by_its_hash_for_its_client_alone_and_until_it_ends() 
 )
 def test_a_ledger_survives_its_text(ledger: SecretLedger) -> None:
     assert SecretLedger.from_json(ledger.to_json()) == ledger
-XX, '{"current": "sha1:00"}', '{"until": "x"}', '{"a": 1}']
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"current": 1}', '{"current": "sha1:00"}', '{"until": "x"}', '{"a": 1}']
 )
 def test_what_is_no_ledger_says_nothing(text: str) -> None:
     assert SecretLedger.from_json(text) == SecretLedger()

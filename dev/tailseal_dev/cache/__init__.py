@@ -1,4 +1,4 @@
-"""Compiled helpers (control plane, helm), built once from Go modules into the user's cache directory."""
+"""Programs that tests and tools run (control plane, helm, a tailnet, …), built once into the user's cache directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tailseal operator`: looks after SigningKeys, IdentityProviders and TrustPolicies of a cluster."""
+"""`tailseal operator`: looks after the objects of our kinds in a cluster."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
 @click.option("--health", type=AddressType(), default="127.0.0.1:8081", show_default=True, help="Health and metrics.")
 @log_level
 def command(**options: Any) -> None:  # noqa: ANN401 - click's options
-    """Look after a cluster's SigningKeys, IdentityProviders and TrustPolicies."""
+    """Look after a cluster's SigningKeys, IdentityProviders, TrustPolicies and OAuthClients."""
     logs.configure(options["log_level"])
     # Kopf repeats whole objects, Secrets among them, at lower levels.
     logging.getLogger("kopf").setLevel(logging.WARNING)

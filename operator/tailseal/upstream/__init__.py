@@ -1,1 +1,1 @@
-"""Upstreams that grant what we cannot sign ourselves: the Tailscale API."""
+"""Upstreams that grant what we cannot sign ourselves: the APIs of Tailscale and headscale."""

@@ -1,1 +1,1 @@
-"""What a worker asks of others: keys of foreign issuers, and tokens of upstreams."""
+"""What a worker asks of others: foreign issuers' keys, upstreams' tokens, signatures, and what was used already."""

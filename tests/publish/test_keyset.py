@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailseal.domain.publishing import Merged, Wish, merge, shown
+from tailseal.domain.publishing import Merged, Wish, describe, merge, shown
 from tailseal.domain.publishing.keyset import WRITERS
 
 Merge = Callable[[bytes | None, Wish], Merged]
@@ -339,3 +339,10 @@ def test_a_wrong_planner_is_caught(mutant: Merge) -> None:
 
     with pytest.raises(LawBroken):
         lives()
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "1e999", "[" * 9000 + "]" * 9000])
+def test_a_discovery_document_that_cannot_be_written_back_is_said_and_stops_nothing(value: str) -> None:
+    present = f'{{"issuer": "https://i", "jwks_uri": "https://i/j", "x": {value}}}'.encode()
+    found = describe(present, issuer="https://i", jwks_uri="https://i/j", keys=[{"alg": "ES256"}])
+    assert (found.body, "written back" in found.conflict) == (None, True)

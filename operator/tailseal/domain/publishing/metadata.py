@@ -50,9 +50,10 @@ def describe(present: bytes | None, *, issuer: str, jwks_uri: str, keys: Iterabl
         return Metadata(canonical.dumps(wanted)) if algorithms else Metadata()
     try:
         found = json.loads(present)
+        canonical.dumps(found)
         named = {name: found.get(name) for name in ("issuer", "jwks_uri")}
     except (ValueError, AttributeError, RecursionError):
-        return Metadata(conflict="what is there is not a discovery document")
+        return Metadata(conflict="what is there is not a discovery document that could be written back without loss")
     if named != {"issuer": issuer, "jwks_uri": jwks_uri}:
         return Metadata(conflict="the discovery document there names another issuer or another jwks_uri")
     listed = found.get("id_token_signing_alg_values_supported")

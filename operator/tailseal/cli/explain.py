@@ -14,6 +14,7 @@ from tailseal.cli.options import SOCKET
 
 if TYPE_CHECKING:
     from tailseal.cli.explain_output import Frame
+    from tailseal.cli.explanation import Report
     from tailseal.domain.policy.gathering import Gathering, Name
     from tailseal.tokens.keyset import KeySet
 
@@ -21,8 +22,15 @@ _LARGEST: Final = 65_536
 _EXISTING: Final = click.Path(exists=True, path_type=Path)
 
 
+def _nothing(_: click.Context, __: click.Parameter, extra: tuple[str, ...]) -> None:
+    if extra:  # never repeated: it may be the token itself
+        raise click.UsageError(
+            "only options are taken; the token comes from --token-file FILE, or - for standard input"
+        )
+
+
 @click.command("explain", short_help="Say why a token is trusted or not, policy by policy.")
-@click.argument("extra", nargs=-1, metavar="")
+@click.argument("extra", nargs=-1, metavar="", callback=_nothing, expose_value=False)
 @click.option("--token-file", metavar="FILE", help="The subject token; - reads standard input.")
 @click.option("-f", "--filename", "places", multiple=True, type=_EXISTING, help="Manifests; may be repeated.")
 @click.option("-R", "--recursive", is_flag=True, help="Look into folders within folders.")
@@ -50,7 +58,6 @@ _EXISTING: Final = click.Path(exists=True, path_type=Path)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(  # noqa: PLR0913 - one for each option
     *,
-    extra: tuple[str, ...],
     token_file: str | None,
     actor_token_file: str | None,
     places: tuple[Path, ...],
@@ -79,19 +86,13 @@ def command(  # noqa: PLR0913 - one for each option
 
     Exit codes: 0 granted, 1 refused, 2 wrong usage, 3 a file cannot be read.
     """
-    if extra:  # never repeated: it may be the token itself
-        raise click.UsageError(
-            "only options are taken; the token comes from --token-file FILE, or - for standard input"
-        )
     if decision is not None:
         _retell(decision, namespace, socket, output)
         return
     if token_file is None or not places:
         raise click.UsageError("--token-file FILE and -f PATH are needed, or --decision ID inside a replica")
-    from tailseal.cli import explain_output  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.explanation import Question, report  # noqa: PLC0415
+    from tailseal.cli.explanation import Question, report  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.cli.explanation import audiences as audiences_of  # noqa: PLC0415
-    from tailseal.cli.output import envelope  # noqa: PLC0415
     from tailseal.domain.policy.grants import GrantRequest  # noqa: PLC0415
 
     token = _token(token_file)
@@ -99,7 +100,13 @@ def command(  # noqa: PLR0913 - one for each option
     gathering, frame = _frame(places, provider, audiences_of(token), recursive=recursive)
     actor = None if actor_token_file is None else _token(actor_token_file, "--actor-token-file")
     question = Question(token, request, _instant(at), _keys(jwks), actor)
-    found = report(question, gathering.settings[frame.provider], gathering.of[frame.provider])
+    _tell(report(question, gathering.settings[frame.provider], gathering.of[frame.provider]), frame, output)
+
+
+def _tell(found: Report, frame: Frame, output: str) -> None:
+    from tailseal.cli import explain_output  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.output import envelope  # noqa: PLC0415
+
     if output == "json":
         click.echo(envelope("Explanation", explain_output.document(found, frame)))
     else:

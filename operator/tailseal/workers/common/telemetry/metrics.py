@@ -24,8 +24,16 @@ class Metrics:
     """All families; one object per process, or per test."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry(auto_describe=False)
+        self.registry = CollectorRegistry(auto_describe=False)
         self._provider = ""
+        self._children: dict[tuple[str, str, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._of_exchanges(self.registry)
+        self._of_others(self.registry)
+        self._of_bundle(self.registry)
+        self.registry.register(_LostLines())
+
+    def _of_exchanges(self, registry: CollectorRegistry) -> None:
         self._exchanges = Counter(
             "tailseal_exchanges",
             "Decisions about token exchanges.",
@@ -39,23 +47,6 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._loads = Counter(
-            "tailseal_bundle_loads", "Attempts to load a changed volume.", ("volume", "result"), registry=registry
-        )
-        self._fetches = Counter(
-            "tailseal_key_fetches", "Fetches of foreign issuers' keys.", ("result",), registry=registry
-        )
-        self._upstream = Counter(
-            "tailseal_upstream_requests", "Requests to upstreams.", ("upstream", "result"), registry=registry
-        )
-        self._state = Histogram(
-            "tailseal_state_duration_seconds",
-            "Questions to the store of what counts once: ok, replayed, or the reason for which it gave no answer.",
-            ("operation", "result"),
-            buckets=_STATE_SECONDS,
-            registry=registry,
-        )
-        self.marks = Gauge("tailseal_state_marks", "What the store held at the last sweep.", registry=registry)
         self._trials = Counter(
             "tailseal_audited_policies",
             "What policies under Audit would have done with tokens that their rules trust: allow or deny.",
@@ -73,6 +64,27 @@ class Metrics:
             "Requests refused by their head: malformed, tooLarge, or crowded where all connections are taken.",
             ("reason",),
             registry=registry,
+        )
+
+    def _of_others(self, registry: CollectorRegistry) -> None:
+        self._fetches = Counter(
+            "tailseal_key_fetches", "Fetches of foreign issuers' keys.", ("result",), registry=registry
+        )
+        self._upstream = Counter(
+            "tailseal_upstream_requests", "Requests to upstreams.", ("upstream", "result"), registry=registry
+        )
+        self._state = Histogram(
+            "tailseal_state_duration_seconds",
+            "Questions to the store of what counts once: ok, replayed, or the reason for which it gave no answer.",
+            ("operation", "result"),
+            buckets=_STATE_SECONDS,
+            registry=registry,
+        )
+        self.marks = Gauge("tailseal_state_marks", "What the store held at the last sweep.", registry=registry)
+
+    def _of_bundle(self, registry: CollectorRegistry) -> None:
+        self._loads = Counter(
+            "tailseal_bundle_loads", "Attempts to load a changed volume.", ("volume", "result"), registry=registry
         )
         self.ready = Gauge("tailseal_ready", "1 if this replica has a valid bundle.", registry=registry)
         self.problems = Gauge("tailseal_bundle_problems", "Parts of the bundle not loaded.", registry=registry)
@@ -92,9 +104,6 @@ class Metrics:
             ("algorithm",),
             registry=registry,
         )
-        registry.register(_LostLines())
-        self._children: dict[tuple[str, str, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
 
     def use_provider(self, provider: str) -> None:
         """Label what follows with the provider's `namespace/name`."""

@@ -310,6 +310,15 @@ async def test_credentials_must_be_opened_to_us() -> None:
     assert buckets.calls == []
 
 
+async def test_credentials_that_no_request_can_carry_are_said_and_not_tried() -> None:
+    seen, buckets = published(place())
+    seen.cluster.user_apply(secret("store", access_key_id="a\x01b", secret_access_key="hunter2hunter2"))
+    await seen.run_for(60)
+    assert line(seen)["reason"] == "RefInvalid"
+    assert "access_key_id must have visible ASCII" in line(seen)["message"]
+    assert buckets.calls == []
+
+
 @pytest.mark.parametrize("fault", ["put", "put done", "get"])
 async def test_an_operator_that_dies_at_any_call_goes_on_where_it_was(fault: str) -> None:
     seen, buckets = published(place())

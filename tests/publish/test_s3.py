@@ -262,3 +262,25 @@ def test_the_bucket_stands_in_the_host_unless_it_stands_in_the_path(bucket_: Buc
 
 def test_no_credential_shows_in_a_repr() -> None:
     assert SECRET not in repr(at("https://s3.example", "keys"))
+
+
+@pytest.mark.parametrize(
+    ("place", "extra_ca"),
+    [
+        (Bucket("keys", credentials=GOOD), "no certificate"),
+        (
+            Bucket(
+                "keys", endpoint="https://127.0.0.1:1", path_style=True, credentials=GOOD | {"access_key_id": "\x01"}
+            ),
+            "",
+        ),
+        (Bucket("keys", endpoint="https://[::1", credentials=GOOD), ""),
+    ],
+)
+async def test_what_the_library_cannot_take_fails_as_everything_else_does(place: Bucket, extra_ca: str) -> None:
+    outside = Internet(OPEN, extra_ca)
+    try:
+        with pytest.raises(StoreError):
+            await outside.store(place).get("jwks.json")
+    finally:
+        await outside.aclose()

@@ -41,7 +41,10 @@ class Internet:
         if key not in self._buckets:
             while len(self._buckets) >= _MOST:
                 del self._buckets[next(iter(self._buckets))]
-            self._buckets[key] = S3Bucket(bucket, self._check, self._extra_ca)
+            try:
+                self._buckets[key] = S3Bucket(bucket, self._check, self._extra_ca)
+            except ValueError:
+                raise StoreError(StoreReason.REFUSED, f"{bucket.endpoint} is no URL of a store") from None
         return self._buckets[key]
 
     async def read(self, url: str) -> bytes:

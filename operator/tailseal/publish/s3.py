@@ -51,9 +51,8 @@ class S3Bucket:
         """The object, as the port says."""
         from obstore import exceptions, get_async  # noqa: PLC0415 - heavy, and few operators publish
 
-        store = await self._connected()
-
         async def read() -> Held | None:
+            store = await self._connected()
             try:
                 found = await get_async(store, key, options={"if_none_match": known.etag} if known else None)
                 if found.meta["size"] > LARGEST:
@@ -77,11 +76,10 @@ class S3Bucket:
 
         if over is not None and not over.etag:
             raise StoreError(StoreReason.FAULT, f"{self._where} gives no ETag: it cannot be written to safely")
-        store = await self._connected()
 
         async def write() -> None:
             await put_async(
-                store,
+                await self._connected(),
                 key,
                 held.body,
                 mode={"e_tag": over.etag} if over else "create",
@@ -104,8 +102,6 @@ class S3Bucket:
         return self._store
 
     async def _guarded(self, call: Awaitable[T]) -> T:
-        from obstore import exceptions  # noqa: PLC0415
-
         try:
             async with asyncio.timeout(PATIENCE):
                 return await call
@@ -113,7 +109,7 @@ class S3Bucket:
             raise
         except TimeoutError:
             raise StoreError(StoreReason.UNREACHABLE, f"{self._where} took longer than {PATIENCE:g} s") from None
-        except (exceptions.BaseError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - the library panics where a credential or a host is none
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:

@@ -185,6 +185,10 @@ def _bucket(ctx: Context, namespace: str, entry: _Entry) -> Bucket | Line | None
         session = decoded(secret.get("data")).get(_SESSION)
         files = {**found.files, **({_SESSION: session} if session else {})}
         credentials = {file: content.decode(errors="replace").strip() for file, content in files.items()}
+        for file, text in credentials.items():
+            if not (text and text.isascii() and text.isprintable()):
+                message = f"{entry.reference}: Secret {name}: {file} must have visible ASCII characters only"
+                return Line(status=False, reason=Reason.REF_INVALID, message=message)
     elif namespace not in ctx.settings.ambient_credentials:
         text = (
             "without credentialsSecretRef the operator's own cloud identity is meant, and this installation does not "

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from fakes import bundles, exchange, jobs
 from fakes.exchange import SETTINGS, jwk, record, rsa_key
+from tailseal.cli.credential_cache import Cache, Entry
 from tailseal.cli.main import cli
 from tailseal.domain.bundle.model import Bound, PolicyRecord
 from tailseal.domain.relying import Relying, RelyingError, configuration
@@ -339,6 +340,27 @@ def test_without_a_place_for_it_the_token_is_given_and_a_warning(client: Login) 
     (client.folder / "file").touch()
     done = client.plugin("--subject-token-file", str(client.job()), XDG_CACHE_HOME=str(client.folder / "file"))
     assert (done.returncode, done.stderr.startswith("warning: the token is not kept: ")) == (0, True)
+
+
+@pytest.mark.parametrize("how", ["writable", "a link"])
+def test_a_folder_in_which_others_can_swap_tokens_keeps_none(tmp_path: Path, how: str) -> None:
+    cache = Cache.of({"HOME": str(tmp_path)})
+    assert cache.folder is not None
+    assert cache.put("a", Entry("token", 2e9), 1e9) == ""
+    if how == "writable":
+        cache.folder.chmod(0o777)
+    else:
+        cache.folder.rename(tmp_path / "elsewhere")
+        cache.folder.symlink_to(tmp_path / "elsewhere")
+    assert cache.get("a") is None
+    assert "others" in cache.put("b", Entry("token", 2e9), 1e9)
+
+
+def test_a_name_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    os.mkfifo(tmp_path / "a", 0o600)
+    tmp_path.chmod(0o700)
+    assert cache.get("a") is None
 
 
 def test_what_has_expired_is_swept_away(client: Login) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -48,7 +49,8 @@ class Cache:
         if self.folder is None:
             return None
         try:
-            with os.fdopen(os.open(self.folder / key, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            self._check()
+            with os.fdopen(os.open(self.folder / key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
                 facts = os.fstat(file.fileno())
                 ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
                 return _entry(json.loads(file.read(_LARGEST))) if ours else None
@@ -62,6 +64,7 @@ class Cache:
         fresh = self.folder / f".{secrets.token_hex(8)}"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check()
             self._sweep(now)
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 json.dump(entry._asdict(), file)
@@ -71,6 +74,13 @@ class Cache:
                 fresh.unlink(missing_ok=True)
             return f"{self.folder}: {error.strerror or 'cannot be written'}"
         return ""
+
+    def _check(self) -> None:
+        """Raises an OSError where somebody else could give one file the name of another: a token would go astray."""
+        assert self.folder is not None  # noqa: S101 - asked before
+        facts = self.folder.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "others than its user can write there")
 
     def _sweep(self, now: float) -> None:
         assert self.folder is not None  # noqa: S101 - asked before

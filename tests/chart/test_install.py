@@ -477,6 +477,7 @@ _OWNER = (
     "ownerReferences: [{apiVersion: tailseal.dev/v1alpha1, kind: OAuthClient, name: app, uid: u, controller: true}]"
 )
 _MINE = "tailseal.dev/oauth-client"
+_TOKEN_OF = "annotations: {kubernetes.io/service-account.name: default}"
 
 
 @pytest.mark.parametrize(
@@ -486,6 +487,7 @@ _MINE = "tailseal.dev/oauth-client"
         (_MINE, "", "client_secret", "may keep only an OAuthClient's id, secret and endpoints"),
         (_MINE, _OWNER, "tls.key", "may keep only an OAuthClient's id, secret and endpoints"),
         ("other", _OWNER, "client_secret", "may keep Secrets of providers, signing keys and clients only"),
+        ("tailseal.dev/signing-key", "", "private.pem", "may keep Secrets of providers, signing keys and clients only"),
     ],
 )
 def test_beside_applications_the_operator_may_keep_what_they_log_in_with_and_nothing_else(
@@ -493,6 +495,20 @@ def test_beside_applications_the_operator_may_keep_what_they_log_in_with_and_not
 ) -> None:
     manifest = SECRET.format(label=label, owners=owners, key=key)
     _eventually(lambda: said in _try(kubectl, CLIENTS, "create", "--dry-run=server", "-f", "-", stdin=manifest))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("Opaque", "created"),
+        ("kubernetes.io/service-account-token", "may keep no Secrets that mean something to Kubernetes"),
+    ],
+)
+def test_the_operator_gets_no_token_of_another_account_through_a_secret(
+    installed: str, kubectl: Kubectl, kind: str, said: str
+) -> None:
+    manifest = SECRET.format(label="tailseal.dev/signing-key", owners=_TOKEN_OF, key="a") + f"type: {kind}\n"
+    _eventually(lambda: said in _try(kubectl, OPEN, "create", "--dry-run=server", "-f", "-", stdin=manifest))
 
 
 @pytest.mark.parametrize(("arguments", "said"), OBJECT_ATTACKS, ids=[" ".join(row[0]) for row in OBJECT_ATTACKS])

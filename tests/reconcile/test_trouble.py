@@ -113,6 +113,8 @@ def test_what_needs_a_person_comes_first() -> None:
         ("read udp 10.0.0.1:54321->10.0.0.10:53: i/o timeout", "read udp 10.0.0.10:53: i/o timeout"),
         ("two\n  lines", "two lines"),
         ('secret "regcred" not found', 'secret "regcred" not found'),
+        ("login failed: password=hunter2, retry", "login failed: password=…, retry"),
+        ("refresh_token=eyJhbGciOi&x=y", "refresh_token=…&x=y"),
     ],
 )
 def test_texts_lose_what_must_not_be_told_and_what_changes(text: str, told: str) -> None:

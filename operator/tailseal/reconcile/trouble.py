@@ -25,6 +25,7 @@ _SPARED: Final = (
     (re.compile(r"\s+"), " "),
     (re.compile(r"//[^/@\s\"]*@"), "//"),
     (re.compile(r"\?[^\s\"']*"), ""),
+    (re.compile(r"(?i)(token|password|secret|authorization|key)=[^\s&\"',;]+"), r"\1=…"),
     (re.compile(r"(?i)\b(bearer|basic|token|password|secret)[=:]? +?[-\w+/=.~]{8,}"), r"\1 …"),
     (re.compile(r"[\d.]+:\d+->"), ""),
 )

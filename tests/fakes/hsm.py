@@ -12,7 +12,9 @@ from typing import Any
 import pkcs11
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-MODULE = next((path for path in map(Path, ("/usr/lib/softhsm/libsofthsm2.so",)) if path.exists()), None)
+from tailseal_dev.packages import SOFTHSM
+
+MODULE = SOFTHSM if SOFTHSM.exists() else None
 MISSING = MODULE is None or shutil.which("softhsm2-util") is None
 REASON = "SoftHSM2 is not installed (Debian package softhsm2): keys in tokens are not tested"
 

@@ -39,7 +39,7 @@ quickstart: $(VENV)/runtime.stamp ## a token service from a folder of YAML files
 demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=current IMAGE=…: on your own; KEEP=1: leave it running)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.demo --cluster $(CLUSTER) --image $(IMAGE) $(if $(KEEP),--keep)
 
-fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verified by four real caches (needs Node.js; about 15 minutes)
+fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verified by four caches (needs Node.js; about 15 minutes)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
 test: $(VENV)/dev.stamp lint ## everything

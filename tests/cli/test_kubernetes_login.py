@@ -363,6 +363,17 @@ def test_a_name_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
     assert cache.get("a") is None
 
 
+@pytest.mark.parametrize("lasts", [0, True, "60", 10**12, pytest.param(10**400, id="endless")])
+def test_a_lifetime_that_is_none_is_no_answer_of_a_token_service(
+    monkeypatch: pytest.MonkeyPatch, lasts: object
+) -> None:
+    answer = {"access_token": "t", "token_type": "Bearer", "expires_in": lasts}
+    monkeypatch.setattr("tailseal.cli.credential_exchange.post", lambda *_: answer)
+    place = ["--token-endpoint", "https://sts.example/token", "--audience", "a", "--subject-token-env", "A"]
+    found = CliRunner().invoke(cli, ["kubectl-credential", *place], env={"A": "token", "KUBERNETES_EXEC_INFO": ""})
+    assert (found.exit_code, "something that is no token" in found.output) == (3, True), found.output
+
+
 def test_what_has_expired_is_swept_away(client: Login) -> None:
     old = client.folder / ".cache" / "tailseal" / "kubectl" / "old"
     old.parent.mkdir(parents=True)

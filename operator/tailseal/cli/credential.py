@@ -27,6 +27,8 @@ _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _LARGEST: Final = 65_536
 _PATIENCE: Final = 30.0
+_LONGEST: Final = 366 * 86_400
+"""Seconds that a token may last: what kubectl is told must be a date."""
 _JOBS: Final = (
     *("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "CI_JOB_ID"),
     *("BUILDKITE_JOB_ID", "CIRCLE_WORKFLOW_JOB_ID", "TFC_RUN_ID"),
@@ -177,7 +179,7 @@ def _exchanged(asked: Asked, subject: str, now: float) -> Entry:
         text = "the token service gave a token that its bearer alone cannot use"
         raise Failure(text, hint="kubectl proves no possession: leave requireDPoP out of the grant", exit_code=FAILED)
     token, lasts = answer.get("access_token"), answer.get("expires_in")
-    if not isinstance(token, str) or not isinstance(lasts, int) or isinstance(lasts, bool) or lasts < 1:
+    if not isinstance(token, str) or type(lasts) is not int or not 1 <= lasts <= _LONGEST:
         text = "the token service answered with something that is no token"
         raise Failure(text, hint="is --token-endpoint right?", exit_code=UNREACHABLE)
     return Entry(token, now + lasts)

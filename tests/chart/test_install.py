@@ -322,7 +322,8 @@ def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
     kubectl("apply", "-f", "-", f"--namespace={namespace}", stdin=PODS)
     account = f"--serviceaccount={chart.NAMESPACE}:tailseal-operator"
     kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", account, f"--namespace={namespace}")
-    _eventually(lambda: "may change no annotation" in _try(kubectl, namespace, "annotate", "pod/ours", "probe=1"))
+    probe = ("probe=1", "--dry-run=server")  # what was written once would be no change any more
+    _eventually(lambda: "may change no annotation" in _try(kubectl, namespace, "annotate", "pod/ours", *probe))
     yield namespace
     kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -417,6 +418,11 @@ DEPLOYMENT_ATTACKS = [
     (
         "name: sts, image: tailseal:0.1.0",
         "name: sts, image: tailseal:0.1.0, securityContext: {allowPrivilegeEscalation: true}",
+        "privileged or can become so",
+    ),
+    (
+        "name: sts, image: tailseal:0.1.0",
+        "name: sts, image: tailseal:0.1.0, securityContext: {capabilities: {add: [SYS_ADMIN]}}",
         "privileged or can become so",
     ),
     ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),

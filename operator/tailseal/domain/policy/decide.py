@@ -7,7 +7,7 @@ ambiguous: no policy may change in silence what callers of another one get.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -149,13 +149,7 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
     nearest: Refused | None = None
     conditions = conditions or Conditions(subject.claims)
     for policy in _considered(index, subject, request, trace):
-        if policy.is_costly:
-            reason = conditions.weighed(policy, partial(_distrust, policy, subject, settings, now, actors))
-        else:
-            reason = _distrust(policy, subject, settings, now, actors)
-        outcome = reason or choose(policy.grants, request)
-        if isinstance(outcome, CompiledGrant):
-            outcome = conditions.denial(policy, outcome) or outcome
+        outcome = _verdict(policy, request, conditions, partial(_distrust, policy, subject, settings, now, actors))
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
         if isinstance(outcome, CompiledGrant) and policy.enforce:
@@ -174,6 +168,17 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
         return _granted(policy, grant, request, conditions.given(policy, grant), actors[0] if actors else None, beside)
     refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject)
     return Refused(refused.reason, refused.policy, *beside)
+
+
+def _verdict(
+    policy: CompiledPolicy, request: GrantRequest, conditions: Conditions, distrust: Callable[[], Denial | None]
+) -> CompiledGrant | Denial:
+    """The grant that one policy gives, or why it gives none; expressions are asked last."""
+    reason = conditions.weighed(policy, distrust) if policy.is_costly else distrust()
+    outcome = reason or choose(policy.grants, request)
+    if isinstance(outcome, CompiledGrant):
+        return conditions.denial(policy, outcome) or outcome
+    return outcome
 
 
 def _considered(

@@ -7,7 +7,7 @@ ambiguous: no policy may change in silence what callers of another one get.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -149,7 +149,7 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
     nearest: Refused | None = None
     conditions = conditions or Conditions(subject.claims)
     for policy in _considered(index, subject, request, trace):
-        outcome = _verdict(policy, request, conditions, partial(_distrust, policy, subject, settings, now, actors))
+        outcome = _verdict(policy, subject, request, settings, now, actors, conditions)
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
         if isinstance(outcome, CompiledGrant) and policy.enforce:
@@ -171,10 +171,19 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
 
 
 def _verdict(
-    policy: CompiledPolicy, request: GrantRequest, conditions: Conditions, distrust: Callable[[], Denial | None]
+    policy: CompiledPolicy,
+    subject: Subject,
+    request: GrantRequest,
+    settings: Settings,
+    now: float,
+    actors: Sequence[Actor] | None,
+    conditions: Conditions,
 ) -> CompiledGrant | Denial:
     """The grant that one policy gives, or why it gives none; expressions are asked last."""
-    reason = conditions.weighed(policy, distrust) if policy.is_costly else distrust()
+    if policy.is_costly:
+        reason = conditions.weighed(policy, partial(_distrust, policy, subject, settings, now, actors))
+    else:
+        reason = _distrust(policy, subject, settings, now, actors)
     outcome = reason or choose(policy.grants, request)
     if isinstance(outcome, CompiledGrant):
         return conditions.denial(policy, outcome) or outcome

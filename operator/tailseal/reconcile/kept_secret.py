@@ -1,4 +1,4 @@
-"""Secrets that outlive their owner (a ledger and its material): never adopted, never overwritten blindly.
+"""Objects that are written over exactly what was read: ledgers with their material, and what follows from them.
 
 A new one is made in two steps, labels first and content on top of exactly that version, so that of two writers one
 gets a conflict, and a name that somebody else holds is noticed before anything is put there.
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tailseal.api.meta import MANAGED_BY, MANAGER
+from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Transient
-from tailseal.cluster.kinds import SECRET
 from tailseal.cluster.port import Object, Ref
 from tailseal.reconcile.context import Context
 
@@ -71,16 +71,26 @@ async def write(
     encoded = {name: base64.b64encode(content).decode() for name, content in sorted(data.items())}
     if present is not None and (present.get("data") or {}) == encoded:
         return present
-    if present is None:
-        present = await _shell(ctx, ref, labels, manager)
-    version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")}
-    written = await ctx.cluster.apply(_secret(ref, ours(labels), version) | {"data": encoded}, manager=manager)
-    ctx.objects.put(written)
+    written = await put(ctx, present, _bare(ref, ours(labels)) | {"data": encoded}, manager=manager)
     extra = written["data"].keys() - encoded.keys()
     if extra:  # put there by others: an apply does not remove it
         current = {"resourceVersion": written["metadata"]["resourceVersion"]}
         written = await ctx.cluster.merge(ref, {"metadata": current, "data": dict.fromkeys(sorted(extra))})
         ctx.objects.put(written)
+    return written
+
+
+async def put(ctx: Context, present: Object | None, wanted: Object, *, manager: str) -> Object:
+    """Apply the object on top of exactly the version that was read; a new one on top of its shell.
+
+    Raises:
+        Conflict: somebody else wrote first; plan again.
+    """
+    if present is None:
+        present = await shell(ctx, wanted, manager=manager)
+    version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")}
+    written = await ctx.cluster.apply({**wanted, "metadata": {**wanted["metadata"], **version}}, manager=manager)
+    ctx.objects.put(written)
     return written
 
 
@@ -98,26 +108,29 @@ def ours(labels: Mapping[str, str]) -> dict[str, str]:
     return {MANAGED_BY: MANAGER, **labels}
 
 
-async def _shell(ctx: Context, ref: Ref, labels: Mapping[str, str], manager: str) -> Object:
-    """An empty object with our labels.
+async def shell(ctx: Context, wanted: Object, *, manager: str) -> Object:
+    """The object with nothing but our labels.
 
     Its field manager is one of its own: an apply of labels alone by the content's manager would remove the content
     that another operator wrote in this very moment.
+
+    Raises:
+        Conflict: somebody else made it, with content, meanwhile.
     """
-    manager = f"{manager}-shell"
-    shell = await ctx.cluster.apply(_secret(ref, ours(labels), {}), manager=manager)
-    if shell.get("data"):  # made by somebody since we looked: if by one of us, it keeps its labels
-        await ctx.cluster.apply(_secret(ref, {}, {}), manager=manager)
+    ref, manager = kinds.ref(wanted), f"{manager}-shell"
+    made = await ctx.cluster.apply(_bare(ref, wanted["metadata"]["labels"]), manager=manager)
+    if made.get("data"):  # made by somebody since we looked: if by one of us, it keeps its labels
+        await ctx.cluster.apply(_bare(ref, {}), manager=manager)
         raise Conflict(f"{ref.kind.kind} {ref.name} was made by somebody else meanwhile")
-    ctx.objects.put(shell)
-    return shell
+    ctx.objects.put(made)
+    return made
 
 
-def _secret(ref: Ref, labels: Mapping[str, str], version: Mapping[str, str]) -> Object:
-    metadata: dict[str, Any] = {"name": ref.name, "namespace": ref.namespace, **version}
+def _bare(ref: Ref, labels: Mapping[str, str]) -> Object:
+    metadata: dict[str, Any] = {"name": ref.name, "namespace": ref.namespace}
     if labels:
         metadata["labels"] = dict(labels)
-    return {"apiVersion": SECRET.api_version, "kind": SECRET.kind, "metadata": metadata}
+    return {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": metadata}
 
 
 def _taken(ref: Ref) -> NameTaken:

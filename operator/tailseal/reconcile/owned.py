@@ -7,6 +7,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Transient
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.render import drift
+from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context
 from tailseal.reconcile.issuer_ledger import NameTaken
 
@@ -24,7 +25,8 @@ async def ensure(
         ctx: ports.
         wanted: the rendered object.
         manager: field manager.
-        exact: write only over the version that was seen, so that no stale second operator undoes a newer write.
+        exact: write only over the version that was seen, and over none only where there is none, so that no stale
+            second operator undoes a newer write.
         seen: that version, where `wanted` was planned from it some while ago; None: as it is now.
 
     Raises:
@@ -37,7 +39,7 @@ async def ensure(
     # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
     present = seen or ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:
-        return await _apply(ctx, wanted, manager)
+        return await (kept_secret.put(ctx, None, wanted, manager=manager) if exact else _apply(ctx, wanted, manager))
     _refuse_foreign(wanted, present)
     if drift.must_be_replaced(wanted, present):
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])

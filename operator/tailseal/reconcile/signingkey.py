@@ -153,7 +153,7 @@ async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> 
         },
         "data": data,
     }
-    ctx.objects.put(await ctx.cluster.apply(wanted, manager=MANAGER))
+    await kept_secret.put(ctx, present, wanted, manager=MANAGER)
     return ""
 
 

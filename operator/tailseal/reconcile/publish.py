@@ -11,100 +11,94 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from tailseal.api import meta
-from tailseal.api.findings import SpecError
-from tailseal.api.identityprovider import IdentityProviderSpec, ObjectStore
-from tailseal.api.parse import parse_spec
+from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
-from tailseal.domain import canonical
 from tailseal.domain.publishing import Wish
 from tailseal.domain.publishing.store import Bucket
-from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
 from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.issuer_ledger import IssuerState, state_of
-from tailseal.reconcile.owned import ensure, remove
 from tailseal.reconcile.provider_refs import copied
 from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.publish_place import Line, Place, Target, addressed, tend
+from tailseal.reconcile.publish_place import Confirm, Entry, Line, Place, Target, prefix_of, tend
+from tailseal.reconcile.publish_record import Record, addressed, recorded, write_down
 from tailseal.reconcile.publish_seen import cache_ttl, memory_of, said
-
-MANAGER = "tailseal-publish"
+from tailseal.reconcile.publish_withdrawal import explain, withdrawals
 
 _CREDENTIALS = ("access_key_id", "secret_access_key")
 _SESSION = "session_token"
 _RETRY = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A place by the spec, or one that was.
-
-    Args:
-        name: in status.
-        store: as a manifest has it; None: nothing is written.
-        target: what is wanted there, without bucket.
-        reference: path of the credentials' reference.
-    """
-
-    name: str
-    store: ObjectStore | None
-    target: Target
-    reference: str
-
-
 async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """One look at every place of one provider that is due."""
-    key = Key("Publish", namespace, name)
     obj = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, name))
     spec = intent_of(ctx.objects, obj).spec if obj is not None else None
-    former = _former(ctx.objects, namespace, name)
-    if obj is None or spec is None or not (spec.publish or former):
-        ctx.memory.pop(key, None)
+    records = recorded(ctx.objects, namespace, name)
+    if obj is None or not ((spec is not None and spec.publish) or records):
+        ctx.memory.pop(Key("Publish", namespace, name), None)
         return Done()
     memory = memory_of(ctx, namespace, name)
     before = said(memory)
     provider = Provider(namespace, name, obj["metadata"]["uid"])
     try:
-        state = _state(ctx.objects, namespace, name, spec.issuer)
-        entries = list(_entries(spec, state, former)) if state else []
+        state = _state(ctx.objects, namespace, name, spec.issuer) if spec is not None else None
+        if spec is None or state is None:
+            return await _withdraw(ctx, provider, records, "the spec, or the issuer's ledger, is not there to be read")
+        return await _publish(ctx, provider, list(_entries(spec, state, records)), state)
     except LedgerError as error:
-        for place in memory.values():
-            place.line = Line(status=None, reason=Reason.LEDGER_UNREADABLE, message=str(error))
-        state, entries = None, []
-    if state is None:
-        return Done(after=_RETRY)
-    await _write_down(ctx, provider, entries)
-    for gone in memory.keys() - {entry.name for entry in entries}:
-        del memory[gone]
-    try:
-        await asyncio.gather(
-            *(_tend(ctx, provider, memory.setdefault(each.name, Place()), each, state) for each in entries)
-        )
-        await _forget(ctx, provider, entries, memory)
+        return await _withdraw(ctx, provider, records, str(error))
     finally:
         if said(memory) != before:
             ctx.enqueue(Key("IdentityProvider", namespace, name))
-    return Done(after=max(0.1, min((place.due for place in memory.values()), default=0.0) - ctx.clock.now()))
 
 
-async def _tend(ctx: Context, provider: Provider, place: Place, entry: _Entry, state: IssuerState) -> None:
-    bucket = _bucket(ctx, provider.namespace, entry)
-    if isinstance(bucket, Line):
-        place.line, place.seen, place.due = bucket, None, ctx.clock.now() + _RETRY
-        return
+async def _publish(ctx: Context, provider: Provider, entries: list[Entry], state: IssuerState) -> Done:
+    """Bring every place to what the ledger promises."""
+    memory = memory_of(ctx, provider.namespace, provider.name)
+    await _write_down(ctx, provider, entries)
+    for gone in memory.keys() - {entry.name for entry in entries}:
+        del memory[gone]
 
     async def confirm() -> bool:
         return await _still(ctx, provider, state)
 
+    await asyncio.gather(
+        *(_tend(ctx, provider, memory.setdefault(each.name, Place()), each, confirm) for each in entries)
+    )
+    await _forget(ctx, provider, entries, memory)
+    return Done(after=max(0.1, min((place.due for place in memory.values()), default=0.0) - ctx.clock.now()))
+
+
+async def _withdraw(ctx: Context, provider: Provider, records: list[Record], why: str) -> Done:
+    """Take out what is revoked, where nothing else can be decided."""
+    memory = memory_of(ctx, provider.namespace, provider.name)
+
+    async def confirm() -> bool:
+        return False
+
+    await asyncio.gather(
+        *(
+            _tend(ctx, provider, memory.setdefault(each.name, Place()), each, confirm)
+            for each in withdrawals(ctx, provider.namespace, records)
+        )
+    )
+    explain(memory.values(), why)
+    return Done(after=_RETRY)
+
+
+async def _tend(ctx: Context, provider: Provider, place: Place, entry: Entry, confirm: Confirm) -> None:
+    bucket = _bucket(ctx, provider.namespace, entry)
+    if isinstance(bucket, Line):
+        place.line, place.seen, place.due = bucket, None, ctx.clock.now() + _RETRY
+        return
     await tend(place, replace(entry.target, bucket=bucket), ctx.outside, ctx.clock.now, confirm)
 
 
@@ -134,7 +128,7 @@ def _state(objects: Objects, namespace: str, provider: str, issuer: str) -> Issu
     return state if state.issuer == issuer else None
 
 
-def _entries(spec: IdentityProviderSpec, state: IssuerState, former: list[dict[str, Any]]) -> Iterator[_Entry]:
+def _entries(spec: IdentityProviderSpec, state: IssuerState, records: list[Record]) -> Iterator[Entry]:
     """The places of the spec, then those that were and are not yet left."""
     # The salt is kept for ever and is no other cluster's; what is made of it here leads back to nothing.
     writer = hashlib.sha256(b"tailseal publish\0" + state.salt).hexdigest()[:16]
@@ -143,33 +137,26 @@ def _entries(spec: IdentityProviderSpec, state: IssuerState, former: list[dict[s
     for index, each in enumerate(spec.publish):
         store, url = each.object_store, each.public_url.rstrip("/")
         if store is not None:
-            present.add(addressed(store.document()))
+            present.add(addressed(store))
         target = Target(
             name=each.name,
             issuer=spec.issuer,
             wish=wish,
             bucket=None,
-            prefix=_prefix(store),
+            prefix=prefix_of(store),
             public_url=url,
             cache_ttl=cache_ttl(each, state.ledger.max_age),
             discovery=url == spec.issuer if each.discovery is None else each.discovery,
         )
-        yield _Entry(each.name, store, target, f"spec.publish[{index}].objectStore.credentialsSecretRef")
-    for record in former:
-        if addressed(record["store"]) in present:
-            continue
-        store = parse_spec(ObjectStore, record["store"])
-        digest = canonical.digest(canonical.dumps(addressed(record["store"]))).removeprefix("sha256:")[:8]
-        target = Target(record["name"], spec.issuer, replace(wish, adding=False), None, _prefix(store), "", 0, False)
-        yield _Entry(f"{record['name']} (former {digest})", store, target, "its credentialsSecretRef")
+        yield Entry(each.name, store, target, f"spec.publish[{index}].objectStore.credentialsSecretRef")
+    for record in records:
+        if addressed(record.store) not in present:
+            left = replace(wish, adding=False)
+            target = Target(record.name, spec.issuer, left, None, prefix_of(record.store), "", 0, False)
+            yield Entry(record.former_name, record.store, target, "its credentialsSecretRef")
 
 
-def _prefix(store: ObjectStore | None) -> str:
-    key = (store.key or "").strip("/") if store else ""
-    return f"{key}/" if key else ""
-
-
-def _bucket(ctx: Context, namespace: str, entry: _Entry) -> Bucket | Line | None:
+def _bucket(ctx: Context, namespace: str, entry: Entry) -> Bucket | Line | None:
     """Where to write, with credentials; a line where there are none that may be used."""
     store = entry.store
     if store is None:
@@ -205,35 +192,15 @@ def _bucket(ctx: Context, namespace: str, entry: _Entry) -> Bucket | Line | None
     )
 
 
-def _former(objects: Objects, namespace: str, provider: str) -> list[dict[str, Any]]:
-    """The places that were written down; what cannot be read is forgotten, and its keys are kept where they are."""
-    found = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.publish_config_map(provider)))
-    try:
-        records = json.loads(((found or {}).get("data") or {}).get("places.json", "[]"))
-        for record in records:
-            parse_spec(ObjectStore, record["store"])
-            str.encode(record["name"])
-    except (ValueError, KeyError, TypeError, SpecError):
-        return []
-    return list(records)
-
-
-async def _write_down(ctx: Context, provider: Provider, entries: list[_Entry]) -> None:
+async def _write_down(ctx: Context, provider: Provider, entries: list[Entry]) -> None:
     """Remember where keys are, before any is put there."""
-    records = [
-        {"name": entry.target.name, "store": entry.store.document()} for entry in entries if entry.store is not None
-    ]
-    if records:
-        await ensure(ctx, render.places(provider, canonical.dumps(records)), manager=MANAGER)
-    else:
-        await remove(
-            ctx,
-            Ref(kinds.CONFIG_MAP, provider.namespace, meta.publish_config_map(provider.name)),
-            provider=provider.name,
-        )
+    places = [(entry.target.name, entry.store, entry.target.wish.writer) for entry in entries]
+    await write_down(
+        ctx, provider, [Record(name, store, writer) for name, store, writer in places if store is not None]
+    )
 
 
-async def _forget(ctx: Context, provider: Provider, entries: list[_Entry], memory: dict[str, Place]) -> None:
+async def _forget(ctx: Context, provider: Provider, entries: list[Entry], memory: dict[str, Place]) -> None:
     """Give up the former places where nothing of ours is left."""
     empty = {entry.name for entry in entries if not entry.target.wish.adding and memory[entry.name].left == frozenset()}
     if empty:

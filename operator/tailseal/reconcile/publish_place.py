@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from tailseal.api.identityprovider import ObjectStore as StoreSpec
 from tailseal.api.reasons import Reason
 from tailseal.domain.publishing import Merged, Wish, describe, kids, merge, shown
 from tailseal.domain.publishing.metadata import DISCOVERY_PATH, DISCOVERY_TYPE, JWKS_PATH, JWKS_TYPE
@@ -47,6 +48,23 @@ class Target:
     public_url: str
     cache_ttl: int
     discovery: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A place by the spec, or one that was.
+
+    Args:
+        name: in status.
+        store: as a manifest has it; None: nothing is written.
+        target: what is wanted there, without bucket.
+        reference: path of the credentials' reference.
+    """
+
+    name: str
+    store: StoreSpec | None
+    target: Target
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +187,8 @@ async def _write_keys(
     place.held.pop(JWKS_PATH, None)
     await store.put(name, written, over=held)
     place.since |= dict.fromkeys(merged.added, now())
-    place.since = {kid: at for kid, at in place.since.items() if kid in {key["kid"] for key in target.wish.keys}}
+    if target.wish.dropping:
+        place.since = {kid: at for kid, at in place.since.items() if kid in {key["kid"] for key in target.wish.keys}}
     place.fresh = place.fresh or (held is None and not place.met)
     return merged
 
@@ -208,6 +227,12 @@ async def _look(place: Place, target: Target, outside: Outside, now: Callable[[]
     return Line(status=True, reason=Reason.PUBLISHED, message="readers get every key that is promised")
 
 
+def prefix_of(store: StoreSpec | None) -> str:
+    """Of the objects' keys, empty or with a slash at its end."""
+    key = (store.key or "").strip("/") if store else ""
+    return f"{key}/" if key else ""
+
+
 def _remember(place: Place, path: str, held: Held | None) -> None:
     """For a conditional read the next time."""
     if held is None:
@@ -227,8 +252,3 @@ def _cache_control(held: Held | None, target: Target) -> str:
     present = _MAX_AGE.search(held.cache_control) if held else None
     age = min(target.cache_ttl, int(present[1])) if present else target.cache_ttl
     return f"public, max-age={age}"
-
-
-def addressed(store: Mapping[str, Any]) -> tuple[str, ...]:
-    """What tells one place from another, of an `objectStore` as a manifest has it."""
-    return tuple(str(store.get(name, "")) for name in ("bucket", "key", "region", "endpoint", "forcePathStyle"))

@@ -16,7 +16,7 @@ from tailseal.domain.bundle import narrow
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider
 from tailseal.domain.rotation import LedgerError, OfferedKey, offers
-from tailseal.reconcile.context import Context, Objects
+from tailseal.reconcile.context import Context, Key, Objects
 from tailseal.reconcile.owned import ensure
 from tailseal.reconcile.provider_refs import files_of
 from tailseal.reconcile.signingkey_inputs import revoked_ids
@@ -30,16 +30,17 @@ async def withdraw(ctx: Context, obj: Object, provider: Provider, *, manager: st
         NameTaken, Leaving, ClusterError: as `ensure` does.
     """
     files = files_of(ctx.objects, provider.namespace, meta.signing_secret(provider.name))
-    gone = narrow.key_ids(files) & _revoked(ctx.objects, provider.namespace)
+    gone = narrow.key_ids(files) & revoked_ids_of(ctx.objects, provider.namespace)
     if not gone:
         return
     await ensure(ctx, render.signing(provider, narrow.without(files, gone)), manager=manager, exact=True)
     for kid in sorted(gone):
         message = f"key {kid} is revoked: not published, not signed with any more; nothing else could be decided"
         await ctx.recorder.event(obj, warning=True, reason=Reason.KEY_REVOKED, message=message)
+    ctx.enqueue(Key("Publish", provider.namespace, provider.name))
 
 
-def _revoked(objects: Objects, namespace: str) -> frozenset[str]:
+def revoked_ids_of(objects: Objects, namespace: str) -> frozenset[str]:
     """What the namespace's SigningKeys revoke, by spec or ledger; none revokes what another has."""
     revoked = {
         (kid, obj["metadata"]["name"])

@@ -36,12 +36,14 @@ class Wish:
         keys: public keys that it promises, with `kid`.
         revoked: ids of keys that it revoked, for ever.
         adding: put missing keys in; False for a place that is being given up.
+        dropping: take back what is not promised any more; False while nobody knows what is.
     """
 
     writer: str
     keys: tuple[Jwk, ...] = ()
     revoked: frozenset[str] = frozenset()
     adding: bool = True
+    dropping: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _leaves(entry: Any, wanted: Mapping[str, Jwk], marks: Mapping[str, Sequence[
     writers = marks.get(kid, ())
     if kid in wish.revoked:
         return wish.writer in writers or not writers
-    return kid not in wanted and list(writers) == [wish.writer]
+    return wish.dropping and kid not in wanted and list(writers) == [wish.writer]
 
 
 def _described(entry: Any, wanted: Mapping[str, Jwk], marks: Mapping[str, Sequence[str]], writer: str) -> Any:  # noqa: ANN401
@@ -160,7 +162,7 @@ def _marked(
     others = {kid: [name for name in writers if name != wish.writer] for kid, writers in marks.items()}
     had = {kid for kid, writers in marks.items() if wish.writer in writers}
     shared = {kid for kid in met if kid in marks}
-    ours = (shared if wish.adding else shared & had) | set(added) | (had & wanted.keys())
+    ours = (shared if wish.adding else shared & had) | set(added) | (had & wanted.keys() if wish.dropping else had)
     ours -= wish.revoked
     found = {kid: sorted({*others.get(kid, ()), *([wish.writer] if kid in ours else ())}) for kid in {*marks, *ours}}
     return {kid: writers for kid, writers in sorted(found.items()) if writers}

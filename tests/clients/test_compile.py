@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fakes import trust
+from tailseal.api.findings import Finding
 from tailseal.domain.bundle.model import Bound, ClientRecord, Settings
 from tailseal.domain.clients.compile import CompiledClient, accepted, compile_client
 from tailseal.domain.clients.credentials import FILES, credentials
@@ -58,6 +59,35 @@ def test_a_public_client_has_no_secret_and_must_use_pkce() -> None:
 def test_a_client_with_keys_has_no_secret() -> None:
     members = {"authMethod": "private_key_jwt", "jwksURI": "https://grafana.corp.example/jwks"}
     assert not compile_client(record(**members), settings()).has_secret
+
+
+def test_where_a_client_leads_people_after_logout_and_what_it_is_are_within_bounds() -> None:
+    members: dict[str, Any] = {
+        "postLogoutRedirectURIs": ["https://grafana.corp.example/bye"],
+        "backchannelLogoutURI": "https://grafana.corp.example/logout",
+        "resources": ["https://billing.corp.example"],
+    }
+    client = compile_client(record(**members), settings())
+    assert client.post_logout_redirect_uris == ("https://grafana.corp.example/bye",)
+    assert client.backchannel_logout_uri == "https://grafana.corp.example/logout"
+    assert client.resources == {"https://billing.corp.example"}
+    beyond: dict[str, Any] = {
+        "postLogoutRedirectURIs": ["https://other.example/bye"],
+        "backchannelLogoutURI": "https://other.example/logout",
+        "resources": ["https://other.example"],
+    }
+    findings = accepted(record(**beyond), settings())
+    assert not isinstance(findings, CompiledClient)
+    paths = {finding.path for finding in findings}
+    assert paths == {"spec.postLogoutRedirectURIs[0]", "spec.backchannelLogoutURI", "spec.resources[0]"}
+    (finding,) = _findings(record(resources=["https://idp.corp.example/x"]))
+    assert finding.path == "spec.resources[0]"
+
+
+def _findings(one: ClientRecord) -> tuple[Finding, ...]:
+    found = accepted(one, settings(TEAM.model_copy(update={"audiences": ("**",)})))
+    assert not isinstance(found, CompiledClient)
+    return found
 
 
 def test_who_may_log_in_is_ready_to_be_asked() -> None:

@@ -182,6 +182,10 @@ class OAuthClientSpec(ApiModel):
     """Name of the Secret that is written for the application; `<name>-oauthclient` if left out."""
     redirect_uris: Annotated[tuple[RedirectURI, ...], Items(16, "set")] = ()
     """Where people are sent back to, compared character by character; of http on this very machine any port will do."""
+    post_logout_redirect_uris: Annotated[tuple[RedirectURI, ...], Items(16, "set")] = ()
+    """Where people may be sent back to after they logged out, compared like `redirectURIs`."""
+    backchannel_logout_uri: HttpsURL | None = None
+    """Where it is told that somebody logged out (OpenID Connect Back-Channel Logout); left out, nowhere."""
     pkce: Literal["Required", "OptionalWithNonce"] | None = None
     """Required (if left out), or OptionalWithNonce for a confidential client that knows no PKCE but sends a nonce."""
     grant_types: Annotated[tuple[GrantType, ...], Items(5, "set")] = ()
@@ -190,6 +194,8 @@ class OAuthClientSpec(ApiModel):
     """Scopes that it may ask for; left out, openid, profile, email and groups."""
     audiences: Annotated[tuple[Audience, ...], Items(8, "set")] = ()
     """Services that its access tokens may be for (`resource`); left out, only ourselves."""
+    resources: Annotated[tuple[Audience, ...], Items(8, "set")] = ()
+    """Services that it is itself, beside its `client_id`: it may introspect access tokens that are for them."""
     access_token_format: Literal["JWT", "Opaque"] | None = None
     """JWT (RFC 9068) if left out, or Opaque, to be asked about at the introspection endpoint."""
     id_token_algorithm: Algorithm | None = None

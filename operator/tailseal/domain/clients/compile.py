@@ -63,6 +63,9 @@ class CompiledClient:
         sector: host that its pairwise subjects are for; empty: subjects are public.
         allow: who may log in; None: whom app capabilities let.
         claims: claims that it gets beside those of its scopes.
+        post_logout_redirect_uris: where people may be sent to after logging out.
+        backchannel_logout_uri: where it is told that somebody logged out; empty: nowhere.
+        resources: services that it is, beside its client id.
     """
 
     namespace: str
@@ -85,6 +88,9 @@ class CompiledClient:
     sector: str
     allow: AllowedPeople | None
     claims: frozenset[str]
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str = ""
+    resources: frozenset[str] = frozenset()
 
     @property
     def has_secret(self) -> bool:
@@ -154,6 +160,9 @@ def _compiled(record: ClientRecord, spec: OAuthClientSpec, allow: AllowedPeople 
         sector=_sector(spec) if spec.subject_type == "Pairwise" else "",
         allow=allow,
         claims=frozenset(spec.claims),
+        post_logout_redirect_uris=spec.post_logout_redirect_uris,
+        backchannel_logout_uri=spec.backchannel_logout_uri or "",
+        resources=frozenset(spec.resources),
     )
 
 
@@ -201,6 +210,7 @@ def _wrong(spec: OAuthClientSpec) -> Iterator[Finding]:
 def _reserved(spec: OAuthClientSpec, settings: Settings) -> Iterator[Finding]:
     named = [("spec.clientID", spec.client_id)] if spec.client_id else []
     named += [(f"spec.audiences[{position}]", audience) for position, audience in enumerate(spec.audiences)]
+    named += [(f"spec.resources[{position}]", resource) for position, resource in enumerate(spec.resources)]
     for path, value in named:
         if is_reserved(value, settings):
             message = f"{value} is reserved for this IdentityProvider and its upstreams: choose another"
@@ -218,20 +228,30 @@ def _beyond_rules(namespace: str, spec: OAuthClientSpec, settings: Settings) -> 
     return min((tuple(_beyond(spec, rule)) for rule in rules), key=len)
 
 
+def _led_to(spec: OAuthClientSpec) -> Iterator[tuple[str, str]]:
+    """Every place that people, or we, are sent to, with its path in the spec."""
+    lists = (("redirectURIs", spec.redirect_uris), ("postLogoutRedirectURIs", spec.post_logout_redirect_uris))
+    for member, uris in lists:
+        yield from ((f"spec.{member}[{position}]", uri) for position, uri in enumerate(uris))
+    if spec.backchannel_logout_uri is not None:
+        yield "spec.backchannelLogoutURI", spec.backchannel_logout_uri
+
+
 def _beyond(spec: OAuthClientSpec, rule: Bound) -> Iterator[Finding]:
     # It is the audience of ID tokens, which another service may take for its own.
     if spec.client_id is not None and not allows(spec.client_id, rule.audiences):
         yield exceeds("spec.clientID", f"client id {spec.client_id} is an audience, too", "audiences")
-    for position, uri in enumerate(spec.redirect_uris):
+    for path, uri in _led_to(spec):
         host = redirects.host_of(uri)
         if host not in rule.redirect_hosts:
-            yield exceeds(f"spec.redirectURIs[{position}]", f"host {host}", "redirectHosts")
+            yield exceeds(path, f"host {host}", "redirectHosts")
     for number, grant_type in enumerate(spec.grant_types or DEFAULT_GRANT_TYPES):
         if grant_type not in rule.grant_types:
             path = f"spec.grantTypes[{number}]" if spec.grant_types else "spec.grantTypes"
             yield exceeds(path, f"grant type {grant_type}", "grantTypes")
-    for number, audience in enumerate(spec.audiences):
-        if not allows(audience, rule.audiences):
-            yield exceeds(f"spec.audiences[{number}]", f"audience {audience}", "audiences")
+    for member, values in (("audiences", spec.audiences), ("resources", spec.resources)):
+        for number, audience in enumerate(values):
+            if not allows(audience, rule.audiences):
+                yield exceeds(f"spec.{member}[{number}]", f"audience {audience}", "audiences")
     if spec.jwks_uri is not None and (leads_elsewhere(spec.jwks_uri) or not allows(spec.jwks_uri, rule.key_sources)):
         yield exceeds("spec.jwksURI", f"keys from {spec.jwks_uri}", "keySources")

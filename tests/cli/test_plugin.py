@@ -114,11 +114,26 @@ def test_the_whole_life_of_a_key_through_kubectl(
     assert run("tailseal", "keys", "list", "--kubeconfig", "/nowhere").returncode == 3
 
 
+def test_everything_on_one_screen_and_who_one_is_through_kubectl(
+    run: Callable[..., subprocess.CompletedProcess[str]], corp: str
+) -> None:
+    shown = run("tailseal", "status", "-n", corp)
+    assert shown.returncode == 1, shown.stderr
+    assert shown.stdout.splitlines()[1].split()[:4] == ["SigningKey", corp, "corp", "Unknown"]
+    assert run("tailseal", "status", "-n", corp, "-o", "name").stdout == "signingkey.tailseal.dev/corp\n"
+    told = run("tailseal", "whoami", "-o", "json")
+    assert json.loads(told.stdout)["username"] == "admin", told.stderr
+    unknown = run("tailseal", "whoami", "--context", "nobody")
+    assert (unknown.returncode, "nobody" in unknown.stderr) == (3, True)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["keys", ""], {"list", "show", "rotate", "revoke", "verify"}),
         (["ke"], {"keys"}),
+        (["sta"], {"status"}),
+        (["who"], {"whoami"}),
         (["keys", "list", "-o", "j"], {"json"}),
     ],
 )

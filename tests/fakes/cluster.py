@@ -21,7 +21,10 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Invalid, NotFound, Transient
 from tailseal.cluster.port import Kind, Object, Ref
 
-KINDS = {(kind.api_version, kind.kind): kind for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD, kinds.LEASE)}
+KINDS = {
+    (kind.api_version, kind.kind): kind
+    for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD, kinds.LEASE, kinds.NAMESPACE)
+}
 STATUS_APART = {*kinds.CUSTOM, kinds.DEPLOYMENT, kinds.POD, kinds.SERVICE, kinds.POD_DISRUPTION_BUDGET}
 GENERATION = {*kinds.CUSTOM, kinds.DEPLOYMENT, kinds.NETWORK_POLICY, kinds.POD_DISRUPTION_BUDGET}
 MAX_DATA = 1_048_576
@@ -179,6 +182,9 @@ class FakeCluster:
 
     async def serves(self, kind: Kind) -> bool:
         return kind in self.kinds
+
+    async def whoami(self) -> Mapping[str, Any]:
+        return {"username": "somebody", "groups": ["system:authenticated"]}
 
     # what a test sees and does
 

@@ -10,15 +10,15 @@ from tailseal.api.findings import Finding
 from tailseal.cli import explanation_actors as actors
 from tailseal.cli.explanation_actors import Problem
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compile import CompiledPolicy
-from tailseal.domain.policy.decide import Granted, Refused, Subject
+from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.explain import Account, explain, nearest
 from tailseal.domain.policy.gathering import Judged
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, keyset, refusals, verify
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import KeySetError, TokenError
@@ -122,7 +122,8 @@ def report(question: Question, settings: Settings, policies: Sequence[Judged]) -
         return Report(token, acting, granted=False, reason=acting.reason, message=acting.message, refused=refused)
     considered = index.considered(issuer, question.request.policy)
     sources = tuple(_source(token, source, question, settings, index, acting.found) for source in considered)
-    others = tuple((policy.id, policy.source.issuer) for policy in compiled if policy.source.issuer != issuer)
+    issuers = ((policy.id, policy.trust.source.issuer) for policy in compiled)
+    others = tuple((policy, named) for policy, named in issuers if named != issuer)
     concluded = _concluded(token, _claims_problem(token, question, settings), sources)
     return replace(concluded, others=others, refused=refused, actor_assumed=acting.assumed)
 
@@ -141,7 +142,7 @@ def _source(
     question: Question,
     settings: Settings,
     index: PolicyIndex,
-    acting: Sequence[Actor] | None,
+    acting: Sequence[Verified] | None,
 ) -> Source:
     signature = UNCHECKED
     try:
@@ -159,7 +160,7 @@ def _source(
         for_whom = verify.audiences(token.payload)
     except TokenError:
         for_whom = ()
-    subject = Subject(source, token.alg, for_whom, token.payload)
+    subject = Verified(source, token.alg, for_whom, token.payload)
     explained = explain(index, subject, question.request, settings, question.now, acting)
     return Source(source, signature, None, explained.decision, explained.accounts)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import keyset, refusals, trust, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.errors import KeySetError, TokenError
@@ -32,7 +32,7 @@ class Acting:
         assumed: whether a signature was not checked.
     """
 
-    found: Sequence[Actor] | None = None
+    found: Sequence[Verified] | None = None
     assumed: bool = False
 
 

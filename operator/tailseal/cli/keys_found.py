@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tailseal.cli import options
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def where(function: Callable[..., None]) -> Callable[..., None]:
         function(*arguments, where=Where(namespace, kubeconfig, context), **others)
 
     for option in (
-        click.option("--context", default="", help="Context of the kubeconfig; default: its current one."),
-        click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster, else ~/.kube/config."),
+        options.context,
+        options.kubeconfig,
         click.option("--all-namespaces", "-A", is_flag=True, help="Look into all namespaces: what happens without -n."),
         click.option(
             "--namespace", "-n", default="", help="Look into this namespace only.", shell_complete=_namespaces

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from tailseal.cli.output import envelope, printable
+from tailseal.cli.output import envelope, printable, table
 from tailseal.cluster.port import Object
 
 _TIMES: Final = ("creationTime", "publishTime", "activationTime", "removalTime")
@@ -26,7 +26,7 @@ def listing(objects: Sequence[Object], output: str) -> str:
         output: `text`, `json` or `yaml`.
     """
     if output == "text":
-        return _table(_LIST_HEADS, [_line(obj) for obj in objects])
+        return table(_LIST_HEADS, [_line(obj) for obj in objects])
     return _structured("SigningKeyList", {"items": [summary(obj) for obj in objects]}, output)
 
 
@@ -43,7 +43,7 @@ def timeline(obj: Object, output: str) -> str:
         "",
     ]
     rows = [[_text(entry.get(name)) for name in ("keyID", "algorithm", "state", *_TIMES)] for entry in _keys(obj)]
-    return "\n".join([*lines, _table(_KEY_HEADS, rows) if rows else "It has no key."])
+    return "\n".join([*lines, table(_KEY_HEADS, rows) if rows else "It has no key."])
 
 
 def summary(obj: Object) -> dict[str, Any]:
@@ -112,9 +112,3 @@ def _name(obj: Object) -> str:
 
 def _text(value: str | None) -> str:
     return printable(value) if value else _NOTHING
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows))
-    return "\n".join(line.rstrip() for line in lines)

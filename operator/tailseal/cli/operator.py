@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
-from tailseal.cli.options import AddressType, log_level
+from tailseal.cli.options import AddressType, context, kubeconfig, log_level
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.telemetry import logs
 
@@ -35,8 +35,8 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     help="With --provider-namespace: keep Secrets of OAuthClients in this namespace, too; repeatable.",
 )
 @click.option("--all-namespaces", "-A", is_flag=True, help="Look after all namespaces (the default).")
-@click.option("--kubeconfig", default="", metavar="FILE", help="Default: in-cluster credentials, else ~/.kube/config.")
-@click.option("--context", default="", help="Context of the kubeconfig; default: its current one.")
+@kubeconfig
+@context
 @click.option(
     "--worker-image", default="tailseal:dev", envvar="TAILSEAL_WORKER_IMAGE", show_default=True, show_envvar=True
 )

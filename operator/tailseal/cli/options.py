@@ -39,3 +39,8 @@ class Level(click.Choice[str]):
 log_level = click.option(
     "--log-level", type=Level(), default="info", envvar="TAILSEAL_LOG_LEVEL", show_default=True, show_envvar=True
 )
+
+kubeconfig = click.option(
+    "--kubeconfig", default="", metavar="FILE", help="Default: in-cluster credentials, else ~/.kube/config."
+)
+context = click.option("--context", default="", help="Context of the kubeconfig; default: its current one.")

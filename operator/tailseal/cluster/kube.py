@@ -188,6 +188,14 @@ class KubeCluster:
             return False
         return any(resource["name"] == kind.plural for resource in known["resources"])
 
+    async def may_list(self, kind: Kind) -> bool:
+        """Whether RBAC lets us list the kind everywhere, asked by listing one."""
+        try:
+            await self._request("GET", _path(kind, ""), query={"limit": "1"})
+        except Forbidden:
+            return False
+        return True
+
     async def may_patch(self, kind: Kind, namespace: str) -> bool:
         """Whether RBAC lets us patch objects of the kind there, asked by a dry run on one that does not exist."""
         ref = Ref(kind, namespace, "tailseal-probe")
@@ -198,6 +206,13 @@ class KubeCluster:
         except Forbidden:
             return False
         return True
+
+    async def whoami(self) -> Mapping[str, Any]:
+        """See `Cluster.whoami`; it stores nothing."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = await self._request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+        info: Mapping[str, Any] = orjson.loads(answer)["status"]["userInfo"]
+        return info
 
     async def _apply(self, obj: Object, manager: str, subresource: str) -> Object:
         ref = kinds.ref(obj)

@@ -98,3 +98,7 @@ class Cluster(Protocol):
     async def serves(self, kind: Kind) -> bool:
         """Whether the API server knows the kind (its CRD is installed)."""
         ...
+
+    async def whoami(self) -> Mapping[str, Any]:
+        """Who the API server takes us for: `status.userInfo` of a SelfSubjectReview."""
+        ...

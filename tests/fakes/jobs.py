@@ -10,9 +10,10 @@ from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import accepted, compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.decide import Granted, GrantRequest, Subject, decide
+from tailseal.domain.policy.decide import Granted, GrantRequest, decide
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.trust import Verified
 
 Claims = dict[str, Any]
 
@@ -196,7 +197,7 @@ def trusts(member: str, block: dict[str, Any], claims: Claims) -> bool:
     index = PolicyIndex([policy(member, block)])
     (source,) = index.issuers(claims["iss"]) or (KeySource(claims["iss"], "discovery", well_known(claims["iss"])),)
     audience = claims["aud"]
-    subject = Subject(source, "RS256", [audience] if isinstance(audience, str) else audience, claims)
+    subject = Verified(source, "RS256", [audience] if isinstance(audience, str) else audience, claims)
     return isinstance(decide(index, subject, GrantRequest(), LOOSE, trust.NOW), Granted)
 
 

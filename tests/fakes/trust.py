@@ -8,8 +8,8 @@ from typing import Any
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.decide import Subject
 from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.trust import Verified
 
 ISSUER = "https://ci.foreign.example"
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -94,7 +94,7 @@ def compiled(
     return compile_policy(record(spec(oidc, grants, **members), policy), under or SETTINGS)
 
 
-def subject(claims: Mapping[str, Any] | None = None, **changes: Any) -> Subject:  # noqa: ANN401 - any of its fields
+def subject(claims: Mapping[str, Any] | None = None, **changes: Any) -> Verified:  # noqa: ANN401 - any of its fields
     """A verified token of `ISSUER` for our token service."""
     everything: dict[str, Any] = {"iss": ISSUER, "sub": "job-1", "aud": STS, "iat": int(NOW) - 10} | dict(claims or {})
     audience = everything["aud"]
@@ -104,7 +104,7 @@ def subject(claims: Mapping[str, Any] | None = None, **changes: Any) -> Subject:
         "audiences": (audience,) if isinstance(audience, str) else tuple(audience),
         "claims": everything,
     }
-    return Subject(**fields | changes)
+    return Verified(**fields | changes)
 
 
 SETTINGS = settings()

@@ -22,14 +22,14 @@ def test_what_is_left_out_has_its_default_in_code() -> None:
     policy = compiled()
     assert policy.id == "team-a/deploy"
     assert policy.enforce
-    assert policy.algorithms == {"RS256"}
-    assert policy.audiences == {trust.OURS, trust.STS}
-    assert policy.source == KeySource(
+    assert policy.trust.algorithms == {"RS256"}
+    assert policy.trust.audiences == {trust.OURS, trust.STS}
+    assert policy.trust.source == KeySource(
         trust.ISSUER, "discovery", "https://ci.foreign.example/.well-known/openid-configuration"
     )
     assert policy.grants[0].ttl == 600
     assert policy.longest_ttl == 600
-    assert policy.max_age is None
+    assert policy.trust.max_age is None
 
 
 def test_grants_know_their_targets() -> None:
@@ -55,13 +55,13 @@ def test_grants_know_their_targets() -> None:
     ],
 )
 def test_a_key_source_is_issuer_kind_place_and_ca(one: dict[str, Any], other: dict[str, Any], *, same: bool) -> None:
-    assert (compiled(one).source == compiled(other).source) is same
+    assert (compiled(one).trust.source == compiled(other).trust.source) is same
 
 
 def test_inline_keys_come_with_their_expiry() -> None:
     policy = compiled({"keys": {"jwks": {"keys": [KEY], "expiryTime": "2027-01-15T08:00:00Z"}}})
-    assert policy.keys_expire_at == policy.source.expires_at == 1_800_000_000.0
-    assert '"kid":"k"' in policy.source.jwks
+    assert policy.trust.source.expires_at == 1_800_000_000.0
+    assert '"kid":"k"' in policy.trust.source.jwks
 
 
 @pytest.mark.parametrize(

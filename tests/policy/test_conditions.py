@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes.trust import BILLING, JWT_GRANT, NOW, SETTINGS, compiled, record, settings, spec, subject
+from fakes.trust import BILLING, ISSUER, JWT_GRANT, NOW, SETTINGS, compiled, record, settings, spec, subject
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound
 from tailseal.domain.minting import OUR_CLAIMS
 from tailseal.domain.policy import cel, cel_shape, conditions
 from tailseal.domain.policy.compile import accepted
-from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.compiled import CompiledPolicy, Given
 from tailseal.domain.policy.conditions import MAX_EVALUATIONS, MAX_SECONDS, Conditions
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, Step, decide
 from tailseal.domain.policy.denial import Denial
@@ -145,11 +145,11 @@ def test_templates_give_claims_and_the_rest_of_the_subject() -> None:
     claims = [TEAM, {"name": "run", "string": "'run-' + string(claims.run)"}]
     decision = ask(minting(claims=claims, subject="claims.team"), claims={"team": "payments", "run": 7})
     assert isinstance(decision, Granted)
-    assert decision.claims == (("team", "payments"), ("run", "run-7"))
-    assert decision.subject == "policy:team-a/deploy:payments"
+    assert decision.given.claims == (("team", "payments"), ("run", "run-7"))
+    assert decision.given.subject == "policy:team-a/deploy:payments"
     plain = ask(minting())
     assert isinstance(plain, Granted)
-    assert (plain.claims, plain.subject) == ((), "")
+    assert plain.given == Given()
 
 
 @pytest.mark.parametrize("team", [None, 7, True, ["x"], {"a": "x"}, "x" * 513, "\ud800", 2**64])
@@ -226,7 +226,7 @@ def test_a_prefix_that_bounds_allow_stands_before_what_the_template_gives() -> N
     policy = compiled(grants=grants, under=under)
     decision = decide(PolicyIndex([policy]), subject(), GrantRequest(), under, NOW)
     assert isinstance(decision, Granted)
-    assert decision.subject == "ci:job-1"
+    assert decision.given.subject == "ci:job-1"
     narrowed = decide(PolicyIndex([policy]), subject(), GrantRequest(), SETTINGS, NOW)
     assert narrowed == Refused(Denial.EXCEEDS_BOUNDS, "team-a/deploy")
 
@@ -322,7 +322,7 @@ def test_the_typed_blocks_take_a_condition_as_well(block: dict[str, Any], claims
     assert isinstance(policy, CompiledPolicy)
     index = PolicyIndex([policy])
     for run, granted in (("1", True), ("2", False)):
-        token = subject({"iss": policy.source.issuer, "event_name": "push", "run": run} | claims)
+        token = subject({"iss": policy.trust.source.issuer, "event_name": "push", "run": run} | claims)
         decision = decide(index, token, GrantRequest(), SETTINGS, NOW)
         assert isinstance(decision, Granted) is granted
     assert decision == Refused(Denial.CONDITION_FALSE, "team-a/deploy")
@@ -332,13 +332,52 @@ def test_the_typed_blocks_take_a_condition_as_well(block: dict[str, Any], claims
     assert found[0].path == f"spec.from.{member}.condition"
 
 
-@pytest.mark.parametrize("actor", [{"oidc": {"issuer": "https://a.example"}}, {"github": {"ownerID": "65"}}])
-def test_a_condition_on_an_actor_is_never_ignored(actor: dict[str, Any]) -> None:
+ACTORS = [{"oidc": {"issuer": ISSUER, "subject": {"exact": "robot"}}}, {"github": {"ownerID": "65"}}]
+
+
+def delegated(condition: str, run: str, actor: dict[str, Any], **members: Any) -> Granted | Refused:  # noqa: ANN401
     (member,) = actor
-    content = spec() | {"actors": [{member: actor[member] | {"condition": "false"}}]}
+    policy = compiled(actors=[{member: actor[member] | {"condition": condition}}], **members)
+    issuer = policy.actors[0].source.issuer
+    claims = {"iss": issuer, "sub": "robot", "event_name": "push", "repository_owner_id": "65", "run": run}
+    return decide(PolicyIndex([policy]), subject({"run": "7"}), GrantRequest(), SETTINGS, NOW, actors=[subject(claims)])
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_a_condition_on_an_actor_is_asked_of_the_actors_claims(actor: dict[str, Any]) -> None:
+    granted = delegated("claims.run == '1'", "1", actor, oidc={"condition": "claims.run == '7'"})
+    assert isinstance(granted, Granted)
+    assert granted.actor is not None
+    assert granted.actor.claims["sub"] == "robot"
+    assert delegated("claims.run == '1'", "7", actor) == Refused(Denial.ACTOR_NOT_TRUSTED, "team-a/deploy")
+    assert delegated("claims.walk == '1'", "1", actor) == Refused(Denial.ACTOR_NOT_TRUSTED, "team-a/deploy")
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_a_condition_on_an_actor_that_means_nothing_is_found_before_it_is_asked(actor: dict[str, Any]) -> None:
+    (member,) = actor
+    content = spec() | {"actors": [{member: actor[member] | {"condition": "clams.run == '1'"}}]}
     found = accepted(record(content), SETTINGS)
     assert not isinstance(found, CompiledPolicy)
     assert found[0].path == f"spec.actors[0].{member}.condition"
+
+
+def test_the_first_entry_that_means_the_actor_counts() -> None:
+    entries = [{"oidc": {"issuer": ISSUER, "condition": f"claims.run == '{run}'"}} for run in "123"]
+    policy = compiled(actors=entries)
+    actors = [subject({"run": "2"})]
+    granted = decide(PolicyIndex([policy]), subject(), GrantRequest(), SETTINGS, NOW, actors=actors)
+    assert isinstance(granted, Granted)
+    assert granted.given.acting is not None
+    assert granted.given.acting.trust.origin == "spec.actors[1].oidc"
+
+
+def test_conditions_on_actors_count_for_the_budget_of_the_request() -> None:
+    entries = [{"oidc": {"issuer": ISSUER, "condition": f"claims.run == '{run}'"}} for run in "1234"]
+    policies = [compiled(actors=entries, policy=f"team-a/p{number}") for number in range(3)]
+    actors = [subject({"run": "none"})]
+    refused = decide(PolicyIndex(policies), subject(), GrantRequest(), SETTINGS, NOW, actors=actors)
+    assert refused == Refused(Denial.CONDITION_BUDGET, "team-a/p2", exhausted=("team-a",))
 
 
 def test_the_page_on_expressions_shows_what_works() -> None:
@@ -346,11 +385,11 @@ def test_the_page_on_expressions_shows_what_works() -> None:
     (manifest,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     policy = accepted(record(yaml.safe_load(manifest)["spec"]), SETTINGS)
     assert isinstance(policy, CompiledPolicy)
-    job = {"iss": policy.source.issuer, "event_name": "push", "repository_owner_id": "65", "repository_owner": "octo"}
-    job |= {"repository": "octo/app", "run_attempt": "1", "ref": "refs/heads/release-1"}
+    job = {"iss": policy.trust.source.issuer, "event_name": "push", "repository_owner_id": "65"}
+    job |= {"repository_owner": "octo", "repository": "octo/app", "run_attempt": "1", "ref": "refs/heads/release-1"}
     decision = decide(PolicyIndex([policy]), subject(job), GrantRequest(), SETTINGS, NOW)
     assert isinstance(decision, Granted)
-    assert f'"team": "{dict(decision.claims)["team"]}"' in page
-    assert f'"sub": "{decision.subject}"' in page
+    assert f'"team": "{dict(decision.given.claims)["team"]}"' in page
+    assert f'"sub": "{decision.given.subject}"' in page
     for name in cel_shape.FUNCTIONS | OUR_CLAIMS:
         assert re.search(rf"\b{name}\b", page), name

@@ -38,14 +38,14 @@ def test_it_takes_nothing_from_another_namespace_nor_from_the_issuers_own_keys()
     plain = compiled(policy="team-b/plain")
     theirs = [of("team-b/x", 500), of("team-b/y", 99)]
     considered = PolicyIndex([*CROWD, *theirs, plain]).considered(ISSUER, None)
-    assert considered[0] == plain.source
-    assert {theirs[0].source, theirs[1].source} <= set(considered)
+    assert considered[0] == plain.trust.source
+    assert {theirs[0].trust.source, theirs[1].trust.source} <= set(considered)
     assert len(considered) == MOST_SOURCES + 3
 
 
 def test_who_names_a_policy_is_held_against_its_source_alone() -> None:
     index = PolicyIndex(CROWD)
-    assert index.considered(ISSUER, "team-a/p099") == (CROWD[99].source,)
+    assert index.considered(ISSUER, "team-a/p099") == (CROWD[99].trust.source,)
     assert len(index.considered(ISSUER, "team-a/nobody")) == MOST_SOURCES
     assert index.considered("https://other.example", "team-a/p099") == ()
 

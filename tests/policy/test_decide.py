@@ -134,10 +134,10 @@ def test_inline_keys_stop_counting_at_their_expiry_for_the_policy_that_says_so_a
     key = {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     soon = compiled({"keys": {"jwks": {"keys": [key], "expiryTime": "2027-01-15T08:00:00Z"}}}, policy="a/soon")
     late = compiled({"keys": {"jwks": {"keys": [key], "expiryTime": "2028-01-15T08:00:00Z"}}}, policy="b/late")
-    assert soon.source == late.source
+    assert soon.trust.source == late.trust.source
     for index in (PolicyIndex([soon, late]), PolicyIndex([late, soon])):
-        assert index.issuers(trust.ISSUER)[0].expires_at == late.keys_expire_at
-        token = subject(source=soon.source)
+        assert index.issuers(trust.ISSUER)[0].expires_at == late.trust.source.expires_at
+        token = subject(source=soon.trust.source)
         before = decide(index, token, GrantRequest(), SETTINGS, NOW - 1)
         after = decide(index, token, GrantRequest(), SETTINGS, NOW)
         assert granted(before) == ("a/soon", "billing")
@@ -216,7 +216,7 @@ def test_a_token_verified_under_one_key_source_counts_for_no_other() -> None:
     forger = compiled({"keys": {"jwks": {"keys": [key]}}}, policy="evil/own-keys")
     victim = compiled(policy="team-a/deploy")
     index = PolicyIndex([forger, victim])
-    forged = subject(source=forger.source)
+    forged = subject(source=forger.trust.source)
     assert len(index.issuers(trust.ISSUER)) == 2
     assert granted(decide(index, forged, GrantRequest(), SETTINGS, NOW)) == ("evil/own-keys", "billing")
     named = decide(index, forged, GrantRequest(policy="team-a/deploy"), SETTINGS, NOW)

@@ -149,7 +149,7 @@ def test_the_index_finds_exactly_the_policies_that_a_naive_reader_finds(
             if naive(oidc, claims)
         )
         candidates = index.candidates(token.source, token.audiences, claims)
-        matching = [policy for policy in candidates if policy.matches(claims).value == "match"]
+        matching = [policy for policy in candidates if policy.trust.matches(claims).value == "match"]
         assert [(policy.namespace, policy.name) for policy in matching] == expected
         holding = {policy.id for policy, oidc in zip(policies, trusts, strict=True) if _condition_holds(oidc, claims)}
         expected = [pair for pair in expected if "/".join(pair) in holding]
@@ -204,4 +204,4 @@ def test_the_issuers_own_keys_are_asked_before_those_that_policies_bring_along()
     own_ca = compiled({"caBundle": "-----BEGIN CERTIFICATE-----\nMIIB\n"}, policy="b/second")
     plain = compiled(policy="c/third")
     sources = PolicyIndex([elsewhere, own_ca, plain]).issuers(trust.ISSUER)
-    assert sources == (plain.source, elsewhere.source, own_ca.source)
+    assert sources == (plain.trust.source, elsewhere.trust.source, own_ca.trust.source)

@@ -14,7 +14,7 @@ MATCH, MISSING, WRONG_TYPE, MISMATCH = Verdict.MATCH, Verdict.MISSING, Verdict.W
 
 
 def verdict(rule: dict[str, Any], claims: dict[str, Any]) -> Verdict:
-    return compiled({"claims": [rule]}).matches(claims)
+    return compiled({"claims": [rule]}).trust.matches(claims)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_absence_below_something_that_is_no_object_is_not_absence() -> None:
 
 def test_all_rules_must_hold_and_the_subject_is_one_of_them() -> None:
     policy = compiled({"subject": {"glob": "job-*"}, "claims": [{"claim": "a", "exact": "1"}]})
-    assert policy.matches({"sub": "job-1", "a": "1"}) is MATCH
-    assert policy.matches({"sub": "job-1", "a": "2"}) is MISMATCH
-    assert policy.matches({"sub": "x", "a": "1"}) is MISMATCH
-    assert policy.matches({"sub": "job-1"}) is MISSING
+    assert policy.trust.matches({"sub": "job-1", "a": "1"}) is MATCH
+    assert policy.trust.matches({"sub": "job-1", "a": "2"}) is MISMATCH
+    assert policy.trust.matches({"sub": "x", "a": "1"}) is MISMATCH
+    assert policy.trust.matches({"sub": "job-1"}) is MISSING
 
 
 def test_equality_is_asked_before_patterns_whatever_the_order_in_the_manifest() -> None:
     policy = compiled(
         {"subject": {"regex": "a"}, "claims": [{"claim": "g", "glob": "b*"}, {"claim": "e", "exact": "c"}]}
     )
-    assert [rule.path for rule in policy.rules] == [("e",), ("g",), ("sub",)]
+    assert [rule.path for rule in policy.trust.rules] == [("e",), ("g",), ("sub",)]

@@ -30,14 +30,14 @@ def test_without_shared_state_it_is_refused_with_its_place_and_the_remedy() -> N
 def test_with_a_store_it_is_taken_and_stops_granting_once_that_is_gone(state: str) -> None:
     policy = accepted(ONCE, SETTINGS.model_copy(update={"state": state}))
     assert isinstance(policy, CompiledPolicy)
-    assert policy.one_time
+    assert policy.trust.one_time
     assert bounds.violations(policy, SETTINGS)[0].reason is Reason.NEEDS_SHARED_STATE
 
 
 def test_a_policy_that_says_no_needs_nobody_to_remember() -> None:
     policy = accepted(record(spec(replay={"oneTime": False})), SETTINGS)
     assert isinstance(policy, CompiledPolicy)
-    assert not policy.one_time
+    assert not policy.trust.one_time
 
 
 def test_a_proof_that_is_required_needs_somebody_to_remember_it() -> None:

@@ -72,8 +72,8 @@ pairs = st.one_of(related, unrelated)
 
 
 def trusts(policy: CompiledPolicy, token: dict[str, Any], algorithm: str, age: int) -> bool:
-    fresh = policy.max_age is None or age <= policy.max_age
-    return policy.matches(token) is Verdict.MATCH and algorithm in policy.algorithms and fresh
+    fresh = policy.trust.max_age is None or age <= policy.trust.max_age
+    return policy.trust.matches(token) is Verdict.MATCH and algorithm in policy.trust.algorithms and fresh
 
 
 @settings(max_examples=500)
@@ -105,7 +105,7 @@ def test_a_shadowed_policy_never_decides_and_an_ambiguous_pair_refuses(
         event("shadowed" if shadowed else "ambiguous")
         if shadowed:
             assert not (isinstance(decision, Granted) and decision.policy is found)
-        elif request == GrantRequest() and found.matches(subject(token).claims) is Verdict.MATCH:
+        elif request == GrantRequest() and found.trust.matches(subject(token).claims) is Verdict.MATCH:
             assert not isinstance(decision, Granted)
 
 
@@ -113,4 +113,4 @@ def test_a_shadowed_policy_never_decides_and_an_ambiguous_pair_refuses(
 def test_what_contradicts_itself_matches_nobody(member: Policy, token: dict[str, Any]) -> None:
     if contradiction(member.compiled) is not None:
         event("contradiction")
-        assert member.compiled.matches(token) is not Verdict.MATCH
+        assert member.compiled.trust.matches(token) is not Verdict.MATCH

@@ -178,7 +178,7 @@ def test_an_id_pins_github_to_one_tenant(member: str) -> None:
 
 
 def test_a_trace_names_the_members_of_the_block() -> None:
-    rules = policy("github", MAIN | {"environments": ["a", "b*"]}).rules
+    rules = policy("github", MAIN | {"environments": ["a", "b*"]}).trust.rules
     assert [(rule.field.removeprefix("spec.from.github."), rule.expected) for rule in rules] == [
         ("ownerID", "65"),
         ("owner", "acme"),

@@ -92,13 +92,15 @@ def test_what_comes_near_is_refused(attack: str, block: dict[str, Any], claims: 
 def test_keys_come_from_where_the_cluster_shows_them() -> None:
     certificates = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     url = "https://api.cluster.example/.well-known/openid-configuration"
-    found = policy("kubernetes", SHOP | {"keys": {"discovery": {"discoveryURL": url}}, "caBundle": certificates}).source
+    found = policy(
+        "kubernetes", SHOP | {"keys": {"discovery": {"discoveryURL": url}}, "caBundle": certificates}
+    ).trust.source
     assert (found.issuer, found.kind, found.location, found.ca_bundle) == (CLUSTER, "discovery", url, certificates)
     key = {"kty": "EC", "crv": "P-256", "kid": "k", "x": "eA", "y": "eQ"}
     written = policy("kubernetes", SHOP | {"keys": {"jwks": {"keys": [key]}}})
-    assert (written.source.kind, written.algorithms) == ("jwks", {"RS256", "ES256", "ES384", "ES512"})
+    assert (written.trust.source.kind, written.trust.algorithms) == ("jwks", {"RS256", "ES256", "ES384", "ES512"})
 
 
 def test_literal_names_make_the_policy_found_by_its_subjects() -> None:
-    (subject, *_) = policy("kubernetes", SHOP | {"namespaces": ["a", "b"], "serviceAccounts": ["x"]}).rules
+    (subject, *_) = policy("kubernetes", SHOP | {"namespaces": ["a", "b"], "serviceAccounts": ["x"]}).trust.rules
     assert subject.keys == {"system:serviceaccount:a:x", "system:serviceaccount:b:x"}

@@ -84,7 +84,7 @@ def test_a_block_never_matches_a_token_of_another_tenant(
     other = data.draw(ANY.filter(lambda value: value != claims[claim]))
     noise = data.draw(st.dictionaries(st.sampled_from(sorted(claims)), ANY, max_size=4))
     stranger = claims | noise | {claim: other}
-    assert policy(provider, block).matches(stranger) is not Verdict.MATCH, member
+    assert policy(provider, block).trust.matches(stranger) is not Verdict.MATCH, member
 
 
 @given(cases(), st.data())
@@ -94,18 +94,18 @@ def test_what_matches_is_found_through_the_index_and_nothing_that_does_not(
     provider, block, claims = case
     changed = claims | data.draw(st.dictionaries(st.sampled_from(sorted(claims)), ANY, max_size=2))
     made = policy(provider, block)
-    found = PolicyIndex([made]).candidates(made.source, [trust.STS], changed)
-    matched = made.matches(changed) is Verdict.MATCH
+    found = PolicyIndex([made]).candidates(made.trust.source, [trust.STS], changed)
+    matched = made.trust.matches(changed) is Verdict.MATCH
     assert not matched or list(found) == [made]
-    assert made.matches(claims) is Verdict.MATCH
+    assert made.trust.matches(claims) is Verdict.MATCH
 
 
 @given(cases())
 def test_a_block_with_an_id_is_pinned_and_one_without_is_not(case: tuple[str, dict[str, Any], Claims]) -> None:
     provider, block, _ = case
-    assert bounds.is_pinned(policy(provider, block))
+    assert bounds.is_pinned(policy(provider, block).trust)
     names = {member: value for member, value in block.items() if member not in dict(IDS[provider])}
-    assert not bounds.is_pinned(policy(provider, names))
+    assert not bounds.is_pinned(policy(provider, names).trust)
 
 
 JSON = st.recursive(ANY, lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=4)
@@ -131,7 +131,7 @@ def test_every_rule_of_a_trace_has_a_verdict_on_values_of_any_type(
     provider: str, block: dict[str, Any], claims: Claims, data: st.DataObject
 ) -> None:
     inner = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(claims.get("kubernetes.io", ()), JSON)))
-    rules = policy(provider, block).rules
+    rules = policy(provider, block).trust.rules
     read = sorted({"build_tag", *(rule.path[0] for rule in rules)})
     noise = data.draw(st.dictionaries(st.sampled_from(read), st.none() | JSON, max_size=8))
     changed = claims | {"kubernetes.io": inner} | noise

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from fakes.trust import ISSUER, NOW, SETTINGS, compiled, subject
-from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compile import PolicyError
 from tailseal.domain.policy.conditions import Bottomless, Conditions
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.trust import Verified
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.common.limits.exchange import WORK, Limits
 
@@ -82,7 +82,7 @@ def test_rules_on_actors_are_paid_for_too() -> None:
     actor = {"oidc": {"issuer": ISSUER, "subject": {"regex": "robot-[0-9]"}}}
     policy = compiled(PLAIN, policy="team-a/x", actors=[actor])
     claims = subject({"sub": "robot-1"})
-    actors = (Actor(claims.source, claims.algorithm, claims.audiences, claims.claims),)
+    actors = (Verified(claims.source, claims.algorithm, claims.audiences, claims.claims),)
     conditions = Conditions(subject().claims, Ticks(0.001), Purse("team-a"))
     index = PolicyIndex([policy])
     outcome = decide(index, subject(), GrantRequest(), SETTINGS, NOW, actors=actors, conditions=conditions)

@@ -267,8 +267,8 @@ def test_what_was_allowed_once_is_refused_at_the_very_next_decision_after_bounds
     if not isinstance(policy, CompiledPolicy):
         assert where.endswith(("Invalid", "Reserved")), "only what no bounds can ever allow"
         return
-    claims = {"iss": policy.source.issuer, "aud": min(policy.audiences), "sub": "x"}
-    token = subject(claims | {"repository_owner_id": "66", "repository": "a/b"}, source=policy.source)
+    claims = {"iss": policy.trust.source.issuer, "aud": min(policy.trust.audiences), "sub": "x"}
+    token = subject(claims | {"repository_owner_id": "66", "repository": "a/b"}, source=policy.trust.source)
     kind = AUTH_KEY if "tailscaleAuthKey" in grants[0] else None
     request = GrantRequest(requested_token_type=kind)
     assert isinstance(decide(PolicyIndex([policy]), token, request, wide, NOW), Granted)

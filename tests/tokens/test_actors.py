@@ -328,7 +328,7 @@ def test_no_claim_makes_a_chain_fail_otherwise_or_grow(subject: Any, actor: Any)
     may_act({"may_act": subject}, {"sub": "a"})
 
 
-def bounded(**changes: Any) -> Any:
+def bounded(*, state: str | None = None, **changes: Any) -> Any:
     rule = {
         "name": "tenants",
         "namespaces": ("team-a",),
@@ -337,7 +337,7 @@ def bounded(**changes: Any) -> Any:
         "audiences": ("*",),
         "max_ttl": 3600,
     }
-    return SETTINGS.model_copy(update={"bounds": (Bound(**rule | changes),)})
+    return SETTINGS.model_copy(update={"bounds": (Bound(**rule | changes),), "state": state})
 
 
 @pytest.mark.parametrize(
@@ -354,8 +354,10 @@ def bounded(**changes: Any) -> Any:
         ({"github": {"owner": "acme"}}, {"issuers": ("*",)}, "spec.actors[0].github"),
         ({"oidc": {"issuer": OURS}}, {"issuers": ("*",)}, "spec.actors[0].oidc.issuer"),
         ({"session": {}}, {"issuers": ("*",)}, "spec.actors[0].session.keys"),
-        ({"oidc": {"issuer": ROBOTS, "condition": "true"}}, {}, "spec.actors[0].oidc.condition"),
-        ({"oidc": {"issuer": ROBOTS, "replay": {"oneTime": True}}}, {}, "spec.actors[0].oidc.replay"),
+        ({"oidc": {"issuer": ROBOTS, "condition": "claims.run == 1"}}, {}, ""),
+        ({"oidc": {"issuer": ROBOTS, "condition": "claims.run"}}, {}, "spec.actors[0].oidc.condition"),
+        ({"oidc": {"issuer": ROBOTS, "replay": {"oneTime": True}}}, {}, "spec.actors[0].oidc.replay.oneTime"),
+        ({"oidc": {"issuer": ROBOTS, "replay": {"oneTime": True}}}, {"state": "Postgres"}, ""),
         ({"tailnet": {"users": ["ana"]}}, {}, "spec.actors[0].tailnet"),
     ],
 )

@@ -8,12 +8,12 @@ from typing import Any
 import jwt
 import pytest
 
-from fakes.exchange import NOW, SETTINGS, Bench, call, ec_key, record, spec, token
+from fakes.exchange import FOREIGN, JWT_TYPE, NOW, SETTINGS, Bench, call, claims, ec_key, form, record, spec, token
 from tailseal.domain.keys import thumbprint
 from tailseal.tokens.dpop import Nonces
 from tailseal.tokens.exchange import Exchange
-from tailseal.tokens.once import PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce
-from tailseal.tokens.outcomes import Answered
+from tailseal.tokens.once import ACTOR_REPLAYED, PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce
+from tailseal.tokens.outcomes import Answered, Call
 from tailseal.tokens.signers import LocalSigner
 
 SHARED = SETTINGS.model_copy(update={"state": "Postgres"})
@@ -67,6 +67,42 @@ def test_a_proof_counts_once_under_a_policy_whose_tokens_do_not() -> None:
     need = target.step(call(dpop=proof()))
     assert isinstance(need, NeedOnce)
     assert target.step(need.taken).result == "granted"
+
+
+def delegating(*entries: dict[str, Any], one_time: bool) -> Bench:
+    content = spec(replay={"oneTime": one_time}) | {"actors": list(entries)}
+    return Bench(record(content), settings=SHARED)
+
+
+def delegated(actor: str) -> Call:
+    return call(form(token(), actor_token=actor, actor_token_type=JWT_TYPE))
+
+
+def test_an_actor_token_counts_once_where_the_entry_that_means_it_says_so() -> None:
+    once = {"oidc": {"issuer": FOREIGN, "subject": {"exact": "robot"}, "replay": {"oneTime": True}}}
+    often = {"oidc": {"issuer": FOREIGN}}
+    robot, other = token(claims(sub="robot", jti="a1")), token(claims(sub="other", jti="a2"))
+    need = delegating(once, often, one_time=False).step(delegated(robot))
+    assert isinstance(need, NeedOnce)
+    assert need.replayed is ACTOR_REPLAYED
+    assert need.replayed.reason == "ActorTokenReplayed"
+    assert delegating(once, often, one_time=False).step(need.taken).result == "granted"
+    assert delegating(once, often, one_time=False).step(delegated(other)).result == "granted"
+
+
+def test_the_subjects_mark_is_taken_before_the_actors_and_a_token_in_both_places_once() -> None:
+    once = {"oidc": {"issuer": FOREIGN, "replay": {"oneTime": True}}}
+    target = delegating(once, one_time=True)
+    first = target.step(delegated(token(claims(sub="robot", jti="a1"))))
+    assert isinstance(first, NeedOnce)
+    assert first.replayed is TOKEN_REPLAYED
+    second = target.step(first.taken)
+    assert isinstance(second, NeedOnce)
+    assert second.replayed is ACTOR_REPLAYED
+    assert target.step(second.taken).result == "granted"
+    alone = target.step(delegated(token()))
+    assert isinstance(alone, NeedOnce)
+    assert target.step(alone.taken).result == "granted"
 
 
 @pytest.mark.parametrize("scope", ["admin", "read admin"])

@@ -8,8 +8,9 @@ from statistics import median
 
 from tailseal.domain.bundle.model import PolicyRecord
 from tailseal.domain.policy.compile import compile_policy
-from tailseal.domain.policy.decide import Granted, GrantRequest, Subject, decide
+from tailseal.domain.policy.decide import Granted, GrantRequest, decide
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.trust import Verified
 from tailseal_dev.bench import clock
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
@@ -43,7 +44,7 @@ def decision(policies: int, rounds: int) -> float:
     index = PolicyIndex(compile_policy(_record(number), SETTINGS) for number in range(policies))
     (source,) = index.issuers(GITHUB)
     request, now = GrantRequest(audiences=(TARGET,)), time.time()
-    subjects = [Subject(source, "RS256", (ISSUER,), _claims(number * (policies // 500))) for number in range(500)]
+    subjects = [Verified(source, "RS256", (ISSUER,), _claims(number * (policies // 500))) for number in range(500)]
 
     def run() -> None:
         for position in range(COUNT):

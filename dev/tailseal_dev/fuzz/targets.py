@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import accepted, compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.decide import GrantRequest, Subject, decide
+from tailseal.domain.policy.decide import GrantRequest, decide
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, dpop, form, tailsts, verify
 from tailseal.tokens.algorithms import ALGORITHMS
 from tailseal.tokens.compact import encode
@@ -210,7 +211,7 @@ def a_policy(data: bytes) -> None:
     if isinstance(policy, CompiledPolicy):
         index = PolicyIndex([policy])
         for content in _CLAIMS:
-            subject = Subject(policy.source, "EdDSA", (OURS,), content)
+            subject = Verified(policy.trust.source, "EdDSA", (OURS,), content)
             decide(index, subject, GrantRequest(), SETTINGS, NOW)
             decide(index, subject, GrantRequest(), SETTINGS, NOW, trace=[])
 

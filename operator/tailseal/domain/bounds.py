@@ -26,8 +26,9 @@ from tailseal.domain.bounding import (
     rules_for,
 )
 from tailseal.domain.bundle.model import Bound, Settings
-from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
 from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
+from tailseal.domain.policy.trust import Trust
 
 PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
     "https://token.actions.githubusercontent.com": frozenset({"repository_id", "repository_owner_id", "enterprise_id"}),
@@ -88,15 +89,15 @@ def policy_quota(namespace: str, settings: Settings) -> int | None:
     return None if not limits or None in limits else max(limit for limit in limits if limit is not None)
 
 
-def is_pinned(policy: CompiledPolicy | Trust) -> bool:
-    """Whether the policy is bound to one tenant of its issuer by something that never passes on to another."""
-    claims = PINNING_CLAIMS.get(policy.source.issuer)
+def is_pinned(trust: Trust) -> bool:
+    """Whether it is bound to one tenant of its issuer by something that never passes on to another."""
+    claims = PINNING_CLAIMS.get(trust.source.issuer)
     if claims is None:
         return True
     return any(
         (rule.keys is not None and len(rule.path) == 1 and rule.path[0] in claims)
-        or (policy.source.issuer == _GITHUB and rule.path == ("sub",) and _GITHUB_IDS.match(rule.prefix) is not None)
-        for rule in policy.rules
+        or (trust.source.issuer == _GITHUB and rule.path == ("sub",) and _GITHUB_IDS.match(rule.prefix) is not None)
+        for rule in trust.rules
     )
 
 
@@ -104,7 +105,7 @@ def _unremembered(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
     """What counts once, where nobody would remember that it did: even one replica is two in a rollout."""
     if settings.state is not None:
         return
-    fields = [f"{policy.origin}.replay.oneTime"] if policy.one_time else []
+    fields = [f"{trust.origin}.replay.oneTime" for trust in _parties(policy) if trust.one_time]
     fields += [
         f"spec.grants[{number}].jwt.requireDPoP" for number, grant in enumerate(policy.grants) if grant.require_dpop
     ]
@@ -142,30 +143,30 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
         yield from min(((*trust, *_grant(grant, path, rule, settings)) for rule, trust in trusts), key=len)
 
 
-def _trust(policy: CompiledPolicy | Trust, rule: Bound, settings: Settings) -> Iterator[Finding]:
-    source = policy.source
+def _trust(trust: Trust, rule: Bound, settings: Settings) -> Iterator[Finding]:
+    source = trust.source
     if not allows(source.issuer, rule.issuers):
-        yield exceeds(f"{policy.origin}.issuer", f"issuer {source.issuer}", "issuers")
+        yield exceeds(f"{trust.origin}.issuer", f"issuer {source.issuer}", "issuers")
     if not _key_source_allowed(source, rule.key_sources):
         what = {"jwks": "inline keys", "session": "our own tokens"}.get(source.kind, f"keys from {source.location}")
-        yield exceeds(f"{policy.origin}.keys", what, "keySources")
-    for audience in sorted(policy.audiences.difference(settings.subject_audiences)):
+        yield exceeds(f"{trust.origin}.keys", what, "keySources")
+    for audience in sorted(trust.audiences.difference(settings.subject_audiences)):
         if not allows(audience, rule.subject_audiences):
-            yield exceeds(f"{policy.origin}.audiences", f"audience {audience}", "subjectAudiences")
+            yield exceeds(f"{trust.origin}.audiences", f"audience {audience}", "subjectAudiences")
     if not rule.allow_unpinned:
-        yield from _unpinned(policy)
+        yield from _unpinned(trust)
 
 
-def _unpinned(policy: CompiledPolicy | Trust) -> Iterator[Finding]:
-    if is_pinned(policy):
+def _unpinned(trust: Trust) -> Iterator[Finding]:
+    if is_pinned(trust):
         return
-    members = _PINNING_MEMBERS.get(policy.origin.rpartition(".")[2])
+    members = _PINNING_MEMBERS.get(trust.origin.rpartition(".")[2])
     if members is None:
-        claims = ", ".join(sorted(PINNING_CLAIMS[policy.source.issuer]))
-        path, remedy = f"{policy.origin}.claims", f"add an exact, exactInteger or oneOf rule on one of {claims}"
+        claims = ", ".join(sorted(PINNING_CLAIMS[trust.source.issuer]))
+        path, remedy = f"{trust.origin}.claims", f"add an exact, exactInteger or oneOf rule on one of {claims}"
     else:
-        path, remedy = policy.origin, f"give one of {members}"
-    why = f"{policy.source.issuer} speaks for many tenants, and names pass on from one to another: {remedy}"
+        path, remedy = trust.origin, f"give one of {members}"
+    why = f"{trust.source.issuer} speaks for many tenants, and names pass on from one to another: {remedy}"
     yield Finding(path, why, Reason.TENANT_NOT_PINNED)
 
 
@@ -225,12 +226,12 @@ def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
                 yield Finding(f"{path}.audiences[{number}]", message, Reason.RESERVED_AUDIENCE)
 
 
-def _parties(policy: CompiledPolicy) -> tuple[CompiledPolicy | Trust, ...]:
+def _parties(policy: CompiledPolicy) -> tuple[Trust, ...]:
     """Everybody that the policy trusts: subjects, then actors."""
-    return (policy, *policy.actors)
+    return (policy.trust, *policy.actors)
 
 
-def _ourselves(party: CompiledPolicy | Trust, settings: Settings) -> Iterator[Finding]:
+def _ourselves(party: Trust, settings: Settings) -> Iterator[Finding]:
     """Our own tokens are trusted as sessions only: whatever else names our issuer, with whatever keys, is wrong."""
     if party.source.kind != "session" and as_place(party.source.issuer) == as_place(settings.issuer):
         message = (

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from tailseal.domain.keys import thumbprint
-from tailseal.domain.policy.compiled import Claims
+from tailseal.domain.policy.trust import Claims
 from tailseal.tokens import compact, verify
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import KeySetError, TokenError

@@ -6,7 +6,7 @@ fetched; keys; signature; claims; policies; grant; answer. The shell awaits what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -18,13 +18,14 @@ from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Trust
 from tailseal.tokens import refusals, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.dpop import Expected, Nonces, Proof, ProofError, ProofFault, check, confirmed
 from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.issue import NeedSignature, Step, issue
 from tailseal.tokens.mint import AT_JWT, PLAIN_JWT, Minted
-from tailseal.tokens.once import PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce, missing, proof_key, token_key
+from tailseal.tokens.once import ACTOR_REPLAYED, PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce, missing, proof_key, token_key
 from tailseal.tokens.outcomes import (
     NOTHING_UNAVAILABLE,
     Answered,
@@ -55,6 +56,7 @@ class _Case(NamedTuple):
     call: Call
     asked: GrantRequest
     subject: Presented
+    actor: Presented | None
     audit: Audit
     now: float
 
@@ -115,7 +117,8 @@ class Exchange:
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
             actor = _actor(request, audit) if request.actor_token else None
-            call.watch.saw(subject.token, request.asked, None if actor is None else actor.presented.token)
+            presented = None if actor is None else actor.presented
+            call.watch.saw(subject.token, request.asked, None if presented is None else presented.token)
             hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch))
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):
@@ -123,7 +126,7 @@ class Exchange:
             audit["subject"] = subject.token.payload["sub"]
             if actor is not None and actor.verified:
                 audit["actorSubject"] = actor.presented.token.payload["sub"]
-            return self._conclude(decision, _Case(call, request.asked, subject, audit, now))
+            return self._conclude(decision, _Case(call, request.asked, subject, presented, audit, now))
         except RequestError as error:
             return refuse(call, audit, Refusal(error.status, error.error, error.reason, str(error)))
         except TokenError as error:
@@ -153,7 +156,7 @@ class Exchange:
         if decision.scopes:
             audit["scope"] = " ".join(decision.scopes)
         proof = self._proof(decision, case)
-        if limited := call.watch.admit(decision.policy.source.issuer, decision.policy.id):
+        if limited := call.watch.admit(decision.policy.trust.source.issuer, decision.policy.id):
             return refuse(call, audit, limited)
         signer = self._signer("", case.now) if decision.grant.kind is GrantKind.JWT else None
         if signer is None and decision.grant.kind is GrantKind.JWT:
@@ -170,9 +173,9 @@ class Exchange:
         if proof is not None and settings.state is not None:
             key = proof_key(settings, proof.jkt, proof.jti, proof.expires_at)
             need = missing(key, PROOF_REPLAYED, call, audit)
-        if need is None and decision.policy.one_time:
-            key = token_key(settings, decision.policy.source, case.subject.token)
-            need = missing(key, TOKEN_REPLAYED, call, audit)
+        for trust, presented, replayed in _once(decision, case):
+            if need is None:
+                need = missing(token_key(settings, trust.source, presented.token), replayed, call, audit)
         if need is None:
             return None
         limited = call.watch.mark(decision.policy.namespace, need.keys[0].expires_at - case.now)
@@ -210,7 +213,7 @@ class Exchange:
         ttl = _within_sessions(min(decision.ttl, self._max_token_ttl), decision, case.subject, now)
         content = Minted(
             issuer=self._settings.issuer,
-            subject=decision.subject or own,
+            subject=decision.given.subject or own,
             client_id=own,
             audiences=decision.audience,
             scopes=decision.scopes,
@@ -218,7 +221,7 @@ class Exchange:
             ttl=ttl,
             token_id=call.decision,
             act=act,
-            claims=decision.claims,
+            claims=decision.given.claims,
             cnf=None if proof is None else {"jkt": proof.jkt},
         )
         typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT
@@ -246,6 +249,15 @@ def _actor(request: TokenRequest, audit: Audit) -> Delegate:
     return actor
 
 
+def _once(decision: Granted, case: _Case) -> Iterator[tuple[Trust, Presented, Refusal]]:
+    """The presented tokens that count once, with whose word that is."""
+    if decision.policy.trust.one_time:
+        yield decision.policy.trust, case.subject, TOKEN_REPLAYED
+    acting = decision.given.acting
+    if acting is not None and acting.trust.one_time and case.actor is not None:
+        yield acting.trust, case.actor, ACTOR_REPLAYED
+
+
 def _act(decision: Granted, subject: Presented) -> dict[str, Any] | None:
     actor, claims = decision.actor, subject.token.payload
     if actor is None and "act" not in claims:
@@ -259,7 +271,7 @@ def _act(decision: Granted, subject: Presented) -> dict[str, Any] | None:
 def _within_sessions(ttl: int, decision: Granted, subject: Presented, now: float) -> int:
     """Seconds that a token may live which is given for one of ours: else a session could renew itself for ever."""
     actor = decision.actor
-    if decision.policy.source.kind == "session":
+    if decision.policy.trust.source.kind == "session":
         ttl = _within(ttl, subject.token.payload["exp"], now)
     return ttl if actor is None or actor.source.kind != "session" else _within(ttl, actor.claims["exp"], now)
 

@@ -28,6 +28,10 @@ TOKEN_REPLAYED: Final = Refusal(
     400, "invalid_request", "TokenReplayed", "the subject token was used before, and the policy takes it once only"
 )
 
+ACTOR_REPLAYED: Final = Refusal(
+    400, "invalid_request", "ActorTokenReplayed", "the actor token was used before, and the policy takes it once only"
+)
+
 PROOF_REPLAYED: Final = Refusal(400, "invalid_dpop_proof", "ProofReplayed", "the proof of possession was used before")
 
 
@@ -73,7 +77,7 @@ def once_key(settings: Settings, purpose: str, *parts: str, until: float) -> Onc
 
 
 def token_key(settings: Settings, source: KeySource, token: Compact) -> OnceKey:
-    """The mark of a verified subject token.
+    """The mark of a verified token, be it of a subject or of an actor.
 
     It stands for `jti` where the token has one, else for what was signed: the signature itself may have several forms.
     The key source is part of it, so nobody with keys of his own uses up what another's issuer gives.

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.conditions import Conditions
-from tailseal.domain.policy.decide import Granted, Refused, Subject, decide
+from tailseal.domain.policy.decide import Granted, Refused, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, refusals, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.compact import Compact
@@ -83,17 +83,17 @@ class Delegate:
 
     def __init__(self, presented: Presented) -> None:
         self.presented = presented
-        self.verified: tuple[Actor, ...] | None = None
+        self.verified: tuple[Verified, ...] | None = None
         """Once for each source that verifies it; None: nobody looked yet."""
         self.open: tuple[KeySource, ...] = ()
         """Sources whose keys are not in hand."""
         self.fault: TokenError | None = None
         """What a source in hand has against it."""
 
-    def under(self, source: KeySource) -> Actor:
+    def under(self, source: KeySource) -> Verified:
         """The actor, if this source verifies the token."""
         token = self.presented.token
-        return Actor(source, token.alg, verify.audiences(token.payload), token.payload)
+        return Verified(source, token.alg, verify.audiences(token.payload), token.payload)
 
 
 class Judge:
@@ -169,7 +169,7 @@ class Judge:
     def _delegated(
         self,
         actor: Delegate,
-        decide_with: Callable[[Sequence[Actor]], Granted | Refused],
+        decide_with: Callable[[Sequence[Verified]], Granted | Refused],
         asked: GrantRequest,
         hand: Hand,
         now: float,
@@ -189,7 +189,7 @@ class Judge:
             raise Refusing(refusals.of_actor(actor.fault))
         return decision
 
-    def _examined(self, actor: Delegate, asked: GrantRequest, hand: Hand, now: float) -> tuple[Actor, ...]:
+    def _examined(self, actor: Delegate, asked: GrantRequest, hand: Hand, now: float) -> tuple[Verified, ...]:
         """The actor token, once for each source in hand that verifies it."""
         if actor.verified is None:
             verified, missing = [], []
@@ -207,7 +207,7 @@ class Judge:
             actor.verified, actor.open = tuple(verified), tuple(missing)
         return actor.verified
 
-    def _anybody(self, actor: Delegate, asked: GrantRequest) -> tuple[Actor, ...]:
+    def _anybody(self, actor: Delegate, asked: GrantRequest) -> tuple[Verified, ...]:
         return tuple(actor.under(source) for source in self._index.acting(actor.presented.issuer, asked.policy))
 
     def _unverified(
@@ -245,10 +245,10 @@ class Judge:
         asked: GrantRequest,
         hand: Hand,
         now: float,
-        actors: Sequence[Actor] | None = None,
+        actors: Sequence[Verified] | None = None,
     ) -> Granted | Refused:
         """What the policies of a source say to a token that it verifies."""
-        subject = Subject(source, token.alg, verify.audiences(token.payload), token.payload)
+        subject = Verified(source, token.alg, verify.audiences(token.payload), token.payload)
         return decide(self._index, subject, asked, self._settings, now, actors=actors, conditions=hand.conditions)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from tailseal.domain.policy.compiled import Claims, CompiledPolicy, Trust
+from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.denial import Denial
-from tailseal.domain.policy.matchers import Verdict
-from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Acting, Claims, Verified, denial
 
 MAX_ACTORS: Final = 8
 """How many parties an `act` claim may name, the present one included."""
@@ -23,17 +22,10 @@ class ActError(ValueError):
     """A claim `act` that cannot be carried on; the message never repeats its content."""
 
 
-class Actor(NamedTuple):
-    """An actor token whose signature and times were verified; the members are those of `Subject`."""
-
-    source: KeySource
-    algorithm: str
-    audiences: Sequence[str]
-    claims: Claims
-
-
-def denial(policy: CompiledPolicy, subject: Claims, actors: Sequence[Actor], now: float, skew: float) -> Denial | None:
-    """Why nobody of these may act for the subject under the policy; None if one may.
+def entitled(
+    policy: CompiledPolicy, subject: Claims, actors: Sequence[Verified], now: float, skew: float
+) -> Denial | tuple[Acting, ...]:
+    """Who of these may act for the subject under the policy, as far as no condition has to be asked; else why nobody.
 
     Args:
         policy: that trusts the subject token.
@@ -44,23 +36,15 @@ def denial(policy: CompiledPolicy, subject: Claims, actors: Sequence[Actor], now
     """
     if not policy.actors:
         return Denial.ACTOR_NOT_ALLOWED
-    if not any(trusts(trust, actor, now, skew) for trust in policy.actors for actor in actors):
+    meant = tuple(
+        Acting(trust, actor)
+        for trust in policy.actors
+        for actor in actors
+        if trust.source == actor.source and denial(trust, actor, now, skew) is None
+    )
+    if not meant:
         return Denial.ACTOR_NOT_TRUSTED
-    return None if may_act(subject, actors[0].claims) else Denial.ACTOR_NOT_NAMED
-
-
-def trusts(trust: Trust, actor: Actor, now: float, skew: float) -> bool:
-    """Whether the token is one that an entry of `actors` means."""
-    if trust.source != actor.source or trust.audiences.isdisjoint(actor.audiences):
-        return False
-    if actor.algorithm not in trust.algorithms or any(
-        rule.test(actor.claims) is not Verdict.MATCH for rule in trust.rules
-    ):
-        return False
-    if trust.keys_expire_at is not None and now >= trust.keys_expire_at:
-        return False
-    issued_at = actor.claims.get("iat")
-    return trust.max_age is None or (type(issued_at) is int and now - issued_at <= trust.max_age + skew)
+    return meant if may_act(subject, actors[0].claims) else Denial.ACTOR_NOT_NAMED
 
 
 def may_act(subject: Claims, actor: Claims) -> bool:

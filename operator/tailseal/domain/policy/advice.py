@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tailseal.domain.policy import patterns
-from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.trust import Claims, Trust, Verified
 
 _IDS: Final = re.compile(r"@[0-9]+(?=[/:])")
 _TYPED: Final[Mapping[type, tuple[str, str]]] = {
@@ -69,14 +70,14 @@ def of_rule(rule: Rule, claims: Claims, verdict: Verdict) -> str:
 
 def of_audience(policy: CompiledPolicy) -> str:
     """What would make the token one for us."""
-    wanted = " or ".join(sorted(policy.audiences))
+    wanted = " or ".join(sorted(policy.trust.audiences))
     return f"have the issuer make the token for {wanted}; other audiences only as the provider's bounds allow"
 
 
-def of_condition(policy: CompiledPolicy, denial: Denial, algorithm: str) -> str:
-    """What would help where all rules hold and the policy still does not count, or grants nothing."""
+def of_trust(trust: Trust, denial: Denial, token: Verified) -> str:
+    """What would help where all rules hold and the token does not count all the same."""
     if denial is Denial.ALGORITHM_NOT_ALLOWED:
-        listed = ", ".join([*sorted(policy.algorithms), algorithm])
+        listed = ", ".join([*sorted(trust.algorithms), token.algorithm])
         return f"if the issuer signs with it on purpose: algorithms: [{listed}]"
     return FIXED.get(denial, "")
 

@@ -21,10 +21,11 @@ from tailseal.api.validation import parse_spec
 from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.policy import cel, matchers, patterns, providers
-from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind, Trust
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Rule
 from tailseal.domain.policy.source import KeySource, SourceKind, well_known
+from tailseal.domain.policy.trust import Trust
 from tailseal.domain.policy.upstreams import upstream_grant
 
 __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
@@ -114,27 +115,18 @@ def _compile(
     record: PolicyRecord, spec: TrustPolicySpec, trust: General, settings: Settings
 ) -> tuple[CompiledPolicy, tuple[Finding, ...]]:
     """The policy without what is wrong, and what is wrong."""
-    findings = list(trust.findings)
-    source = _source(trust, settings, findings)
+    findings: list[Finding] = []
     policy = CompiledPolicy(
         namespace=record.namespace,
         name=record.name,
         uid=record.uid,
         generation=record.generation,
         settings=settings,
-        origin=trust.origin,
         enforce=spec.enforcement == "Enforce",
-        source=source,
-        algorithms=_set(trust.algorithms),
-        audiences=_set(trust.audiences or (*settings.subject_audiences, *trust.also)),
-        rules=tuple(sorted(trust.rules, key=lambda rule: rule.cost)),
-        max_age=trust.max_age,
-        keys_expire_at=source.expires_at,
+        trust=_trust(trust, settings, findings),
         actors=tuple(
             _actor(actor, f"spec.actors[{position}]", settings, findings) for position, actor in enumerate(spec.actors)
         ),
-        one_time=trust.one_time,
-        condition=_program(trust.condition, "condition", f"{trust.origin}.condition", findings),
         grants=tuple(
             _grant(grant, f"spec.grants[{position}]", record.namespace, settings, findings)
             for position, grant in enumerate(spec.grants)
@@ -147,26 +139,22 @@ def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) 
     trust = general(actor, path)
     if trust is None:  # pragma: no cover - what this version cannot do was found before
         raise PolicyError([Finding(path, "is not supported by this version yet", Reason.NOT_SUPPORTED_YET)])
-    findings += [*trust.findings, *_unheard(actor, trust, path)]
-    source = _source(trust, settings, findings)
+    return _trust(trust, settings, findings)
+
+
+def _trust(trust: General, settings: Settings, findings: list[Finding]) -> Trust:
+    """What is meant, without what is wrong with it: that goes to the findings."""
+    findings += trust.findings
     return Trust(
         origin=trust.origin,
-        source=source,
+        source=_source(trust, settings, findings),
         algorithms=_set(trust.algorithms),
         audiences=_set(trust.audiences or (*settings.subject_audiences, *trust.also)),
         rules=tuple(sorted(trust.rules, key=lambda rule: rule.cost)),
         max_age=trust.max_age,
-        keys_expire_at=source.expires_at,
+        condition=_program(trust.condition, "condition", f"{trust.origin}.condition", findings),
+        one_time=trust.one_time,
     )
-
-
-def _unheard(actor: From, trust: General, path: str) -> Iterator[Finding]:
-    """What is asked of subject tokens only; left unsaid, it would not hold."""
-    message = "is not supported for actors: leave it out"
-    if trust.condition:
-        yield Finding(f"{trust.origin}.condition", message, Reason.NOT_SUPPORTED_YET)
-    if actor.oidc is not None and actor.oidc.replay is not None:
-        yield Finding(f"{path}.oidc.replay", message, Reason.NOT_SUPPORTED_YET)
 
 
 def _source(trust: General, settings: Settings, findings: list[Finding]) -> KeySource:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.cel import Program
-from tailseal.domain.policy.matchers import REGEX, Path, Rule, Verdict
-from tailseal.domain.policy.source import KeySource
-
-Claims = Mapping[str, Any]
+from tailseal.domain.policy.matchers import REGEX, Path
+from tailseal.domain.policy.trust import Acting, Trust
 
 
 class GrantKind(StrEnum):
@@ -69,33 +66,12 @@ class Given(NamedTuple):
     Args:
         subject: the whole `sub` of the JWT to mint; empty: the policy's own.
         claims: names and values of the claims that it carries beside the usual ones.
+        acting: who acts for the subject, and by which entry of `actors`; None: nobody does.
     """
 
     subject: str = ""
     claims: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trust:
-    """Whose tokens an entry of `actors` means; the members are those of a policy.
-
-    Args:
-        origin: the place in the manifest, e.g. `spec.actors[0].oidc`.
-        source: whose keys the token must have been verified with.
-        algorithms: JWS algorithms it may be signed with.
-        audiences: it must name at least one of them.
-        rules: all must hold.
-        max_age: seconds since `iat` after which it is too old; None: no limit but `exp`.
-        keys_expire_at: Unix seconds after which the inline keys do not count.
-    """
-
-    origin: str
-    source: KeySource
-    algorithms: frozenset[str]
-    audiences: frozenset[str]
-    rules: tuple[Rule, ...]
-    max_age: int | None
-    keys_expire_at: float | None
+    acting: Acting | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,18 +84,10 @@ class CompiledPolicy:
         uid: of the TrustPolicy.
         generation: of the spec that was compiled.
         settings: the provider's, against which it was compiled.
-        origin: the place in the manifest of what it trusts, e.g. `spec.from.oidc`.
         enforce: False: evaluated, counted and traced, but never granting.
-        source: whose keys a subject token must have been verified with.
-        algorithms: JWS algorithms a subject token may be signed with.
-        audiences: a subject token must name at least one of them.
-        rules: subject and claim rules, cheapest first; all must hold.
-        max_age: seconds since `iat` after which a subject token is too old; None: no limit but `exp`.
-        keys_expire_at: Unix seconds after which the inline keys do not count for this policy.
+        trust: whose subject tokens are trusted.
         grants: what it gives, in the policy's order.
         actors: who may act for the subject; empty: nobody.
-        condition: an expression over the claims that must give true, asked after everything else; None: there is none.
-        one_time: whether a subject token counts once only.
     """
 
     namespace: str
@@ -127,38 +95,22 @@ class CompiledPolicy:
     uid: str
     generation: int
     settings: Settings = field(repr=False)
-    origin: str
     enforce: bool
-    source: KeySource
-    algorithms: frozenset[str]
-    audiences: frozenset[str]
-    rules: tuple[Rule, ...]
-    max_age: int | None
-    keys_expire_at: float | None
+    trust: Trust
     grants: tuple[CompiledGrant, ...]
     actors: tuple[Trust, ...] = ()
-    condition: Program | None = None
-    one_time: bool = False
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
     claims: tuple[str, ...] = field(init=False)
-    """The claims that its rules ask for, nested ones with dots; never a value."""
+    """The claims of subject tokens that its rules ask for, nested ones with dots; never a value."""
     is_costly: bool = field(init=False)
     """Whether a rule may take long: what it takes is then measured."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
-        rules = (*self.rules, *(rule for actor in self.actors for rule in actor.rules))
-        object.__setattr__(self, "claims", _named(tuple(rule.path for rule in self.rules)))
+        rules = (rule for trust in (self.trust, *self.actors) for rule in trust.rules)
+        object.__setattr__(self, "claims", _named(tuple(rule.path for rule in self.trust.rules)))
         object.__setattr__(self, "is_costly", any(rule.cost >= REGEX for rule in rules))
-
-    def matches(self, claims: Claims) -> Verdict:
-        """The first rule's verdict that is not `MATCH`, else `MATCH`."""
-        for rule in self.rules:
-            verdict = rule.test(claims)
-            if verdict is not Verdict.MATCH:
-                return verdict
-        return Verdict.MATCH
 
     @property
     def longest_ttl(self) -> int:

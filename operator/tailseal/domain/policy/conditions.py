@@ -11,8 +11,9 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from tailseal.domain.policy.cel import EvaluationError, Program, Values
-from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.trust import Acting, Claims, Trust
 
 MAX_EVALUATIONS: Final = 8
 """Conditions of one namespace that a request may cost."""
@@ -26,7 +27,7 @@ MAX_SUBJECT: Final = 255
 Ticks = Callable[[], float]
 """Seconds that this thread has worked, from any start: a busy machine is no policy's fault."""
 
-_NOTHING: Final = Given()
+NOTHING: Final = Given()
 
 _Found = TypeVar("_Found")
 
@@ -65,21 +66,20 @@ _BOTTOMLESS: Final = Bottomless()
 class _Work:
     """What evaluating has come to: made for the first expression, since most requests meet none."""
 
-    __slots__ = ("_claims", "_values", "asked", "exhausted", "given", "seconds")
+    __slots__ = ("_values", "asked", "given", "seconds")
 
-    def __init__(self, claims: Claims) -> None:
-        self._claims = claims
-        self._values: Values | None = None
+    def __init__(self) -> None:
+        self._values: dict[int, Values] = {}
         self.asked: dict[str, int] = defaultdict(int)
         self.seconds: dict[str, float] = defaultdict(float)
-        self.given: dict[tuple[str, str], Given | Denial] = {}
-        self.exhausted: set[str] = set()
+        self.given: dict[tuple[object, ...], Given | Denial] = {}
 
-    def ask(self, program: Program) -> bool | str:
+    def ask(self, program: Program, claims: Claims) -> bool | str:
         """The value of an expression; carrying the claims over is a part of what the first one takes."""
-        if self._values is None:
-            self._values = Values(self._claims)
-        return program.evaluate(self._values)
+        values = self._values.get(id(claims))
+        if values is None:
+            values = self._values[id(claims)] = Values(claims)
+        return program.evaluate(values)
 
 
 class Conditions:
@@ -91,37 +91,33 @@ class Conditions:
         purse: what namespaces may take in all.
     """
 
-    __slots__ = ("_claims", "_purse", "_ticks", "_work")
+    __slots__ = ("_claims", "_purse", "_ticks", "_work", "exhausted")
 
     def __init__(self, claims: Claims, ticks: Ticks = stopped, purse: Purse = _BOTTOMLESS) -> None:
         self._claims = claims
         self._ticks = ticks
         self._purse = purse
         self._work: _Work | None = None
-
-    @property
-    def exhausted(self) -> tuple[str, ...]:
+        self.exhausted: tuple[str, ...] = ()
         """Namespaces of policies that were refused because their budget was used up."""
-        return () if self._work is None else tuple(sorted(self._work.exhausted))
 
-    def given(self, policy: CompiledPolicy, grant: CompiledGrant) -> Given:
-        """What the templates of a grant gave that `denial` let pass."""
-        if self._work is None:
-            return _NOTHING
-        found = self._work.given.get((policy.id, grant.name), _NOTHING)
-        return found if isinstance(found, Given) else _NOTHING
+    def given(self, policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...] = ()) -> Given | Denial:
+        """What the policy, of which everything else holds, gives with the grant, or why not; each is evaluated once.
 
-    def denial(self, policy: CompiledPolicy, grant: CompiledGrant) -> Denial | None:
-        """Why the policy, of which everything else holds, does not give the grant; each is evaluated once."""
-        if policy.condition is None and grant.subject is None and not grant.claims:
-            return None
-        work, key = self._working(), (policy.id, grant.name)
+        Args:
+            policy: that trusts the token.
+            grant: that it chose.
+            acting: who may act, as far as no condition was asked; empty: there is no actor token.
+        """
+        if not _asks(policy, grant, acting):
+            return Given(acting=acting[0]) if acting else NOTHING
+        work, key = self._working(), (policy.id, grant.name, *(one.token.source for one in acting))
         found = work.given.get(key)
         if found is None:
-            found = work.given[key] = self._evaluate(policy, grant, work)
-        return found if isinstance(found, Denial) else None
+            found = work.given[key] = self._evaluate(policy, grant, acting, work)
+        return found
 
-    def weighed(self, policy: CompiledPolicy, ask: Callable[[], Denial | None]) -> Denial | None:
+    def weighed(self, policy: CompiledPolicy, ask: Callable[[], _Found]) -> _Found | Denial:
         """What rules say that may take long, which is no less an expense than an expression is.
 
         Args:
@@ -130,12 +126,12 @@ class Conditions:
         """
         work = self._working()
         if _is_over(policy, work) or not self._purse.affords(policy.namespace):
-            return _over(policy, work)
+            return self._over(policy)
         return self._timed(policy, work, ask)
 
     def _working(self) -> _Work:
         if self._work is None:
-            self._work = _Work(self._claims)
+            self._work = _Work()
         return self._work
 
     def _timed(self, policy: CompiledPolicy, work: _Work, ask: Callable[[], _Found]) -> _Found:
@@ -147,34 +143,65 @@ class Conditions:
             work.seconds[policy.namespace] += taken
             self._purse.pay(policy.namespace, taken)
 
-    def _evaluate(self, policy: CompiledPolicy, grant: CompiledGrant, work: _Work) -> Given | Denial:
-        if policy.condition is not None:
-            work.asked[policy.namespace] += 1
+    def _evaluate(
+        self, policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...], work: _Work
+    ) -> Given | Denial:
+        conditions = sum(trust.condition is not None for trust in (policy.trust, *(one.trust for one in acting)))
+        if conditions:
+            work.asked[policy.namespace] += conditions
             if work.asked[policy.namespace] > MAX_EVALUATIONS or _is_over(policy, work):
-                return _over(policy, work)
+                return self._over(policy)
         if not self._purse.affords(policy.namespace):
-            return _over(policy, work)
-        outcome = self._timed(policy, work, partial(_outcome, policy, grant, work))
-        return _over(policy, work) if _is_over(policy, work) else outcome
+            return self._over(policy)
+        ask = partial(_outcome, policy, grant, acting, work, self._claims)
+        outcome = self._timed(policy, work, ask)
+        return self._over(policy) if _is_over(policy, work) else outcome
+
+    def _over(self, policy: CompiledPolicy) -> Denial:
+        self.exhausted = tuple(sorted({*self.exhausted, policy.namespace}))
+        return Denial.CONDITION_BUDGET
 
 
-def _outcome(policy: CompiledPolicy, grant: CompiledGrant, work: _Work) -> Given | Denial:
+def _asks(policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...]) -> bool:
+    """Whether there is any expression to evaluate."""
+    if policy.trust.condition is not None or grant.claims or grant.subject is not None:
+        return True
+    return any(one.trust.condition is not None for one in acting)
+
+
+def _outcome(
+    policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...], work: _Work, claims: Claims
+) -> Given | Denial:
+    if refused := refusal(policy.trust, partial(work.ask, claims=claims)):
+        return refused
+    meant = (one for one in acting if refusal(one.trust, partial(work.ask, claims=one.token.claims)) is None)
+    actor = next(meant, None)
+    if acting and actor is None:
+        return Denial.ACTOR_NOT_TRUSTED
     try:
-        if policy.condition is not None and work.ask(policy.condition) is not True:
-            return Denial.CONDITION_FALSE
-    except EvaluationError:
-        return Denial.CONDITION_ERROR
-    try:
-        claims = tuple((name, str(work.ask(program))) for name, program in grant.claims)
-        return Given(_subject(policy, grant, work), claims)
+        templates = tuple((name, str(work.ask(program, claims))) for name, program in grant.claims)
+        return Given(_subject(policy, grant, work, claims), templates, actor)
     except EvaluationError:
         return Denial.CLAIM_ERROR
 
 
-def _subject(policy: CompiledPolicy, grant: CompiledGrant, work: _Work) -> str:
+def refusal(trust: Trust, ask: Callable[[Program], bool | str]) -> Denial | None:
+    """What the condition has against a token that the trust means otherwise.
+
+    Args:
+        trust: whose tokens are meant.
+        ask: evaluates an expression on the token's claims.
+    """
+    try:
+        return None if trust.condition is None or ask(trust.condition) is True else Denial.CONDITION_FALSE
+    except EvaluationError:
+        return Denial.CONDITION_ERROR
+
+
+def _subject(policy: CompiledPolicy, grant: CompiledGrant, work: _Work, claims: Claims) -> str:
     if grant.subject is None:
         return ""
-    name = str(work.ask(grant.subject))
+    name = str(work.ask(grant.subject, claims))
     subject = f"{grant.subject_prefix or f'policy:{policy.id}:'}{name}"
     if not name or len(subject) > MAX_SUBJECT or not (subject.isascii() and subject.isprintable()):
         raise EvaluationError("no subject")
@@ -183,8 +210,3 @@ def _subject(policy: CompiledPolicy, grant: CompiledGrant, work: _Work) -> str:
 
 def _is_over(policy: CompiledPolicy, work: _Work) -> bool:
     return work.seconds[policy.namespace] > MAX_SECONDS
-
-
-def _over(policy: CompiledPolicy, work: _Work) -> Denial:
-    work.exhausted.add(policy.namespace)
-    return Denial.CONDITION_BUDGET

@@ -13,37 +13,22 @@ from typing import NamedTuple
 
 from tailseal.domain import bounds, scopes
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy import actors as acting
-from tailseal.domain.policy.actors import Actor
-from tailseal.domain.policy.compiled import Claims, CompiledGrant, CompiledPolicy, Given, GrantKind
-from tailseal.domain.policy.conditions import Conditions
+from tailseal.domain.policy.actors import entitled
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given, GrantKind
+from tailseal.domain.policy.conditions import NOTHING, Conditions
 from tailseal.domain.policy.denial import Denial, OAuthError
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
-from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Acting, Verified, denial
 
-__all__ = ["Denial", "GrantRequest", "Granted", "Refused", "Step", "Subject", "decide"]
-
-
-class Subject(NamedTuple):
-    """A subject token whose signature and times were verified.
-
-    Args:
-        source: whose keys verified it.
-        algorithm: the JWS algorithm it was verified with.
-        audiences: its `aud`, as a sequence whether it was one or several.
-        claims: its payload.
-    """
-
-    source: KeySource
-    algorithm: str
-    audiences: Sequence[str]
-    claims: Claims
-
+__all__ = ["Denial", "GrantRequest", "Granted", "Refused", "Step", "decide"]
 
 Trial = tuple[tuple[str, Denial], ...]
 """Ids of policies under `Audit`, with the reason for which each would refuse a token that its rules trust."""
+
+_Beside = tuple[tuple[str, ...], Trial, tuple[str, ...]]
+"""What is told beside the decision: `audited`, `trial` and `exhausted` of `Refused`."""
 
 
 class Granted(NamedTuple):
@@ -57,9 +42,7 @@ class Granted(NamedTuple):
         audience: of the JWT to mint: those that were asked for, else all of the grant's.
         ttl: longest lifetime in seconds of the JWT to mint.
         audited: ids of policies under `Audit` that would have granted as well.
-        actor: who acts for the subject; None: nobody does.
-        subject: `sub` of the JWT to mint; empty: the policy's own.
-        claims: names and values of what the JWT carries beside the usual claims.
+        given: what the expressions of policy and grant gave, and who acts for the subject.
         trial: what policies under `Audit` that trust the token would have refused, and why.
         exhausted: namespaces whose expressions took more than a request may cost.
     """
@@ -71,11 +54,14 @@ class Granted(NamedTuple):
     audience: tuple[str, ...]
     ttl: int
     audited: tuple[str, ...] = ()
-    actor: Actor | None = None
-    subject: str = ""
-    claims: tuple[tuple[str, str], ...] = ()
+    given: Given = NOTHING
     trial: Trial = ()
     exhausted: tuple[str, ...] = ()
+
+    @property
+    def actor(self) -> Verified | None:
+        """Who acts for the subject; None: nobody does."""
+        return None if self.given.acting is None else self.given.acting.token
 
 
 class Refused(NamedTuple):
@@ -122,12 +108,12 @@ Trace = list[Step]
 
 def decide(  # noqa: PLR0913 - everything that a decision depends on
     index: PolicyIndex,
-    subject: Subject,
+    subject: Verified,
     request: GrantRequest,
     settings: Settings,
     now: float,
     *,
-    actors: Sequence[Actor] | None = None,
+    actors: Sequence[Verified] | None = None,
     conditions: Conditions | None = None,
     trace: Trace | None = None,
 ) -> Granted | Refused:
@@ -143,7 +129,7 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
         conditions: evaluates the expressions of this request; None: without a limit of time.
         trace: if given, every step of every policy of the key source is added; the decision stays the same.
     """
-    granting: list[tuple[CompiledPolicy, CompiledGrant]] = []
+    granting: list[_Chosen] = []
     audited: list[str] = []
     trial: list[tuple[str, Denial]] = []
     nearest: Refused | None = None
@@ -152,150 +138,122 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
         outcome = _verdict(policy, subject, request, settings, now, actors, conditions)
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
-        if isinstance(outcome, CompiledGrant) and policy.enforce:
-            granting.append((policy, outcome))
-            continue
-        if isinstance(outcome, CompiledGrant):
+        if isinstance(outcome, _Chosen):
+            if policy.enforce:
+                granting.append(outcome)
+                continue
             audited.append(policy.id)
             outcome = Denial.AUDIT_ONLY
         elif not policy.enforce and outcome.rank > Denial.NO_POLICY_MATCHES.rank:
             trial.append((policy.id, outcome))
         if outcome.rank > (nearest.reason if nearest else Denial.NO_POLICY_MATCHES).rank:
             nearest = Refused(outcome, policy.id)
-    beside = _Beside(tuple(audited), tuple(trial), conditions.exhausted)
-    if granting and not _is_ambiguous(granting, request):
-        policy, grant = granting[0]
-        return _granted(policy, grant, request, conditions.given(policy, grant), actors[0] if actors else None, beside)
+    beside = tuple(audited), tuple(trial), conditions.exhausted
+    if granting and (len(granting) == 1 or not _is_ambiguous(granting, request)):
+        return _granted(granting[0], request, beside)
     refused = Refused(Denial.AMBIGUOUS_GRANT) if granting else nearest or _unmatched(index, subject)
     return Refused(refused.reason, refused.policy, *beside)
 
 
+class _Chosen(NamedTuple):
+    """What one policy would grant."""
+
+    policy: CompiledPolicy
+    grant: CompiledGrant
+    given: Given
+
+
 def _verdict(
     policy: CompiledPolicy,
-    subject: Subject,
+    subject: Verified,
     request: GrantRequest,
     settings: Settings,
     now: float,
-    actors: Sequence[Actor] | None,
+    actors: Sequence[Verified] | None,
     conditions: Conditions,
-) -> CompiledGrant | Denial:
-    """The grant that one policy gives, or why it gives none; expressions are asked last."""
+) -> _Chosen | Denial:
+    """What one policy would grant, or why it would not; expressions are asked last."""
     if policy.is_costly:
-        reason = conditions.weighed(policy, partial(_distrust, policy, subject, settings, now, actors))
+        acting = conditions.weighed(policy, partial(_trusted, policy, subject, settings, now, actors))
     else:
-        reason = _distrust(policy, subject, settings, now, actors)
-    outcome = reason or choose(policy.grants, request)
-    if isinstance(outcome, CompiledGrant):
-        return conditions.denial(policy, outcome) or outcome
-    return outcome
+        acting = _trusted(policy, subject, settings, now, actors)
+    if isinstance(acting, Denial):
+        return acting
+    grant = choose(policy.grants, request)
+    if isinstance(grant, Denial):
+        return grant
+    given = conditions.given(policy, grant, acting)
+    return given if isinstance(given, Denial) else _Chosen(policy, grant, given)
+
+
+def _trusted(
+    policy: CompiledPolicy,
+    subject: Verified,
+    settings: Settings,
+    now: float,
+    actors: Sequence[Verified] | None,
+) -> tuple[Acting, ...] | Denial:
+    """Who may act for the subject, empty where nobody does; or why the policy trusts the token or the actor not."""
+    reason = denial(policy.trust, subject, now, settings.clock_skew)
+    if reason is not None:
+        return reason
+    if policy.settings is not settings and bounds.violations(policy, settings):
+        return Denial.EXCEEDS_BOUNDS
+    return () if actors is None else entitled(policy, subject.claims, actors, now, settings.clock_skew)
 
 
 def _considered(
-    index: PolicyIndex, subject: Subject, request: GrantRequest, trace: Trace | None
+    index: PolicyIndex, subject: Verified, request: GrantRequest, trace: Trace | None
 ) -> Sequence[CompiledPolicy]:
     if request.policy is not None:
         named = index.get(request.policy)
-        return (named,) if named is not None and named.source == subject.source else ()
+        return (named,) if named is not None and named.trust.source == subject.source else ()
     if trace is not None:
         return index.all(subject.source)
     return index.candidates(subject.source, subject.audiences, subject.claims)
 
 
-def _distrust(
-    policy: CompiledPolicy, subject: Subject, settings: Settings, now: float, actors: Sequence[Actor] | None
-) -> Denial | None:
-    """Why the policy trusts the token not, or nobody who acts for its subject."""
-    reason = _mistrust(policy, subject, settings, now)
-    if actors is None or reason is not None:
-        return reason
-    return acting.denial(policy, subject.claims, actors, now, settings.clock_skew)
-
-
-def _mistrust(policy: CompiledPolicy, subject: Subject, settings: Settings, now: float) -> Denial | None:
-    """Why the policy does not trust the token; the order is that of `Denial`."""
-    if policy.audiences.isdisjoint(subject.audiences):
-        return Denial.AUDIENCE_NOT_TRUSTED
-    if policy.matches(subject.claims) is not Verdict.MATCH:
-        return Denial.NO_POLICY_MATCHES
-    return _condition(policy, subject, settings, now)
-
-
-def _condition(policy: CompiledPolicy, subject: Subject, settings: Settings, now: float) -> Denial | None:
-    """Why the policy, whose rules hold, does not count for the token now."""
-    if subject.algorithm not in policy.algorithms:
-        return Denial.ALGORITHM_NOT_ALLOWED
-    if policy.keys_expire_at is not None and now >= policy.keys_expire_at:
-        return Denial.KEYS_EXPIRED
-    if policy.max_age is not None and _age(subject.claims, now) > policy.max_age + settings.clock_skew:
-        return Denial.TOKEN_TOO_OLD
-    if policy.settings is not settings and bounds.violations(policy, settings):
-        return Denial.EXCEEDS_BOUNDS
-    return None
-
-
-def _age(claims: Claims, now: float) -> float:
-    issued_at = claims.get("iat")
-    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
-        return float("inf")
-    return now - issued_at
-
-
-def _is_ambiguous(granting: Sequence[tuple[CompiledPolicy, CompiledGrant]], request: GrantRequest) -> bool:
-    if len(granting) == 1 or request.audiences or request.resources:
+def _is_ambiguous(granting: Sequence[_Chosen], request: GrantRequest) -> bool:
+    if request.audiences or request.resources:
         return False
-    return len({(grant.kind, grant.targets) for _, grant in granting}) > 1
+    return len({(chosen.grant.kind, chosen.grant.targets) for chosen in granting}) > 1
 
 
-class _Beside(NamedTuple):
-    """What is told beside the decision; see `Refused`."""
-
-    audited: tuple[str, ...]
-    trial: Trial
-    exhausted: tuple[str, ...]
-
-
-def _granted(
-    policy: CompiledPolicy,
-    grant: CompiledGrant,
-    request: GrantRequest,
-    given: Given,
-    actor: Actor | None,
-    beside: _Beside,
-) -> Granted:
+def _granted(chosen: _Chosen, request: GrantRequest, beside: _Beside) -> Granted:
+    policy, grant, given = chosen
+    audited, trial, exhausted = beside
     narrow = scopes.narrow_tailscale if grant.kind is GrantKind.TAILSCALE else scopes.narrow
     return Granted(
         policy,
         grant,
-        narrow(grant.scopes, request.scopes),
-        scopes.narrow(grant.tags, request.tags),
+        narrow(grant.scopes, request.scopes) if request.scopes else grant.scopes,
+        scopes.narrow(grant.tags, request.tags) if request.tags else grant.tags,
         scopes.narrow(grant.audiences, request.targets),
         grant.ttl,
-        beside.audited,
-        actor,
-        given.subject,
-        given.claims,
-        beside.trial,
-        beside.exhausted,
+        audited,
+        given,
+        trial,
+        exhausted,
     )
 
 
-def _unmatched(index: PolicyIndex, subject: Subject) -> Refused:
+def _unmatched(index: PolicyIndex, subject: Verified) -> Refused:
     """The answer where no policy's rules hold: the same whichever policies there are, and whichever was asked for."""
     trusted = index.trusts(subject.source, subject.audiences)
     return Refused(Denial.NO_POLICY_MATCHES if trusted else Denial.AUDIENCE_NOT_TRUSTED)
 
 
 def _steps(
-    policy: CompiledPolicy, subject: Subject, request: GrantRequest, outcome: CompiledGrant | Denial
+    policy: CompiledPolicy, subject: Verified, request: GrantRequest, outcome: _Chosen | Denial
 ) -> Iterator[Step]:
     """Everything about one policy: each rule by itself, then the reason that decided, then each grant."""
-    trusted = not policy.audiences.isdisjoint(subject.audiences)
+    trusted = not policy.trust.audiences.isdisjoint(subject.audiences)
     audience = Verdict.MATCH if trusted else Verdict.MISMATCH
-    yield Step(policy.id, f"{policy.origin}.audiences", audience.value, ", ".join(sorted(policy.audiences)))
-    for rule in policy.rules:
+    yield Step(policy.id, f"{policy.trust.origin}.audiences", audience.value, ", ".join(sorted(policy.trust.audiences)))
+    for rule in policy.trust.rules:
         yield Step(policy.id, rule.field, rule.test(subject.claims).value, rule.expected)
-    if policy.condition is not None and (asked := _asked(outcome)):
-        yield Step(policy.id, f"{policy.origin}.condition", asked, policy.condition.text)
+    if policy.trust.condition is not None and (asked := _asked(outcome)):
+        yield Step(policy.id, f"{policy.trust.origin}.condition", asked, policy.trust.condition.text)
     for grant in policy.grants:
         missing = refusal(grant, request)
         yield Step(policy.id, f"spec.grants[{grant.name}]", missing.value if missing else Verdict.MATCH.value)
@@ -303,8 +261,8 @@ def _steps(
     yield Step(policy.id, "spec", decided if policy.enforce else f"{decided} (Audit)")
 
 
-def _asked(outcome: CompiledGrant | Denial) -> str:
+def _asked(outcome: _Chosen | Denial) -> str:
     """What came of the condition; empty where something else had refused before."""
     if outcome in {Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE}:
         return str(outcome)
-    return Verdict.MATCH.value if isinstance(outcome, CompiledGrant) or outcome is Denial.CLAIM_ERROR else ""
+    return Verdict.MATCH.value if isinstance(outcome, _Chosen) or outcome is Denial.CLAIM_ERROR else ""

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from tailseal.api.durations import format_duration
 from tailseal.api.times import format_time
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy import advice, sensitivity
-from tailseal.domain.policy.actors import Actor
-from tailseal.domain.policy.cel import Program
-from tailseal.domain.policy.compiled import Claims, CompiledPolicy, Trust
-from tailseal.domain.policy.decide import Granted, Refused, Step, Subject, Trace, decide
+from tailseal.domain.policy.cel import Program, Values
+from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.conditions import refusal
+from tailseal.domain.policy.decide import Granted, Refused, Step, Trace, decide
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.trust import Claims, Trust, Verified, denial
 
 MATCH: Final = Verdict.MATCH.value
 
@@ -52,6 +53,13 @@ _FIELDS: Final = {
     Denial.TOKEN_TOO_OLD: "maxAge",
 }
 """Members of what a policy trusts that are looked at once all rules hold."""
+
+
+class _Moment(NamedTuple):
+    """When it is decided: Unix seconds, and by how many an issuer's clock may differ."""
+
+    now: float
+    skew: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +135,11 @@ class Explanation:
 
 def explain(
     index: PolicyIndex,
-    subject: Subject,
+    subject: Verified,
     request: GrantRequest,
     settings: Settings,
     now: float,
-    actors: Sequence[Actor] | None = None,
+    actors: Sequence[Verified] | None = None,
 ) -> Explanation:
     """Decide, and say why.
 
@@ -149,7 +157,7 @@ def explain(
     for policy_id, steps in groupby(trace, key=lambda step: step.policy):
         policy = index.get(policy_id)
         if policy is not None:
-            accounts.append(_account(policy, tuple(steps), subject, request, now, actors))
+            accounts.append(_account(policy, tuple(steps), subject, request, _Moment(now, settings.clock_skew), actors))
     return Explanation(decision, tuple(accounts))
 
 
@@ -166,16 +174,16 @@ def _rank(outcome: str) -> int:
 def _account(
     policy: CompiledPolicy,
     steps: Sequence[Step],
-    subject: Subject,
+    subject: Verified,
     request: GrantRequest,
-    now: float,
-    actors: Sequence[Actor] | None,
+    at: _Moment,
+    actors: Sequence[Verified] | None,
 ) -> Account:
     outcome = next((step.outcome.removesuffix(" (Audit)") for step in steps if step.field == "spec"), MATCH)
-    rules = list(policy.rules)
+    rules = list(policy.trust.rules)
     checks = [_check(policy, step, rules, subject, request) for step in steps if step.field != "spec"]
     place = next((place for place, check in enumerate(checks) if _is_grant(check)), len(checks))
-    checks[place:place] = [*_conditions(policy, outcome, subject, now), *_actor_checks(policy, outcome, actors, now)]
+    checks[place:place] = [*_conditions(policy, outcome, subject, at), *_actor_checks(policy, outcome, actors, at)]
     if not policy.enforce:
         checks.append(_audit_only())
     return Account(policy.id, policy.enforce, outcome, tuple(checks))
@@ -185,8 +193,8 @@ def _is_grant(check: Check) -> bool:
     return check.field.startswith("spec.grants[")
 
 
-def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Subject, request: GrantRequest) -> Check:
-    if step.field == f"{policy.origin}.audiences":
+def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Verified, request: GrantRequest) -> Check:
+    if step.field == f"{policy.trust.origin}.audiences":
         found = sensitivity.shown(("aud",), subject.claims.get("aud") or "")
         fix = "" if step.outcome == MATCH else advice.of_audience(policy)
         return Check(step.field, step.outcome, step.expected, found, fix, "aud")
@@ -194,8 +202,8 @@ def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Subje
         if step.field == f"spec.grants[{grant.name}]":
             fix = advice.of_grant(grant, request, Denial(step.outcome)) if step.outcome != MATCH else ""
             return Check(step.field, step.outcome, _offer(step, grant.targets), _asked(step, request), fix)
-    if policy.condition is not None and step.field == f"{policy.origin}.condition":
-        return _condition_check(step, policy.condition, subject)
+    if policy.trust.condition is not None and step.field == f"{policy.trust.origin}.condition":
+        return _condition_check(step, policy.trust.condition, subject)
     rule = next((rule for rule in rules if (rule.field, rule.expected) == (step.field, step.expected)), None)
     if rule is None:
         return Check(step.field, step.outcome, step.expected)
@@ -203,7 +211,7 @@ def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Subje
     return _rule_check(step, rule, subject.claims)
 
 
-def _condition_check(step: Step, condition: Program, subject: Subject) -> Check:
+def _condition_check(step: Step, condition: Program, subject: Verified) -> Check:
     """The claims that the condition looks at, as far as they may be shown."""
     seen = {name: subject.claims.get(name) for name in sorted(condition.claims)}
     shown = (
@@ -246,39 +254,40 @@ def _asked(step: Step, request: GrantRequest) -> str:
     return ", ".join(asked[Denial(step.outcome)]) if step.outcome in asked else ""
 
 
-def _conditions(policy: CompiledPolicy, outcome: str, subject: Subject, now: float) -> Iterator[Check]:
+def _conditions(policy: CompiledPolicy, outcome: str, subject: Verified, at: _Moment) -> Iterator[Check]:
     """What stood in the way between the rules and the grants, or among the grants as a whole."""
-    denial = Denial(outcome) if outcome != MATCH else None
-    if denial is None or denial in _TOLD or denial in _ACTOR_DENIALS:
+    reason = Denial(outcome) if outcome != MATCH else None
+    if reason is None or reason in _TOLD or reason in _ACTOR_DENIALS:
         return
-    fix = advice.of_condition(policy, denial, subject.algorithm)
-    if denial is Denial.AMBIGUOUS_GRANT:
+    if reason in _FIELDS:
+        yield _trust_check(policy.trust, reason, subject, at)
+        return
+    fix = advice.FIXED.get(reason, "")
+    if reason is Denial.AMBIGUOUS_GRANT:
         names = ", ".join(grant.name for grant in policy.grants)
         yield Check("spec.grants", outcome, "one grant", f"several of {names}", fix)
-        return
-    if denial is Denial.CLAIM_ERROR:
+    elif reason is Denial.CLAIM_ERROR:
         yield Check("spec.grants", outcome, "a text from every expression of the grant", "", fix)
-        return
-    field = "spec"
-    if denial in _FIELDS:  # the typed blocks have no such members
-        field = f"{policy.origin}.{_FIELDS[denial]}" if policy.origin.endswith(".oidc") else policy.origin
-    yield Check(field, outcome, *_measured(policy, denial, subject, now), fix)
+    else:
+        yield Check("spec", outcome, "", "", fix)
 
 
-def _actor_checks(policy: CompiledPolicy, outcome: str, actors: Sequence[Actor] | None, now: float) -> Iterator[Check]:
+def _actor_checks(
+    policy: CompiledPolicy, outcome: str, actors: Sequence[Verified] | None, at: _Moment
+) -> Iterator[Check]:
     """Who may act, and how far the actor is from each of them."""
-    denial = Denial(outcome) if outcome != MATCH else None
-    if denial in _ACTOR_DENIALS:
-        claim = "may_act" if denial is Denial.ACTOR_NOT_NAMED else ""
-        yield Check("spec.actors", outcome, _EXPECTED_OF_ACTORS[denial], "", advice.FIXED[denial], claim)
-    if denial is Denial.ACTOR_NOT_TRUSTED:
+    reason = Denial(outcome) if outcome != MATCH else None
+    if reason in _ACTOR_DENIALS:
+        claim = "may_act" if reason is Denial.ACTOR_NOT_NAMED else ""
+        yield Check("spec.actors", outcome, _EXPECTED_OF_ACTORS[reason], "", advice.FIXED[reason], claim)
+    if reason is Denial.ACTOR_NOT_TRUSTED:
         for trust in policy.actors:
             for actor in actors or ():
                 if actor.source == trust.source:
-                    yield from _held(trust, actor, now)
+                    yield from _held(trust, actor, at)
 
 
-def _held(trust: Trust, actor: Actor, now: float) -> Iterator[Check]:
+def _held(trust: Trust, actor: Verified, at: _Moment) -> Iterator[Check]:
     """The actor against one entry of `actors`."""
     met = not trust.audiences.isdisjoint(actor.audiences)
     found = sensitivity.shown(("aud",), actor.claims.get("aud") or "")
@@ -286,33 +295,41 @@ def _held(trust: Trust, actor: Actor, now: float) -> Iterator[Check]:
     yield Check(f"{trust.origin}.audiences", audience.value, ", ".join(sorted(trust.audiences)), found, "", "aud")
     for rule in trust.rules:
         yield _rule_check(Step("", rule.field, rule.test(actor.claims).value, rule.expected), rule, actor.claims)
-    if actor.algorithm not in trust.algorithms:
-        listed = ", ".join(sorted(trust.algorithms))
-        yield Check(f"{trust.origin}.algorithms", Denial.ALGORITHM_NOT_ALLOWED.value, listed, actor.algorithm)
-    if trust.keys_expire_at is not None and now >= trust.keys_expire_at:
-        yield Check(f"{trust.origin}.keys.jwks.expiryTime", Denial.KEYS_EXPIRED.value)
-    if trust.max_age is not None:
-        yield Check(f"{trust.origin}.maxAge", *_age(trust.max_age, actor.claims, now))
+    anyone = replace(trust, audiences=frozenset(actor.audiences), rules=())
+    if (reason := denial(anyone, actor, at.now, at.skew)) is not None:
+        yield _trust_check(trust, reason, actor, at)
+    if trust.condition is not None and denial(trust, actor, at.now, at.skew) is None:
+        asked = refusal(trust, lambda program: program.evaluate(Values(actor.claims)))
+        step = Step("", f"{trust.origin}.condition", asked.value if asked else MATCH, trust.condition.text)
+        yield _condition_check(step, trust.condition, actor)
 
 
-def _measured(policy: CompiledPolicy, denial: Denial, subject: Subject, now: float) -> tuple[str, str]:
+def _trust_check(trust: Trust, reason: Denial, token: Verified, at: _Moment) -> Check:
+    """What a token, for which all rules hold, is refused for; the typed blocks have not all of these members."""
+    field = f"{trust.origin}.{_FIELDS[reason]}"
+    if reason is not Denial.TOKEN_TOO_OLD and not trust.origin.endswith(".oidc"):
+        field = trust.origin
+    return Check(field, reason.value, *_measured(trust, reason, token, at), advice.of_trust(trust, reason, token))
+
+
+def _measured(trust: Trust, reason: Denial, token: Verified, at: _Moment) -> tuple[str, str]:
     """What was asked for and what was found."""
-    if denial is Denial.ALGORITHM_NOT_ALLOWED:
-        return ", ".join(sorted(policy.algorithms)), subject.algorithm
-    if denial is Denial.KEYS_EXPIRED and policy.keys_expire_at is not None:
-        return f"before {format_time(policy.keys_expire_at)}", format_time(now)
-    if denial is Denial.TOKEN_TOO_OLD and policy.max_age is not None:
-        return _age(policy.max_age, subject.claims, now)[1:]
+    if reason is Denial.ALGORITHM_NOT_ALLOWED:
+        return ", ".join(sorted(trust.algorithms)), token.algorithm
+    if reason is Denial.KEYS_EXPIRED and trust.source.expires_at is not None:
+        return f"before {format_time(trust.source.expires_at)}", format_time(at.now)
+    if reason is Denial.TOKEN_TOO_OLD and trust.max_age is not None:
+        return _age(trust.max_age, token.claims, at)
     return "", ""
 
 
-def _age(max_age: int, claims: Claims, now: float) -> tuple[str, str, str]:
-    """How the age of a token stands to what it may be, what it may be, and what it is."""
+def _age(max_age: int, claims: Claims, at: _Moment) -> tuple[str, str]:
+    """How old a token may be, and how old it is."""
+    skew = f" (and {format_duration(int(at.skew))} for clocks that differ)" if at.skew else ""
     issued_at = claims.get("iat")
-    if not isinstance(issued_at, int | float):
-        return Denial.TOKEN_TOO_OLD.value, f"issued at most {format_duration(max_age)} ago", "no time of issue"
-    outcome = MATCH if now - issued_at <= max_age else Denial.TOKEN_TOO_OLD.value
-    return outcome, f"issued at most {format_duration(max_age)} ago", f"issued {int(now - issued_at)}s ago"
+    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
+        return f"issued at most {format_duration(max_age)} ago{skew}", "no time of issue"
+    return f"issued at most {format_duration(max_age)} ago{skew}", f"issued {int(at.now - issued_at)}s ago"
 
 
 def _audit_only() -> Check:

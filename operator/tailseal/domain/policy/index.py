@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tailseal.domain.policy.compiled import Claims, CompiledPolicy
+from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.matchers import Path, Rule
 from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.trust import Claims
 
 MOST_SOURCES: Final = 8
 """Key sources of its own that one namespace brings for one issuer to callers who name no policy: a token is verified
@@ -54,14 +55,14 @@ class PolicyIndex:
     def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
         ordered = sorted(policies, key=lambda policy: (policy.namespace, policy.name))
         self._policies = {policy.id: policy for policy in ordered}
-        self._sources = _sources(policy.source for policy in ordered)
+        self._sources = _sources(policy.trust.source for policy in ordered)
         self._actors = _sources(actor.source for policy in ordered for actor in policy.actors)
-        self._considered = _uncrowded(self._sources, ordered, lambda policy: (policy.source,))
+        self._considered = _uncrowded(self._sources, ordered, lambda policy: (policy.trust.source,))
         self._acting = _uncrowded(self._actors, ordered, _acting)
         grouped: dict[KeySource, dict[str, list[_Ranked]]] = defaultdict(lambda: defaultdict(list))
         for ranked in enumerate(ordered):
-            for audience in ranked[1].audiences:
-                grouped[ranked[1].source][audience].append(ranked)
+            for audience in ranked[1].trust.audiences:
+                grouped[ranked[1].trust.source][audience].append(ranked)
         self._buckets = {
             source: {audience: _bucket(members) for audience, members in by_audience.items()}
             for source, by_audience in grouped.items()
@@ -89,8 +90,8 @@ class PolicyIndex:
             policy: id of the policy that is named; None, or one that is not there or not about the issuer: nothing is.
         """
         named = self._policies.get(policy) if policy is not None else None
-        if named is not None and named.source.issuer == issuer:
-            return (named.source,)
+        if named is not None and named.trust.source.issuer == issuer:
+            return (named.trust.source,)
         return self._considered.get(issuer, ())
 
     def acting(self, issuer: str, policy: str | None) -> tuple[KeySource, ...]:
@@ -106,7 +107,7 @@ class PolicyIndex:
 
     def all(self, source: KeySource) -> Sequence[CompiledPolicy]:
         """All policies of a key source by namespace and name, for traces."""
-        return [policy for policy in self._policies.values() if policy.source == source]
+        return [policy for policy in self._policies.values() if policy.trust.source == source]
 
     def trusts(self, source: KeySource, audiences: Iterable[str]) -> bool:
         """Whether any policy of the source accepts any of these audiences."""
@@ -175,7 +176,8 @@ def _is_special(source: KeySource) -> bool:
 
 
 def _bucket(members: Sequence[_Ranked]) -> _Bucket:
-    shared = Counter((rule.path, value) for _, policy in members for rule in policy.rules for value in rule.keys or ())
+    rules = (rule for _, policy in members for rule in policy.trust.rules)
+    shared = Counter((rule.path, value) for rule in rules for value in rule.keys or ())
     bucket = _Bucket()
     tables: dict[Path, dict[str | int, list[_Ranked]]] = {}
     for ranked in members:
@@ -193,7 +195,7 @@ def _bucket(members: Sequence[_Ranked]) -> _Bucket:
 
 def _most_selective(policy: CompiledPolicy, shared: Counter[tuple[Path, str | int]]) -> Rule | None:
     """The exact rule whose commonest value the fewest policies share; top-level claims before nested ones."""
-    exact = [rule for rule in policy.rules if rule.keys is not None]
+    exact = [rule for rule in policy.trust.rules if rule.keys is not None]
     return min(
         exact,
         key=lambda rule: (max((shared[rule.path, value] for value in rule.keys or ()), default=0), len(rule.path)),

@@ -202,8 +202,8 @@ def _policies(gathering: Gathering, now: float) -> Iterator[Found]:
             first, second = rules
             text = f"no token passes both this ({first.expected}) and {second.field} ({second.expected})"
             yield Found(key, first.field, text, Rule.NEVER_MATCHES, Level.WARNING)
-        if policy.keys_expire_at is not None and policy.keys_expire_at <= now:
-            path = f"{policy.origin}.keys.jwks.expiryTime"
+        if policy.trust.source.expires_at is not None and policy.trust.source.expires_at <= now:
+            path = f"{policy.trust.origin}.keys.jwks.expiryTime"
             yield Found(key, path, "the keys have expired: the policy grants nothing", Rule.KEYS_EXPIRED, Level.WARNING)
 
 
@@ -249,7 +249,7 @@ def _crowded(gathering: Gathering) -> Iterator[Found]:
         index = PolicyIndex(policies)
         for policy in policies:
             theirs = (actor.source not in index.acting(actor.source.issuer, None) for actor in policy.actors)
-            if policy.source not in index.considered(policy.source.issuer, None) or any(theirs):
+            if policy.trust.source not in index.considered(policy.trust.source.issuer, None) or any(theirs):
                 text = (
                     f"namespace {policy.namespace} has more than {MOST_SOURCES} key sources of its own for one issuer:"
                     " the policy grants only to requests that name it (parameter policy)"

@@ -16,20 +16,23 @@ from tailseal.domain.policy.advice import nested
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
 from tailseal.domain.policy.matchers import Rule, Verdict
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import Trust
 
 _COMPARED: Final = {
     CompiledPolicy: frozenset(
         {
-            *("namespace", "name", "uid", "generation", "settings", "origin", "enforce", "source", "algorithms"),
-            *("audiences", "rules", "max_age", "keys_expire_at", "grants", "id", "condition"),
+            *("namespace", "name", "uid", "generation", "settings", "enforce", "trust", "grants", "id"),
             *("claims", "is_costly"),  # what the rules come to
         }
     ),
+    Trust: frozenset({"origin", "source", "algorithms", "audiences", "rules", "max_age", "condition"}),
     CompiledGrant: frozenset(
         {"name", "kind", "targets", "audiences", "scopes", "tags", "ttl", "upstream", "claims"},
     ),
 }
 """Members that are thought of below; two objects that differ in any other are never held for comparable."""
+
+_Compared = CompiledPolicy | Trust | CompiledGrant
 
 _ALWAYS_ANSWERED: Final = frozenset({GrantKind.JWT, GrantKind.TAILSCALE})
 """Kinds that a request gets which names neither target nor token type."""
@@ -59,8 +62,8 @@ class Overlap(NamedTuple):
 
 def contradiction(policy: CompiledPolicy) -> tuple[Rule, Rule] | None:
     """Two rules on one claim that no value passes; None if none are found."""
-    for rule in policy.rules:
-        for other in policy.rules:
+    for rule in policy.trust.rules:
+        for other in policy.trust.rules:
             if rule is other or rule.path != other.path or rule.keys is None:
                 continue
             if not any(_takes(other, value) for value in rule.keys):
@@ -73,7 +76,7 @@ def overlaps(policies: Sequence[Policy]) -> Iterator[Overlap]:
     granting = [policy for policy in policies if policy.compiled.enforce]
     by_source: dict[KeySource, list[Policy]] = defaultdict(list)
     for policy in sorted(granting, key=_place):
-        by_source[policy.compiled.source].append(policy)
+        by_source[policy.compiled.trust.source].append(policy)
     for members in by_source.values():
         for policy in members:
             found = next(_of(policy, [other for other in members if other is not policy]), None)
@@ -83,12 +86,13 @@ def overlaps(policies: Sequence[Policy]) -> Iterator[Overlap]:
 
 def implies(narrow: Policy, wide: Policy) -> bool:
     """Whether every token that the first trusts is certainly one that the second trusts, now and later."""
-    first, second = narrow.compiled, wide.compiled
-    if first.source != second.source or not _alike(first, second):
+    first, second = narrow.compiled.trust, wide.compiled.trust
+    if first.source != second.source or not (_alike(narrow.compiled, wide.compiled) and _alike(first, second)):
         return False
     if not (first.audiences <= second.audiences and first.algorithms <= second.algorithms):
         return False
-    if not (_within(first.max_age, second.max_age) and _within(first.keys_expire_at, second.keys_expire_at)):
+    limits = (first.max_age, second.max_age), (first.source.expires_at, second.source.expires_at)
+    if not all(_within(narrower, wider) for narrower, wider in limits):
         return False
     if second.condition is not None and first.condition != second.condition:
         return False
@@ -166,7 +170,7 @@ def _takes(rule: Rule, value: object) -> bool:
     return rule.test(nested(rule.path, value)) is Verdict.MATCH
 
 
-def _alike(first: CompiledPolicy | CompiledGrant, second: CompiledPolicy | CompiledGrant) -> bool:
+def _alike(first: _Compared, second: _Compared) -> bool:
     """Whether they agree in every member that was not thought of here."""
     unknown = (member.name for member in fields(first) if member.name not in _COMPARED[type(first)])
     return all(getattr(first, name) == getattr(second, name) for name in unknown)

@@ -9,12 +9,12 @@ from typing import Any, Final
 import orjson
 
 from tailseal.domain.policy import retold
-from tailseal.domain.policy.actors import Actor
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.decide import Granted, Subject
+from tailseal.domain.policy.decide import Granted
 from tailseal.domain.policy.explain import Account, explain, nearest
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, verify
 from tailseal.tokens.errors import TokenError
 from tailseal.workers.common.bundle.snapshot import Snapshot
@@ -81,7 +81,7 @@ def _accounts(
     accounts: list[Account] = []
     decisions, omitted = [], 0
     for source in snapshot.index.considered(issuer, asked.policy):
-        subject = Subject(source, record.subject.algorithm, audiences, claims)
+        subject = Verified(source, record.subject.algorithm, audiences, claims)
         chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
         explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now, actors=actors)
         accounts += explained.accounts
@@ -100,16 +100,16 @@ def _read(kept: Claims) -> tuple[str, Sequence[str], dict[str, Any]]:
     return verify.issuer(claims), verify.audiences(claims), claims
 
 
-def _actors(record: Record, index: PolicyIndex) -> tuple[Actor, ...] | None:
+def _actors(record: Record, index: PolicyIndex) -> tuple[Verified, ...] | None:
     """The actor token, once for each source that may have verified it; None: nobody acted."""
     if not record.actor.payload:
         return None
     issuer, audiences, claims = _read(record.actor)
-    return tuple(Actor(source, record.actor.algorithm, audiences, claims) for source in index.actors(issuer))
+    return tuple(Verified(source, record.actor.algorithm, audiences, claims) for source in index.actors(issuer))
 
 
 def _chosen(
-    index: PolicyIndex, subject: Subject, asked: GrantRequest, namespace: str
+    index: PolicyIndex, subject: Verified, asked: GrantRequest, namespace: str
 ) -> tuple[Sequence[CompiledPolicy], int]:
     found = {policy.id: policy for policy in _ordered(index, subject)}
     named = found.get(asked.policy) if asked.policy is not None else None
@@ -119,7 +119,7 @@ def _chosen(
     return mine[:MOST_POLICIES], max(0, len(mine) - MOST_POLICIES)
 
 
-def _ordered(index: PolicyIndex, subject: Subject) -> Iterable[CompiledPolicy]:
+def _ordered(index: PolicyIndex, subject: Verified) -> Iterable[CompiledPolicy]:
     yield from index.candidates(subject.source, subject.audiences, subject.claims)
     yield from index.all(subject.source)
 

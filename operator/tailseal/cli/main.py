@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "keys": _Entry("tailseal.cli.keys", "Show, rotate and revoke the signing keys of a cluster; verify tokens."),
     "kube": _Entry("tailseal.cli.kube", "Have Kubernetes API servers trust our tokens."),
     "kubectl-credential": _Entry("tailseal.cli.credential", "Log kubectl in with a token of ours: an exec plugin."),
+    "guard": _Entry("tailseal.cli.guard", "Guard services by what the tailnet grants their callers."),
     "import": _Entry("tailseal.cli.imports", "Take over policies, clients and keys of other token services."),
 }
 """Each module has its click command under the name `command`."""

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import click
 
-from tailseal.workers.common.http.address import Address, AddressError
+from tailseal.workers.common.http.address import Address, AddressError, UnixAddress
 
 SOCKET: Final = "/run/tailseal/explain.sock"
 """Where a worker answers those who may run a command beside it; the folder is there in a pod."""
+
+_LONGEST_SOCKET: Final = 107
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -27,6 +29,21 @@ class AddressType(click.ParamType[Address]):
             return Address.parse(value)
         except AddressError as error:
             self.fail(str(error), param, ctx)
+
+
+class PlaceType(AddressType):
+    """`HOST:PORT`, or `unix:PATH`."""
+
+    name = "host:port|unix:path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Parse the text of the command line or the environment."""
+        if isinstance(value, str) and value.startswith("unix:"):
+            path = value.removeprefix("unix:")
+            if not path.startswith("/") or len(path.encode()) > _LONGEST_SOCKET:
+                self.fail(f"{value!r}: unix: and an absolute path of at most {_LONGEST_SOCKET} bytes", param, ctx)
+            return UnixAddress(path)
+        return super().convert(value, param, ctx)
 
 
 class Level(click.Choice[str]):

@@ -52,6 +52,22 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A unix socket to listen on: what was left there by a process that is gone is replaced.
+
+    Args:
+        path: of the socket; at most 107 bytes.
+        mode: its permissions.
+    """
+
+    path: str
+    mode: int = 0o660
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
 def _means_all(host: str) -> bool:
     try:
         return ip_address(host).is_unspecified

@@ -11,7 +11,8 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.address import Address, UnixAddress
+from tailseal.workers.common.http.binding import bind
 from tailseal.workers.common.http.protocol import Protocol, Refusal
 from tailseal.workers.common.http.tls import Certificates
 
@@ -44,19 +45,12 @@ class Listener:
     def __init__(
         self,
         app: ASGIApp,
-        address: Address,
+        address: Address | UnixAddress,
         *,
         most: int = MOST_CONNECTIONS,
         refused: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((address.host, address.port))
-        except OSError:
-            self._socket.close()
-            raise
-        self.address = Address(address.host, self._socket.getsockname()[1])
+        self._socket, self.address = bind(address)
         self.scheme = "http"
         config = uvicorn.Config(
             app,
@@ -82,7 +76,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Where callers on this machine reach it."""
-        return f"{self.scheme}://{self.address}"
+        return str(self.address) if isinstance(self.address, UnixAddress) else f"{self.scheme}://{self.address}"
 
     @property
     def connections(self) -> int:
@@ -122,7 +116,7 @@ class _Server(uvicorn.Server):
         loop, config = asyncio.get_running_loop(), self.config
         limit = HANDSHAKE_SECONDS if config.ssl else None
         self.servers = [
-            await loop.create_server(
+            await (loop.create_unix_server if bound.family is socket.AF_UNIX else loop.create_server)(
                 self._protocol, sock=bound, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=limit
             )
             for bound in sockets or ()

@@ -56,7 +56,11 @@ def load_controllers() -> dict[str, Reconcile]:
 
 
 def streams(
-    namespaces: Sequence[str], providers: Sequence[str] = (), clients: Sequence[str] = ()
+    namespaces: Sequence[str],
+    providers: Sequence[str] = (),
+    clients: Sequence[str] = (),
+    *,
+    reads_namespaces: bool = False,
 ) -> tuple[tuple[Source, ...], ...]:
     """Everything to watch, in groups that one event source each can follow.
 
@@ -67,8 +71,13 @@ def streams(
         namespaces: of policies and clients; none means all.
         providers: where keys and providers are, and all that they own; none means in `namespaces`.
         clients: where clients have Secrets besides.
+        reads_namespaces: whether to watch namespaces themselves, which goes with all of them only.
     """
-    tenants = [(kind, ()) for kind in kinds.CUSTOM if kind not in kinds.PLATFORM]
+    tenants: list[tuple[Kind, tuple[tuple[str, str], ...]]] = [
+        (kind, ()) for kind in kinds.CUSTOM if kind not in kinds.PLATFORM
+    ]
+    if reads_namespaces and not namespaces:
+        tenants.append((kinds.NAMESPACE, ()))
     ours = [*((kind, ()) for kind in kinds.PLATFORM), *((kind, _OURS) for kind in (*kinds.OWNED, kinds.POD))]
     allowed = [(kinds.SECRET, _ALLOWED)]
     if not providers:
@@ -113,9 +122,15 @@ class Operator:
         self._clock = clock
         self.metrics = metrics
         self.heartbeat = Heartbeat()
-        self.store = Store(self._changed)
+        reads_namespaces = settings.reads_namespaces and not settings.namespaces
+        self.store = Store(self._changed, reads_namespaces=reads_namespaces)
         self.queue: Queue[Key] = Queue(self._work, self._failed, urgency=_urgency)
-        self.streams = streams(settings.namespaces, settings.provider_namespaces, settings.client_namespaces)
+        self.streams = streams(
+            settings.namespaces,
+            settings.provider_namespaces,
+            settings.client_namespaces,
+            reads_namespaces=reads_namespaces,
+        )
         self.feed = Feed(
             cluster,
             self.store,

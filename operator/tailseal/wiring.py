@@ -15,6 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -73,6 +74,7 @@ async def run(
         metrics = OperatorMetrics()
         cluster = await stack.enter_async_context(_connect(settings, metrics))
         await check_kinds(cluster)
+        settings = replace(settings, reads_namespaces=not settings.namespaces and await _reads_namespaces(cluster))
         operator = Operator(cluster, settings, policy, controllers or load_controllers(), metrics)
         port = await stack.enter_async_context(
             health.serve(settings.health_host, settings.health_port, operator.checks())
@@ -100,6 +102,14 @@ async def check_kinds(cluster: KubeCluster) -> None:
         raise StartError(
             f"the API server does not know {', '.join(missing)}: install the CRDs first (kubectl apply -f crds/)"
         )
+
+
+async def _reads_namespaces(cluster: KubeCluster) -> bool:
+    """Whether bounds can select namespaces: an installation may leave that right out, and a restart notices it."""
+    may = await cluster.may_list(kinds.NAMESPACE)
+    if not may:
+        log.info("namespaces may not be read: bounds cannot select them by labels")
+    return may
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -144,11 +144,6 @@ LATER = (
         {"registration": {"clientIDMetadata": {"allowedDomains": ["a.example"]}}},
         "spec.registration.clientIDMetadata.allowedDomains",
     ),
-    (
-        "IdentityProvider",
-        {"bounds": [{"name": "b", "namespaces": {"from": "Selector", "selector": {}}}]},
-        "spec.bounds[0].namespaces.from",
-    ),
     ("TrustPolicy", {"from": {"tailnet": {"users": ["ana@corp.example"]}}}, "spec.from.tailnet"),
     (
         "TrustPolicy",
@@ -172,6 +167,10 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
         ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {}}, "registration": {"dynamic": "Disabled"}}),
         ("IdentityProvider", {"publish": [], "bounds": [{"name": "b", "namespaces": {"from": "All"}}]}),
         ("IdentityProvider", {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}}),
+        (
+            "IdentityProvider",
+            {"bounds": [{"name": "b", "namespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}]},
+        ),
         ("TrustPolicy", oidc(replay={"oneTime": True}, maxAge="5m") | {"actors": []}),
         ("TrustPolicy", {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": True}}]}),
     ],

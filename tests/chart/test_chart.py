@@ -154,7 +154,24 @@ def test_rights_on_secrets_are_given_in_provider_namespaces_only(flags: tuple[st
     told = {argument.partition("=")[2] for argument in _container(*flags)["args"] if "--provider-namespace" in argument}
     assert told == providers
     rules = _objects(*flags).get("ClusterRole/tailseal-operator", {"rules": []})["rules"]
-    assert {name for rule in rules for name in rule["resources"]} <= TENANTS
+    assert {name for rule in rules for name in rule["resources"]} <= TENANTS | {"namespaces"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "may"),
+    [
+        ((), True),
+        (("--set=clusterWide=true",), True),
+        (("--set=namespaces={team-a}",), False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_namespaces_are_watched_where_policies_may_be_in_any_and_never_more_than_that(
+    flags: tuple[str, ...], *, may: bool
+) -> None:
+    roles = [document for name, document in _objects(*flags).items() if name.split("/")[0] in ("Role", "ClusterRole")]
+    rights = [rule["verbs"] for role in roles for rule in role["rules"] if "namespaces" in rule["resources"]]
+    assert rights == ([["list", "watch"]] if may else [])
 
 
 def test_secrets_of_clients_elsewhere_need_their_namespace_named() -> None:

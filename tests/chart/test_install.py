@@ -276,7 +276,10 @@ RIGHTS = [
     (chart.NAMESPACE, "patch deployments.apps", False),
     # of the cluster
     ("", "list nodes", False),
-    ("", "list namespaces", False),
+    ("", "list namespaces", True),
+    ("", "watch namespaces", True),
+    ("", "get namespaces", False),
+    ("", "patch namespaces", False),
     ("", "list secrets", False),
     ("", "impersonate users", False),
     ("", "get customresourcedefinitions.apiextensions.k8s.io", False),

@@ -102,6 +102,14 @@ class FakeObjects:
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
         self._frozen: dict[Ref, Object] | None = None
+        self.reads_namespaces = True
+
+    def namespaces(self) -> Mapping[str, Mapping[str, str]] | None:
+        if not self.reads_namespaces:
+            return None
+        found = [obj["metadata"] for obj in self._cluster.all(kinds.NAMESPACE)]
+        found.sort(key=lambda metadata: (metadata["creationTimestamp"], metadata["name"]))
+        return {metadata["name"]: metadata.get("labels", {}) for metadata in found}
 
     def freeze(self) -> None:
         """From now on show the present state, whatever happens (a dead watch); own writes are still seen."""

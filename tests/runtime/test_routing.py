@@ -63,6 +63,16 @@ CASES = {
         {"TrustPolicy team/stranger", "Bundle team/corp"},
     ),
     "a malformed policy wakes itself": (custom("TrustPolicy", "team", "bad"), {"TrustPolicy team/bad"}),
+    "the labels of a namespace decide for its policies and clients, and for whom a client id is free": (
+        made("v1", "Namespace", "", "team", {"tailseal": "yes"}),
+        {
+            *(f"{controller} id/{name}" for controller in ("Bundle", "IdentityProvider") for name in ("corp", "other")),
+            "TrustPolicy team/far",
+            "TrustPolicy team/stranger",
+            "OAuthClient team/app",
+            "OAuthClient id/twin",
+        },
+    ),
     "a key wakes itself and all providers beside it: one that lists it no more may still publish it": (
         SIGNING_KEY,
         {"SigningKey id/k1", CORP, "IdentityProvider id/other"},

@@ -106,3 +106,35 @@ def test_equal_conditions_are_kept_once() -> None:
     assert first == second
     assert first["conditions"][0] is second["conditions"][0]
     assert first["conditions"][2] == "nonsense"
+
+
+def a_namespace(version: int, name: str, created: str = "2026-01-01T00:00:00Z", **labels: str) -> Object:
+    metadata = {"name": name, "resourceVersion": str(version), "creationTimestamp": created, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "status": {"phase": "Active"}}
+
+
+def test_namespaces_are_known_by_their_labels_eldest_first_and_by_nothing_else() -> None:
+    store = Store(lambda _before, _after: None, reads_namespaces=True)
+    store.put(a_namespace(1, "young", "2026-02-02T00:00:00Z", tier="a"))
+    store.put(a_namespace(2, "old"))
+    assert list((store.namespaces() or {}).items()) == [("old", {}), ("young", {"tier": "a"})]
+    kept = store.get(Ref(kinds.NAMESPACE, "", "old"))
+    assert kept is not None
+    assert "status" not in kept
+
+
+def test_the_labels_are_the_same_mapping_until_one_of_them_changes() -> None:
+    store = Store(lambda _before, _after: None, reads_namespaces=True)
+    assert store.namespaces() == {}
+    store.put(a_namespace(1, "one"))
+    first = store.namespaces()
+    store.put(a_namespace(2, "one"))
+    assert store.namespaces() is first
+    store.put(a_namespace(3, "one", tier="a"))
+    assert store.namespaces() == {"one": {"tier": "a"}}
+    store.remove(Ref(kinds.NAMESPACE, "", "one"))
+    assert store.namespaces() == {}
+
+
+def test_where_namespaces_are_not_watched_nobody_takes_that_for_none() -> None:
+    assert Store(lambda _before, _after: None).namespaces() is None

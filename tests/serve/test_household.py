@@ -213,3 +213,40 @@ def test_hidden_and_other_files_are_left_alone(bench: Bench) -> None:
     bench.write(**{".a.yaml": "x: [", "README.md": "x: ["})
     (bench.folder / "sub").mkdir()
     assert bench.problems() == []
+
+
+SELECTING = (
+    PROVIDER
+    + """
+  bounds:
+    - name: teams
+      namespaces: {from: Selector, selector: {matchLabels: {tailseal: "yes"}}}
+      issuers: ["*"]
+      keySources: [Discovery]
+      audiences: ["*"]
+"""
+)
+TEAM = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {tailseal: LABEL}}\n"
+
+
+@pytest.mark.parametrize(("label", "admitted"), [('"yes"', 1), ('"no"', 0)])
+def test_bounds_select_namespaces_by_the_labels_of_their_manifests(bench: Bench, label: str, admitted: int) -> None:
+    bench.write(**{"provider.yaml": SELECTING, "team.yaml": TEAM.replace("LABEL", label)})
+    assert len(bench.read().records) == admitted
+
+
+def test_without_its_manifest_a_namespace_has_its_name_for_a_label_and_no_other(bench: Bench) -> None:
+    bench.write(**{"provider.yaml": SELECTING})
+    assert not bench.read().records
+    by_name = SELECTING.replace('tailseal: "yes"', "kubernetes.io/metadata.name: default")
+    bench.write(**{"provider.yaml": by_name})
+    assert len(bench.read().records) == 1
+
+
+def test_a_manifest_cannot_give_a_namespace_the_name_of_another(bench: Bench) -> None:
+    pretending = (
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {kubernetes.io/metadata.name: x}}\n"
+    )
+    by_name = SELECTING.replace('tailseal: "yes"', "kubernetes.io/metadata.name: x")
+    bench.write(**{"provider.yaml": by_name, "team.yaml": pretending})
+    assert not bench.read().records

@@ -249,6 +249,57 @@ def test_secrets_of_clients_are_watched_where_they_are_besides() -> None:
     }
 
 
+def test_namespaces_are_watched_with_policies_of_all_of_them_and_otherwise_not_at_all() -> None:
+    def watched(*given: tuple[str, ...], may: bool) -> list[tuple[str, int]]:
+        groups = streams(*given, reads_namespaces=may)
+        return [(s.namespace, n) for n, group in enumerate(groups) for s in group if s.kind == kinds.NAMESPACE]
+
+    assert watched((), may=True) == [("", 0)]
+    assert watched((), ("p",), may=True) == [("", 0)]
+    assert watched(("a",), may=True) == []
+    assert watched((), may=False) == []
+
+
+async def test_labels_of_namespaces_are_followed(plane: ControlPlane, kubeconfig: str, namespace: str) -> None:
+    async with running(kubeconfig) as seen:
+        await eventually(lambda: seen.operator and seen.store.primed and namespace in (seen.store.namespaces() or {}))
+
+        def labels() -> str | None:
+            return (seen.store.namespaces() or {})[namespace].get("tailseal")
+
+        assert labels() is None
+        plane.kubectl("label", "namespace", namespace, "tailseal=yes")
+        await eventually(lambda: labels() == "yes")
+        plane.kubectl("label", "namespace", namespace, "tailseal-")
+        await eventually(lambda: labels() is None)
+
+
+async def test_an_operator_for_some_namespaces_knows_that_it_knows_no_labels(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    async with running(kubeconfig, namespaces=(namespace,)) as seen:
+        await eventually(lambda: seen.operator and seen.store.primed)
+        assert seen.store.namespaces() is None
+
+
+async def test_an_operator_that_may_not_read_namespaces_starts_without_them(plane: ControlPlane) -> None:
+    """As under an older chart, or where somebody took the right away."""
+    kinds_of_ours = ("trustpolicies", "oauthclients", "signingkeys", "identityproviders")
+    owned = {kind.group: [] for kind in (*kinds.OWNED, kinds.POD)}
+    for kind in (*kinds.OWNED, kinds.POD):
+        owned[kind.group].append(kind.plural)
+    flags = [f"--resource={','.join(f'{name}.tailseal.dev' for name in kinds_of_ours)}"]
+    flags += [
+        f"--resource={','.join(f'{name}.{group}' if group else name for name in names)}"
+        for group, names in owned.items()
+    ]
+    plane.kubectl("create", "clusterrole", "narrow", "--verb=get,list,watch,patch", *flags)
+    plane.kubectl("create", "clusterrolebinding", "narrow", "--clusterrole=narrow", "--user=narrow")
+    async with running(str(plane.kubeconfig_for("narrow", []))) as seen:
+        await eventually(lambda: seen.operator and seen.store.primed)
+        assert seen.store.namespaces() is None
+
+
 async def test_deletions_that_were_never_told_are_found_after_an_outage(
     plane: ControlPlane, kubeconfig: str, namespace: str
 ) -> None:

@@ -64,6 +64,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
+What bounds that select namespaces by labels need, which only an operator for all namespaces can be given.
+*/}}
+{{- define "tailseal.rules.namespaces" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end -}}
+
+{{/*
 What the operator may do where providers are. Called with the chart's root and the names of IdentityProviders and
 SigningKeys there, if they are known: then it may write nothing but what these own.
 */}}

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """A grant's audience is one of our own endpoints, clients or federation audiences."""
     NEEDS_SHARED_STATE = "NeedsSharedState"
     """One-time use and required DPoP need the shared PostgreSQL."""
+    NAMESPACES_UNREADABLE = "NamespacesUnreadable"
+    """Bounds select namespaces by labels, but the operator may not read namespaces: none is selected."""
     CAPACITY_EXCEEDED = "CapacityExceeded"
     """It does not fit any more: a shard, or a bound's maxPolicies, is full."""
     ISSUER_TAKEN = "IssuerTaken"

@@ -15,7 +15,6 @@ _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "Sqlite.volume": bool,
     "Registration.dynamic": "Enabled".__eq__,
     "ClientIDMetadata.allowed_domains": bool,
-    "BoundNamespaces.from_": "Selector".__eq__,
     "From.tailnet": bool,
     "SessionSource.capability": bool,
 }

@@ -14,6 +14,7 @@ TRUST_POLICY = Kind(GROUP, VERSION, "trustpolicies", "TrustPolicy")
 
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
 SECRET = Kind("", "v1", "secrets", "Secret")
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace")
 SERVICE = Kind("", "v1", "services", "Service")
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
 POD = Kind("", "v1", "pods", "Pod")
@@ -28,7 +29,7 @@ PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
 CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY, OAUTH_CLIENT)
 OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE)}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE, NAMESPACE)}
 
 
 def of(obj: Object) -> Kind:

@@ -163,6 +163,7 @@ def settings_of(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> m
         uid=metadata["uid"],
         open_hosts=ctx.settings.open_hosts,
         extra_ca=ctx.settings.extra_ca,
+        namespaces=ctx.objects.namespaces() or {},
     )
 
 

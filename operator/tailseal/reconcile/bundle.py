@@ -6,7 +6,8 @@ last policy of a shard is refused as soon as the manifest arrives, and in betwee
 together, for 30 s at most. Where one run brings removals and additions, shards that lose or change a policy are
 committed first, with the settings, before those that only gain.
 
-The clients' file goes with them: before the manifest that names it, and at once, whatever changes in it.
+The clients' file goes with them: before the manifest that names it, and at once, whatever changes in it. Settings that
+change what shards hold are committed before all of that, over what is there: a bound withdrawn is one write.
 
 A shard that cannot be written holds up nobody else's: the manifest names it as it is if it would only gain, and else
 leaves it out, so that it grants nothing.
@@ -139,6 +140,9 @@ async def _write(ctx: Context, provider: Provider, gathered: Gathered, clients: 
         number for number in changed if not _urgent(present.get(number), named.get(number), gathered.shards[number])
     ]
     urgent = [number for number in changed if number not in later]
+    if settings != gathered.settings and named and (changed or gone):
+        await _narrow(ctx, provider, gathered.settings, present, manifest)
+        settings = gathered.settings
     if later and named and (urgent or gone or settings != gathered.settings):
         files = {number: present[number] if number in later else wanted[number] for number in wanted if number in named}
         await _commit(ctx, provider, gathered.settings, files, urgent, clients)
@@ -152,6 +156,16 @@ async def _write(ctx: Context, provider: Provider, gathered: Gathered, clients: 
             provider=provider.name,
         )
     return failed
+
+
+async def _narrow(
+    ctx: Context, provider: Provider, settings: bytes, present: Mapping[int, bytes], manifest: model.Manifest
+) -> None:
+    """New settings over shards as they are: workers hold these against bounds, so one write takes away all it can."""
+    named = _named(manifest)
+    files = {number: content for number, content in present.items() if canonical.digest(content) == named.get(number)}
+    clients = bundle_clients.present(ctx.objects, provider, manifest.clients or "")
+    await _commit(ctx, provider, settings, files, (), clients)
 
 
 async def _commit(

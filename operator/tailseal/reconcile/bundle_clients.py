@@ -55,6 +55,12 @@ async def clear(ctx: Context, provider: Provider, content: bytes) -> None:
         await remove(ctx, ref, provider=provider.name)
 
 
+def present(objects: Objects, provider: Provider, named: str) -> bytes:
+    """The written file, if it is the one of that digest."""
+    content = _present(objects, provider)
+    return content if content and canonical.digest(content) == named else b""
+
+
 def withdrawn(objects: Objects, provider: Provider, named: str) -> bytes:
     """The written file without what was deleted or changed since: all that may be judged without a spec."""
     present = _present(objects, provider)

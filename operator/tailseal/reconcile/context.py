@@ -43,6 +43,10 @@ class Objects(Protocol):
         """All objects of the kind (in the namespace, with these labels), ordered by namespace and name."""
         ...
 
+    def namespaces(self) -> Mapping[str, Mapping[str, str]] | None:
+        """Labels of every namespace, eldest first: the same mapping until one changes. None: they may not be read."""
+        ...
+
     def put(self, obj: Object) -> None:
         """Remember what a write returned, so that the next reconcile does not plan from older state."""
         ...

@@ -33,7 +33,7 @@ from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
 from tailseal.reconcile.owned import Leaving, ensure, remove
-from tailseal.reconcile.provider_refs import Problem, certificate, credentials, signing_keys
+from tailseal.reconcile.provider_refs import Problem, certificate, credentials, selected, signing_keys
 from tailseal.reconcile.provider_spec import intent_of
 from tailseal.reconcile.provider_state import shared_state
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
@@ -163,7 +163,7 @@ async def _copy_references(run: _Run) -> None:
     ctx, provider = run.ctx, run.provider
     copied = credentials(ctx.objects, provider.namespace, provider.name, run.spec)
     state = shared_state(ctx.objects, provider.namespace, provider.name, run.spec)
-    run.problems += (*copied.problems, *state.problems)
+    run.problems += (*copied.problems, *state.problems, *selected(ctx.objects, run.spec))
     await run.ensure(render.credentials(provider, {**copied.files, **state.files}))
     served = certificate(ctx.objects, provider.namespace, provider.name, run.spec)
     if served is None:

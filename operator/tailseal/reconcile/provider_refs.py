@@ -13,6 +13,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
 from tailseal.domain.render.common import decoded
 from tailseal.domain.rotation import LedgerError, OfferedKey, offers, revoked_offer
+from tailseal.domain.selecting import select
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Objects
 from tailseal.reconcile.signingkey_inputs import revoked_ids
@@ -114,6 +115,13 @@ def certificate(objects: Objects, namespace: str, provider: str, spec: IdentityP
     given = copied(objects, namespace, spec.serving.tls.secret_ref.name, _TLS, "spec.serving.tls.secretRef")
     kept = files_of(objects, namespace, meta.tls_secret(provider))
     return Files(given.files or kept, given.problems)
+
+
+def selected(objects: Objects, spec: IdentityProviderSpec) -> tuple[Problem, ...]:
+    """That bounds select more namespaces than there is room for, if so: the youngest are not admitted."""
+    over = select(spec.bounds, objects.namespaces() or {}).left_out
+    text = f"{over} more namespaces are selected than there is room for, so the youngest are not admitted: select fewer"
+    return (Problem("spec.bounds", Reason.CAPACITY_EXCEEDED, text),) if over else ()
 
 
 def resolved(problems: Iterable[Problem]) -> Fact:

@@ -7,7 +7,7 @@ kept in a ConfigMap of ours.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tailseal.api import meta
@@ -50,6 +50,8 @@ def intent_of(objects: Objects, provider: Object) -> Intent:
         return Intent(_last_accepted(objects, provider), _refused(Reason.INVALID_SPEC, error.findings))
     if lacking := unsupported(spec):
         return Intent(_last_accepted(objects, provider), _refused(Reason.NOT_SUPPORTED_YET, lacking))
+    if blind := list(_unselectable(objects, spec)):
+        return Intent(_last_accepted(objects, provider), _refused(Reason.NAMESPACES_UNREADABLE, blind))
     if rival := _older_rival(objects, provider, spec.issuer):
         text = f"spec.issuer: IdentityProvider {rival} already speaks for it; choose another issuer"
         return Intent(
@@ -57,6 +59,17 @@ def intent_of(objects: Objects, provider: Object) -> Intent:
             Fact("Accepted", status=False, reason=Reason.ISSUER_TAKEN, message=text, stalled=True),
         )
     return Intent(spec, Fact("Accepted", status=True, reason=Reason.ACCEPTED, message="the spec is valid"))
+
+
+def _unselectable(objects: Objects, spec: IdentityProviderSpec) -> Iterator[Finding]:
+    """Rules that select namespaces where nobody can tell which those are. One that held before selects none then."""
+    message = (
+        "this operator may not read namespaces, so it cannot select any: list them by from: Names, or install it"
+        " for policies of all namespaces"
+    )
+    for index, bound in enumerate(spec.bounds):
+        if bound.namespaces.from_ == "Selector" and objects.namespaces() is None:
+            yield Finding(f"spec.bounds[{index}].namespaces.from", message)
 
 
 def _refused(reason: Reason, findings: Sequence[Finding]) -> Fact:

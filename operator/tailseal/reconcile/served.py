@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tailseal.api.conditions import Condition, ConditionType, conditions_of, get_condition
@@ -62,17 +63,19 @@ def remembered_settings(ctx: Context, namespace: str, name: str) -> Settings | F
         text = f"spec.identityProviderRef: there is no IdentityProvider {namespace}/{name}"
         return Fact(ConditionType.RESOLVED_REFS, False, Reason.REF_NOT_FOUND, text)
     version = (provider["metadata"].get("uid", ""), provider["metadata"].get("resourceVersion", ""))
+    namespaces = ctx.objects.namespaces()
     known: _Remembered | None = ctx.memory.get(key)
-    if known is None or known.version != version:
-        known = ctx.memory[key] = _Remembered(version, _read_settings(ctx, provider))
+    if known is None or known.version != version or known.namespaces is not namespaces:
+        known = ctx.memory[key] = _Remembered(version, namespaces, _read_settings(ctx, provider))
     return known.settings
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """A provider's settings as of one version of it: thousands of policies ask for the same."""
+    """A provider's settings as of one version of it and of all namespaces: thousands of policies ask for the same."""
 
     version: tuple[str, str]
+    namespaces: Mapping[str, Mapping[str, str]] | None
     settings: Settings | Fact
 
 

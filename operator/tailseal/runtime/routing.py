@@ -233,6 +233,22 @@ def _pod(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
         yield Key(PROPAGATION, metadata["namespace"], provider)
 
 
+def _namespace(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
+    """Its labels decide which bounds are for it: so for its policies and clients, and for whom these stand in the way.
+
+    What holds may be an earlier spec than the present one, so every provider looks.
+    """
+    if not told:
+        return
+    name = obj["metadata"]["name"]
+    yield from _all(BUNDLE, kinds.IDENTITY_PROVIDER, "", known)
+    yield from _all(IDENTITY_PROVIDER, kinds.IDENTITY_PROVIDER, "", known)
+    yield from _all(TRUST_POLICY, kinds.TRUST_POLICY, name, known)
+    for client in known.select(kinds.OAUTH_CLIENT):
+        if client["metadata"]["namespace"] == name or (client.get("spec") or {}).get("clientID"):
+            yield _key(OAUTH_CLIENT, client)
+
+
 _ROUTES = {
     kinds.SIGNING_KEY: _signing_key,
     kinds.IDENTITY_PROVIDER: _identity_provider,
@@ -241,4 +257,5 @@ _ROUTES = {
     **dict.fromkeys(kinds.OWNED, _owned),
     kinds.SECRET: _secret,
     kinds.POD: _pod,
+    kinds.NAMESPACE: _namespace,
 }

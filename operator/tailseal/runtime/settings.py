@@ -16,6 +16,7 @@ class Settings:
         provider_namespaces: where SigningKeys and IdentityProviders are looked after, and what these own; none means
             in `namespaces`.
         client_namespaces: where OAuthClients may have Secrets besides.
+        reads_namespaces: whether labels of namespaces can be watched, which only who looks after all of them may.
         kubeconfig: path; empty means in-cluster credentials, else the default file.
         context: context of the kubeconfig; empty means its current one.
         pod_proxy: reach worker pods through the API server instead of on their addresses.
@@ -31,6 +32,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     provider_namespaces: tuple[str, ...] = ()
     client_namespaces: tuple[str, ...] = ()
+    reads_namespaces: bool = False
     kubeconfig: str = ""
     context: str = ""
     pod_proxy: bool = False

@@ -22,13 +22,16 @@ class Store:
 
     Args:
         changed: told of every change, whether it was seen by a watch, by a list, or returned by a write of ours.
+        reads_namespaces: whether namespaces are watched.
 
     Attributes:
         primed: whether everything that exists was put in; before, nothing that sums up may be rendered.
     """
 
-    def __init__(self, changed: Changed) -> None:
+    def __init__(self, changed: Changed, *, reads_namespaces: bool = False) -> None:
         self.primed = False
+        self._reads_namespaces = reads_namespaces
+        self._namespaces: Mapping[str, Mapping[str, str]] | None = None
         self._changed = changed
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._order: dict[Kind, list[tuple[str, str]]] = {}
@@ -47,6 +50,13 @@ class Store:
             if obj is not None and (not wanted or wanted <= obj["metadata"].get("labels", {}).items()):
                 yield obj
 
+    def namespaces(self) -> Mapping[str, Mapping[str, str]] | None:
+        """See `Objects.namespaces`."""
+        if self._namespaces is None and self._reads_namespaces:
+            found = sorted((obj["metadata"] for obj in self._objects[kinds.NAMESPACE].values()), key=_seniority)
+            self._namespaces = {metadata["name"]: metadata.get("labels", {}) for metadata in found}
+        return self._namespaces
+
     def put(self, obj: Object) -> None:
         """See `Objects.put`; also for what watches and lists show."""
         ref = kinds.ref(obj)
@@ -56,7 +66,8 @@ class Store:
             return
         if before is None:
             self._order.pop(ref.kind, None)
-        known[address] = after = slim(obj)
+        known[address] = after = slim(obj) if ref.kind != kinds.NAMESPACE else _labelled(obj)
+        self._forget_namespaces(before, after)
         self._changed(before, after)
 
     def remove(self, ref: Ref, version: int = 0) -> None:
@@ -69,6 +80,7 @@ class Store:
         if before is not None:
             del known[address]
             self._order.pop(ref.kind, None)
+            self._forget_namespaces(before, None)
             self._changed(before, None)
 
     def versions(self, kind: Kind) -> dict[Ref, int]:
@@ -78,6 +90,12 @@ class Store:
     def count(self, kind: Kind) -> int:
         """How many objects of the kind are known."""
         return len(self._objects[kind])
+
+    def _forget_namespaces(self, before: Object | None, after: Object | None) -> None:
+        """Of a namespace only the labels count: whoever remembers what these led to need not look at other changes."""
+        obj = after or before
+        if obj is not None and obj["kind"] == kinds.NAMESPACE.kind and _labels(before) != _labels(after):
+            self._namespaces = None
 
     def _addresses(self, kind: Kind, namespace: str) -> list[tuple[str, str]]:
         if kind not in self._order:
@@ -111,6 +129,21 @@ def slim(obj: Object) -> Object:
         status = {**status, "conditions": [_shared(condition) for condition in status["conditions"]]}
         return {**obj, "metadata": metadata, "status": status}
     return {**obj, "metadata": metadata}
+
+
+def _labelled(obj: Object) -> Object:
+    """A namespace as far as anybody here reads it: by its labels."""
+    names = ("name", "uid", "resourceVersion", "creationTimestamp", "labels")
+    metadata = {name: obj["metadata"][name] for name in names if name in obj["metadata"]}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata}
+
+
+def _labels(obj: Object | None) -> Mapping[str, str] | None:
+    return None if obj is None else obj["metadata"].get("labels", {})
+
+
+def _seniority(metadata: Mapping[str, Any]) -> tuple[str, str]:
+    return metadata.get("creationTimestamp", ""), metadata["name"]
 
 
 _conditions: dict[tuple[Any, ...], Any] = {}

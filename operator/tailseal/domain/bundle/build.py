@@ -10,11 +10,12 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from tailseal.api.identityprovider import Bound, IdentityProviderSpec, Upstream
 from tailseal.api.meta import SHARDS
-from tailseal.domain import canonical
+from tailseal.domain import canonical, selecting
 from tailseal.domain.bundle import model
 from tailseal.domain.keyhandle import is_handle
 from tailseal.domain.rotation.issuer import IssuerPlan
@@ -128,6 +129,7 @@ def settings_of(
     uid: str = "",
     open_hosts: Sequence[str] = (),
     extra_ca: str = "",
+    namespaces: Mapping[str, selecting.Labels] = MappingProxyType({}),
 ) -> model.Settings:
     """What workers act on besides keys and policies.
 
@@ -138,8 +140,10 @@ def settings_of(
         uid: its uid.
         open_hosts: hosts or CIDRs beyond the public internet, as the installation opens them.
         extra_ca: PEM certificates to trust besides the system's.
+        namespaces: labels by name, eldest first, for bounds that select; without any these select nothing.
     """
     base = base_url(spec)
+    selected = selecting.select(spec.bounds, namespaces).names
     return model.Settings(
         issuer=spec.issuer,
         namespace=namespace,
@@ -152,7 +156,7 @@ def settings_of(
         trusted_proxies=spec.serving.trusted_proxies,
         upstreams=tuple(map(_upstream, spec.upstreams)),
         tailsts_upstream=spec.sts.tailsts.upstream if spec.sts.tailsts is not None else None,
-        bounds=tuple(_bound(bound, namespace) for bound in spec.bounds),
+        bounds=tuple(_bound(bound, namespace, selected.get(bound.name, ())) for bound in spec.bounds),
         staleness=model.Staleness(behind=spec.staleness.behind, unheard=spec.staleness.unheard),
         state="Postgres" if spec.storage is not None and spec.storage.type == "Postgres" else None,
         open_hosts=tuple(open_hosts),
@@ -251,8 +255,8 @@ def _upstream(upstream: Upstream) -> model.Upstream:
     )
 
 
-def _bound(bound: Bound, own: str) -> model.Bound:
-    namespaces = {"Same": (own,), "All": ("*",), "Names": bound.namespaces.names, "Selector": ()}
+def _bound(bound: Bound, own: str, selected: tuple[str, ...]) -> model.Bound:
+    namespaces = {"Same": (own,), "All": ("*",), "Names": bound.namespaces.names, "Selector": selected}
     return model.Bound(
         name=bound.name,
         namespaces=namespaces[bound.namespaces.from_],

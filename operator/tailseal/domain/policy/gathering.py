@@ -17,6 +17,7 @@ from tailseal.domain import minting
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.selecting import NAME_LABEL
 
 Name = tuple[str, str]
 """Namespace and name."""
@@ -93,7 +94,10 @@ def gather(objects: Iterable[Object], default_audiences: Sequence[str] = ()) -> 
     specs = {key_of(obj): spec for obj in everything if (spec := _provider(obj)) is not None}
     found = [obj for obj in everything if obj["kind"] == "TrustPolicy"]
     named = {provider_of(obj) for obj in found} - {("", "")}
-    settings = {key: build.settings_of(spec, namespace=key[0], name=key[1]) for key, spec in specs.items()}
+    labels = labels_of(everything)
+    settings = {
+        key: build.settings_of(spec, namespace=key[0], name=key[1], namespaces=labels) for key, spec in specs.items()
+    }
     absent = frozenset(named - settings.keys())
     for provider in sorted(absent):
         theirs = [obj for obj in found if provider_of(obj) == provider]
@@ -103,6 +107,22 @@ def gather(objects: Iterable[Object], default_audiences: Sequence[str] = ()) -> 
         for obj in found
     )
     return Gathering(specs, settings, absent, tuple(sorted(judged, key=lambda policy: policy.key)))
+
+
+def labels_of(objects: Iterable[Object]) -> dict[str, dict[str, str]]:
+    """Labels of every namespace that manifests are in or that is itself among them.
+
+    Of the former only the name is known, by the label that every namespace has.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for obj in objects:
+        is_one = obj["kind"] == "Namespace"
+        name = str(obj["metadata"]["name"]) if is_one else key_of(obj)[0]
+        labels = found.setdefault(name, {NAME_LABEL: name})
+        given = obj["metadata"].get("labels") if is_one else None
+        if isinstance(given, dict):
+            found[name] = {**{str(key): str(value) for key, value in given.items()}, **labels}
+    return found
 
 
 def key_of(obj: Object) -> Name:

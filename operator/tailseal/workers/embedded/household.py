@@ -26,6 +26,7 @@ from tailseal.domain.bundle.model import ClientRecord, PolicyRecord, Settings
 from tailseal.domain.keyimport import ImportedKey, KeyRefused
 from tailseal.domain.keysource import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.policy.gathering import labels_of
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
@@ -108,7 +109,11 @@ class Reader:
             return Household(None, problems=tuple(problems))
         settings = sharedstate.with_state(
             build.settings_of(
-                provider.spec, namespace=provider.namespace, name=provider.name, open_hosts=self._open_hosts
+                provider.spec,
+                namespace=provider.namespace,
+                name=provider.name,
+                open_hosts=self._open_hosts,
+                namespaces=labels_of(manifest.obj for manifest in folder.manifests),
             )
         )
         policies = [manifest for manifest in folder.manifests if manifest.kind in _ATTACHED]
@@ -147,7 +152,7 @@ class Reader:
 
     def _learn(self, manifest: Manifest) -> Iterator[FileProblem]:
         """Take the manifest's meaning, or say what is wrong and keep the former one."""
-        if manifest.kind in _ATTACHED:
+        if manifest.kind not in _MEANINGS:
             return
         try:
             meaning = _MEANINGS[manifest.kind](manifest)

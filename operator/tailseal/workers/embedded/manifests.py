@@ -15,6 +15,9 @@ from tailseal.api.meta import API_VERSION
 LARGEST: Final = 1024 * 1024
 """Bytes of one file: what the API server would take, and more than a person writes."""
 
+_CORE: Final = frozenset({"Secret", "Namespace"})
+"""Kinds of Kubernetes itself that say something here: keys and credentials; labels that bounds select by."""
+
 _ENDINGS: Final = (".yaml", ".yml")
 
 
@@ -145,13 +148,13 @@ def _single(document: object) -> Iterator[object]:
 
 
 def _is_ours(document: object) -> bool:
-    """Whether it is an object of our kinds, or a Secret; other kinds are nobody's fault."""
+    """Whether it is an object of our kinds, a Secret or a Namespace; other kinds are nobody's fault."""
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         raise ValueError("apiVersion, kind, metadata and spec are needed")  # noqa: TRY004 - of the content
     kind, version = document["kind"], document.get("apiVersion")
-    if kind not in KINDS and kind != "Secret":
+    if kind not in KINDS and kind not in _CORE:
         return False
-    wanted = "v1" if kind == "Secret" else API_VERSION
+    wanted = "v1" if kind in _CORE else API_VERSION
     if version != wanted:
         raise ValueError(f"apiVersion: {kind} needs {wanted}")
     metadata = document.get("metadata")

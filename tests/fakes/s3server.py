@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from tailseal_dev.cache import ensure
-from tailseal_dev.pki import Authority
+from tailseal_dev.pki import LOOPBACK_NAMES, Authority
 from tailseal_dev.ports import free_ports
 from tailseal_dev.process import start, stop
 
@@ -58,8 +58,10 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(directory: Path, authority: Authority | None = None) -> Iterator[S3Server]:
-    """The server on a folder of its own, ready when given; with an authority, it speaks TLS."""
+def s3_server(
+    directory: Path, authority: Authority | None = None, *, names: tuple[str, ...] = ()
+) -> Iterator[S3Server]:
+    """The server on a folder of its own, ready when given; with an authority, it speaks TLS, also by these names."""
     (port,) = free_ports(1)
     root = directory / "root"
     root.mkdir()
@@ -67,7 +69,7 @@ def s3_server(directory: Path, authority: Authority | None = None) -> Iterator[S
     where = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--health", "/-/health", "--quiet"]
     trust = None
     if authority is not None:
-        certificate, key = authority.server().write(directory, "s3")
+        certificate, key = authority.server((*names, *LOOPBACK_NAMES)).write(directory, "s3")
         where += ["--cert", str(certificate), "--key", str(key)]
         trust = ssl.create_default_context(cadata=authority.certificate.decode())
     process = start([program, *where, "posix", str(root)], directory / "log")

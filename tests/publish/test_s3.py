@@ -79,6 +79,16 @@ async def test_an_object_is_written_described_and_read_by_anybody(
     assert await internet.read(f"{server.url}/{bucket}/{KEY}") == SET.body
 
 
+async def test_an_object_may_have_any_name(server: S3Server, bucket: str, internet: Internet) -> None:
+    """The signature covers the path as the library wrote it."""
+    key = "a b+c/ü%2F'(1)/~x:y,z"
+    store = internet.store(at(server.url, bucket))
+    await store.put(key, SET, over=None)
+    held = await store.get(key)
+    assert held is not None
+    assert held.body == SET.body
+
+
 async def test_nobody_writes_over_what_he_did_not_read(server: S3Server, bucket: str, internet: Internet) -> None:
     store = internet.store(at(server.url, bucket))
     await store.put(KEY, SET, over=None)
@@ -156,7 +166,7 @@ async def test_a_key_gets_there_whatever_becomes_of_the_answers_and_nothing_is_l
 async def test_ten_writers_at_once_lose_no_key(server: S3Server, bucket: str, internet: Internet) -> None:
     async def write(number: int) -> None:
         key = {"kid": f"k{number}", "kty": "OKP", "crv": "Ed25519", "x": str(number)}
-        store = S3Bucket(at(server.url, bucket), internet._check)
+        store = S3Bucket(at(server.url, bucket), internet._way)
         while True:
             held = await store.get(KEY)
             merged = merge(held.body if held else None, Wish(f"writer {number}", (key,)))

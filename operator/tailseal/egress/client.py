@@ -34,7 +34,7 @@ _MOST_CLIENTS: Final = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A complete answer that is no redirect.
+    """A complete answer that leads nowhere else.
 
     Args:
         status: HTTP status.
@@ -111,6 +111,14 @@ class Egress:
             EgressError: as for `get`.
         """
         return await self._send("POST", url, {"accept": "application/json", **(headers or {})}, dict(fields), ca)
+
+    async def request(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+        """Send any request; headers and body may hold secrets, so nothing of them is ever in an error.
+
+        Raises:
+            EgressError: as for `get`.
+        """
+        return await self._send(method, url, headers, body or None, "")
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -217,7 +225,7 @@ class _Stream(httpx.AsyncByteStream):
 
 
 async def _receive(response: httpx.Response) -> Answer:
-    if response.is_redirect:
+    if response.is_redirect and response.status_code != httpx.codes.NOT_MODIFIED:
         raise EgressError(EgressReason.REDIRECT, f"{response.url.host} answered with a redirect, which is not followed")
     if response.headers.get("content-encoding", "identity") != "identity":
         raise EgressError(EgressReason.ENCODED, f"{response.url.host} answered with a content encoding")

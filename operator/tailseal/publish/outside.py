@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Final
 
 from tailseal.domain.publishing.metadata import JWKS_TYPE
 from tailseal.domain.publishing.store import Bucket, StoreError, StoreReason
 from tailseal.egress.client import Egress
 from tailseal.egress.errors import EgressError, EgressReason
-from tailseal.egress.guard import Address, Opened, check_address, check_url
-from tailseal.egress.network import Resolver
+from tailseal.egress.guard import Opened
+from tailseal.egress.network import Resolve, Resolver
+from tailseal.publish.proxy import Proxy
 from tailseal.publish.s3 import S3Bucket
+from tailseal.publish.tunnel import Guard
 
 _OK: Final = 200
 _MOST: Final = 64
@@ -25,13 +26,16 @@ class Internet:
     Args:
         open_hosts: names and ranges beyond the public internet that may be reached.
         extra_ca: PEM certificates to trust besides the system's.
+        resolve: how host names are resolved; None: as the system does.
     """
 
-    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "") -> None:
+    def __init__(self, open_hosts: Iterable[str] = (), extra_ca: str = "", *, resolve: Resolve | None = None) -> None:
         hosts = tuple(open_hosts)
-        self._opened, self._extra_ca = Opened.of(hosts), extra_ca
-        self._egress = Egress(hosts, extra_ca)
+        self._extra_ca = extra_ca
+        self._egress = Egress(hosts, extra_ca, resolve=resolve)
         self._resolver = Resolver()
+        self._guard = Guard(Opened.of(hosts), resolve or self._resolver)
+        self._proxy = Proxy(self._egress, self._guard)
         self._buckets: dict[tuple[object, ...], S3Bucket] = {}
 
     def store(self, bucket: Bucket) -> S3Bucket:
@@ -42,7 +46,7 @@ class Internet:
             while len(self._buckets) >= _MOST:
                 del self._buckets[next(iter(self._buckets))]
             try:
-                self._buckets[key] = S3Bucket(bucket, self._check, self._extra_ca)
+                self._buckets[key] = S3Bucket(bucket, self._way, self._extra_ca)
             except ValueError:
                 raise StoreError(StoreReason.REFUSED, f"{bucket.endpoint} is no URL of a store") from None
         return self._buckets[key]
@@ -60,21 +64,16 @@ class Internet:
     async def aclose(self) -> None:
         """Close what is open."""
         self._resolver.close()
+        await self._proxy.aclose()
         await self._egress.aclose()
 
-    async def _check(self, url: str) -> bool:
-        """Whether plain http may be spoken there; refuses what the egress client would refuse."""
+    async def _way(self, url: str) -> str:
+        """The proxy by which the URL may be asked for; refuses what the egress client would refuse."""
         try:
-            target = check_url(url, self._opened)
-            try:
-                addresses: tuple[Address, ...] = (ip_address(target.host),)
-            except ValueError:
-                addresses = await self._resolver(target.host)
-            for address in addresses:
-                check_address(target.host, address, self._opened)
+            await self._guard.check(url)
         except EgressError as error:
             raise _store_error(error) from None
-        return target.scheme == "http"
+        return await self._proxy.url(url.partition(":")[0])
 
 
 def _store_error(error: EgressError) -> StoreError:

@@ -1,8 +1,6 @@
 """One bucket that speaks S3, through `obstore`: conditional reads and writes, bounded in time, tries and size.
 
-The library resolves the store's name itself, so unlike in the egress client the address that was checked is not pinned;
-what else it may do is: https only (unless loopback was opened), the certificate must be the host's, no redirects leave
-it, and each call passes the guard anew.
+The library gets out by a proxy of ours alone (see `proxy`), so the rules and bounds of the egress client hold for it.
 """
 
 from __future__ import annotations
@@ -29,8 +27,11 @@ _TRIES: Final = 2
 _REGION: Final = "us-east-1"
 _BAD_SESSIONS: Final = ("InvalidToken", "ExpiredToken")
 
-Check = Callable[[str], Awaitable[bool]]
-"""Checks where a URL leads; whether plain http may be spoken there. Raises a StoreError."""
+_METADATA: Final = "169.254.169.254,169.254.170.2,169.254.170.23,fd00:ec2::254,fd00:ec2::23"
+"""Where clouds tell a machine or a container who it is: asked only for the operator's own identity."""
+
+Way = Callable[[str], Awaitable[str]]
+"""Checks where a URL leads, and names the proxy by which it is reached. Raises a StoreError."""
 
 
 class S3Bucket:
@@ -38,12 +39,12 @@ class S3Bucket:
 
     Args:
         bucket: where it is.
-        check: asked before every call.
+        way: asked before every call.
         extra_ca: PEM certificates to trust besides the system's.
     """
 
-    def __init__(self, bucket: Bucket, check: Check, extra_ca: str = "") -> None:
-        self._bucket, self._check, self._extra_ca = bucket, check, extra_ca
+    def __init__(self, bucket: Bucket, way: Way, extra_ca: str = "") -> None:
+        self._bucket, self._way, self._extra_ca = bucket, way, extra_ca
         self._endpoint = endpoint_of(bucket)
         self._store: S3Store | None = None
 
@@ -94,11 +95,11 @@ class S3Bucket:
         return f"bucket {self._bucket.bucket} at {urlsplit(self._endpoint).hostname}"
 
     async def _connected(self) -> S3Store:
-        plain = await self._check(self._endpoint)
+        proxy = await self._way(self._endpoint)
         if self._store is None:
             from obstore.store import S3Store  # noqa: PLC0415
 
-            self._store = await asyncio.to_thread(lambda: S3Store(**_options(self._bucket, self._extra_ca, http=plain)))
+            self._store = await asyncio.to_thread(lambda: S3Store(**_options(self._bucket, self._extra_ca, proxy)))
         return self._store
 
     async def _guarded(self, call: Awaitable[T]) -> T:
@@ -137,24 +138,26 @@ def endpoint_of(bucket: Bucket) -> str:
     return base._replace(netloc=host).geturl().rstrip("/")
 
 
-def _options(bucket: Bucket, extra_ca: str, *, http: bool) -> dict[str, Any]:
+def _options(bucket: Bucket, extra_ca: str, proxy: str) -> dict[str, Any]:
     """Everything that decides where requests go and who signs them is said, so that no environment variable does.
 
     Only where the standard chain is asked for does the environment say who we are.
     """
     client: dict[str, Any] = {
-        "allow_http": http,
+        "allow_http": True,  # as far as the proxy, which speaks https from there on
+        "proxy_url": proxy,
         "connect_timeout": _TRY,
         "timeout": _TRY,
         "user_agent": "tailseal",
     }
     if extra_ca:
         client["root_certificate"] = extra_ca
+    spoken = f"http:{endpoint_of(bucket).partition(':')[2]}"
     options: dict[str, Any] = {
         "bucket": bucket.bucket,
         "region": bucket.region or _REGION,
-        "endpoint": endpoint_of(bucket),
-        "aws_endpoint_url_s3": endpoint_of(bucket),  # else a variable of this name goes before the line above
+        "endpoint": spoken,
+        "aws_endpoint_url_s3": spoken,  # else a variable of this name goes before the line above
         "virtual_hosted_style_request": not bucket.path_style,
         "skip_signature": False,
         "unsigned_payload": False,
@@ -163,7 +166,9 @@ def _options(bucket: Bucket, extra_ca: str, *, http: bool) -> dict[str, Any]:
         "client_options": client,
         "retry_config": {"max_retries": _TRIES, "retry_timeout": timedelta(seconds=PATIENCE)},
     }
-    if bucket.credentials is not None:
+    if bucket.credentials is None:
+        client["proxy_excludes"] = _METADATA
+    else:
         options["credential_provider"] = _Static(bucket.credentials)
     return options
 

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tailseal.state.connect import Connector
+from tailseal.state.limits import LIMITS, Held
 from tailseal.state.postgres import PATIENCE, PostgresStore
-from tailseal.state.protocol import CAPACITY, Store
+from tailseal.state.protocol import Store
 from tailseal.state.url import DatabaseURL
 
 Open = Callable[..., Store]
@@ -20,8 +21,8 @@ async def resolve(host: str) -> Sequence[str]:
     return (host,)
 
 
-def postgres_store(url: str, *, capacity: int = CAPACITY, patience: float = PATIENCE) -> PostgresStore:
-    return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), capacity=capacity, patience=patience)
+def postgres_store(url: str, *, limits: Held = LIMITS, patience: float = PATIENCE) -> PostgresStore:
+    return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), limits=limits, patience=patience)
 
 
 class Proxy:

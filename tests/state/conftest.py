@@ -21,7 +21,7 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     stores: list[Store] = []
     if request.param == "PostgreSQL":
         server: PostgresServer = request.getfixturevalue("postgres")
-        server.sql("DROP TABLE IF EXISTS tailseal_once, tailseal_schema")
+        server.sql("DROP TABLE IF EXISTS tailseal_once, tailseal_family, tailseal_record, tailseal_schema")
 
     def make(**options: object) -> Store:
         if request.param == "SQLite":

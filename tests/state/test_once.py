@@ -9,6 +9,7 @@ import time
 import pytest
 
 from fakes.stores import Open
+from tailseal.state.limits import LIMITS, MARK
 from tailseal.state.protocol import Fault, Mark, StateUnavailable
 
 
@@ -71,18 +72,18 @@ async def test_a_sweep_drops_what_has_expired_and_nothing_else(opened: Open) -> 
         assert await store.claim([mark(0.3)])
     assert await store.claim([lasting])
     await asyncio.sleep(0.4)
-    assert await store.sweep() == 1
+    assert (await store.sweep())[MARK] == 1
     assert not await store.claim([lasting])
 
 
 async def test_a_full_store_refuses_and_drops_nothing(opened: Open) -> None:
-    store, first = opened(capacity=2), mark()
+    store, first = opened(limits={**LIMITS, MARK: 2}), mark()
     assert await store.claim([first])
     assert await store.claim([mark()])
     with pytest.raises(StateUnavailable) as error:
         await store.claim([mark()])
     assert error.value.fault is Fault.FULL
-    assert await store.sweep() == 2
+    assert (await store.sweep())[MARK] == 2
 
 
 async def test_a_mark_that_lasts_for_ever_is_kept(opened: Open) -> None:

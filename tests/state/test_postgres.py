@@ -112,7 +112,7 @@ async def test_a_wrong_password_is_said_without_saying_it(postgres: PostgresServ
         with pytest.raises(StateUnavailable) as error:
             await store.claim([mark()])
     assert str(error.value) == "it answered InvalidPasswordError (SQLSTATE 28P01)"
-    assert "canary" not in repr(store) + repr(vars(store)) + repr(vars(store._connector))
+    assert "canary" not in repr(store) + repr(vars(store)) + repr(vars(store._database._connector))
 
 
 async def test_a_server_that_is_not_there_is_said() -> None:
@@ -125,7 +125,7 @@ async def test_a_commit_is_durable_even_where_the_database_would_not_mind(server
     server.sql("ALTER SYSTEM SET synchronous_commit = off")
     server.sql("SELECT pg_reload_conf()")
     async with store_at(server.url) as store:
-        shown = await store._answer(lambda connection: connection.fetchval("SHOW synchronous_commit"))
+        shown = await store._database.ask(lambda connection: connection.fetchval("SHOW synchronous_commit"))
     assert shown == "on"
 
 
@@ -168,7 +168,7 @@ async def test_a_role_that_may_make_no_tables_works_where_they_are_made(server: 
         await store.open()
     server.sql("CREATE ROLE worker LOGIN PASSWORD 'w'")
     server.sql("GRANT SELECT ON tailseal_schema TO worker")
-    server.sql("GRANT SELECT, INSERT, UPDATE, DELETE ON tailseal_once TO worker")
+    server.sql("GRANT SELECT, INSERT, UPDATE, DELETE ON tailseal_once, tailseal_family, tailseal_record TO worker")
     async with store_at(f"postgresql://worker:w@127.0.0.1:{server.port}/postgres?sslmode=disable") as store:
         assert await store.claim([mark()])
-        assert await store.sweep() == 1
+        assert (await store.sweep())["mark"] == 1

@@ -75,7 +75,7 @@ async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     await SQLiteStore(tmp_path / "state.db", clock=time.time).aclose()
     database = sqlite3.connect(tmp_path / "state.db")
-    database.execute("PRAGMA user_version=3")
+    database.execute("PRAGMA user_version=4")
     database.close()
     with pytest.raises(StateUnavailable, match="later version"):
         SQLiteStore(tmp_path / "state.db", clock=time.time)

@@ -6,9 +6,11 @@ a digest before it gets here: a store never sees a token, and a copy of it is of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
+
+from tailseal.state.grants import Grants
 
 CAPACITY: Final = 1_000_000
 """Marks that a store holds at most. A full one takes no more: dropping one would let a token count twice."""
@@ -25,7 +27,7 @@ class Fault(StrEnum):
     UNREACHABLE = "StateUnavailable"
     """The store does not answer, or not in time."""
     FULL = "StateFull"
-    """The store holds as many marks as it may."""
+    """The store holds as much of that as it may."""
     CLOCK = "StateClockSkew"
     """By the store's clock the mark has long expired: that clock or ours is wrong by minutes."""
 
@@ -68,11 +70,14 @@ class Nowhere:
         raise StateUnavailable(Fault.NOT_CONFIGURED)
 
 
-class Store(Once, Protocol):
+class Store(Once, Grants, Protocol):
     """A store as its keeper sees it."""
 
-    async def sweep(self) -> int:
-        """Drop marks that have expired, in bounded batches; the number that is left, or an estimate of it.
+    async def sweep(self) -> Mapping[str, int]:
+        """Drop what nobody can ask for any more, in bounded batches.
+
+        Returns:
+            How much of everything is left, or an estimate: by the names in `limits.LIMITS`.
 
         Raises:
             StateUnavailable: the store does not answer.

@@ -18,6 +18,21 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE tailseal_once (mark bytea PRIMARY KEY, expires_at timestamptz NOT NULL)",
         "CREATE INDEX tailseal_once_expires_at ON tailseal_once (expires_at)",
     ),
+    (
+        """CREATE TABLE tailseal_family (id bytea PRIMARY KEY, owner text NOT NULL, client text NOT NULL,
+            session bytea NOT NULL, content bytea NOT NULL, expires_at float8 NOT NULL,
+            ended boolean NOT NULL DEFAULT false)""",
+        "CREATE INDEX tailseal_family_expires_at ON tailseal_family (expires_at)",
+        "CREATE INDEX tailseal_family_owner ON tailseal_family (owner, expires_at)",
+        "CREATE INDEX tailseal_family_session ON tailseal_family (session) WHERE session <> ''",
+        "CREATE INDEX tailseal_family_ended ON tailseal_family (id) WHERE ended",
+        """CREATE TABLE tailseal_record (kind text NOT NULL, digest bytea NOT NULL, content bytea NOT NULL,
+            expires_at float8 NOT NULL, family bytea NOT NULL, owner text NOT NULL, used_at float8,
+            PRIMARY KEY (kind, digest))""",
+        "CREATE INDEX tailseal_record_expires_at ON tailseal_record (expires_at)",
+        "CREATE INDEX tailseal_record_owner ON tailseal_record (owner, kind, expires_at) WHERE owner <> ''",
+        "CREATE INDEX tailseal_record_family ON tailseal_record (family, used_at) WHERE family <> ''",
+    ),
 )
 """What leads from version N to N + 1, beginning with an empty database."""
 

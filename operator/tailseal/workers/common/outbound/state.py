@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from tailseal.domain.bundle.model import STATE_CA_FILE, STATE_URL_FILE
+from tailseal.state.grants import Family, Kind, Record, Taken
 from tailseal.state.protocol import Fault, Mark, StateUnavailable, Store
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.telemetry.metrics import Metrics
@@ -26,12 +27,14 @@ _LOOK: Final = 0.2
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 Made = tuple[bytes, bytes]
 Make = Callable[[bytes, bytes], Store]
 
 
 class State:
-    """The store under the present settings; see `state.protocol.Once`.
+    """The store under the present settings; see `state.protocol.Once` and `state.grants.Grants`.
 
     Args:
         current: the last good snapshot.
@@ -55,18 +58,47 @@ class State:
 
     async def claim(self, marks: Sequence[Mark]) -> bool:
         """See `state.protocol.Once`."""
-        started, result = perf_counter(), "error"
-        try:
-            claimed = await self._store().claim(marks)
-            result = "ok" if claimed else "replayed"
-        except StateUnavailable as error:
-            result = error.fault
-            self._tell(str(error))
-            raise
-        finally:
-            self._metrics.state("claim", result, perf_counter() - started)
-        self._tell("")
-        return claimed
+        return await self._ask("claim", lambda store: store.claim(marks), lambda claimed: not claimed)
+
+    async def put(self, records: Sequence[Record], family: Family | None = None) -> None:
+        """See `state.grants.Grants`, as for all that follow."""
+        await self._ask("put", lambda store: store.put(records, family))
+
+    async def get(self, kind: Kind, digest: bytes) -> Record | None:
+        """See `Grants.get`."""
+        return await self._ask("get", lambda store: store.get(kind, digest))
+
+    async def use(self, kind: Kind, digest: bytes, following: Sequence[Record] = ()) -> Taken | None:
+        """See `Grants.use`."""
+        return await self._ask("use", lambda store: store.use(kind, digest, following), _used_before)
+
+    async def replace(self, former: Record, record: Record) -> bool:
+        """See `Grants.replace`."""
+        return await self._ask("replace", lambda store: store.replace(former, record))
+
+    async def remove(self, kind: Kind, digest: bytes) -> None:
+        """See `Grants.remove`."""
+        await self._ask("remove", lambda store: store.remove(kind, digest))
+
+    async def owned(self, kind: Kind, owner: str, limit: int = 100) -> Sequence[Record]:
+        """See `Grants.owned`."""
+        return await self._ask("owned", lambda store: store.owned(kind, owner, limit))
+
+    async def family(self, family: bytes) -> Family | None:
+        """See `Grants.family`."""
+        return await self._ask("family", lambda store: store.family(family))
+
+    async def families(self, owner: str, limit: int = 100) -> Sequence[Family]:
+        """See `Grants.families`."""
+        return await self._ask("families", lambda store: store.families(owner, limit))
+
+    async def end(self, family: bytes) -> None:
+        """See `Grants.end`."""
+        await self._ask("end", lambda store: store.end(family))
+
+    async def end_session(self, session: bytes) -> Sequence[Family]:
+        """See `Grants.end_session`."""
+        return await self._ask("end_session", lambda store: store.end_session(session))
 
     async def keep(self) -> None:
         """Open what settings name and drop what has expired, until cancelled."""
@@ -111,15 +143,25 @@ class State:
             self._shared, self._made_for = made, wanted
         return self._shared
 
-    async def _sweep(self) -> None:
-        started, result = perf_counter(), "ok"
+    async def _ask(
+        self, operation: str, question: Callable[[Store], Awaitable[T]], replayed: Callable[[T], bool] = lambda _: False
+    ) -> T:
+        started, result = perf_counter(), "error"
         try:
-            self._metrics.marks.set(await self._store().sweep())
-            self._tell("")
+            answer = await question(self._store())
+            result = "replayed" if replayed(answer) else "ok"
         except StateUnavailable as error:
             result = error.fault
             self._tell(str(error))
-        self._metrics.state("sweep", result, perf_counter() - started)
+            raise
+        finally:
+            self._metrics.state(operation, result, perf_counter() - started)
+        self._tell("")
+        return answer
+
+    async def _sweep(self) -> None:
+        with contextlib.suppress(StateUnavailable):
+            self._metrics.state_holds(await self._ask("sweep", lambda store: store.sweep()))
 
     def _let_go(self, store: Store) -> None:
         async def close() -> None:
@@ -137,6 +179,10 @@ class State:
         elif self._said and not why:
             _log.info("state available again")
         self._said = why
+
+
+def _used_before(taken: Taken | None) -> bool:
+    return taken is not None and not taken.first
 
 
 def _postgres(url: bytes, authorities: bytes) -> Store:

@@ -75,12 +75,14 @@ class Metrics:
         )
         self._state = Histogram(
             "tailseal_state_duration_seconds",
-            "Questions to the store of what counts once: ok, replayed, or the reason for which it gave no answer.",
+            "Questions to the store: ok, replayed, or the reason for which it gave no answer.",
             ("operation", "result"),
             buckets=_STATE_SECONDS,
             registry=registry,
         )
-        self.marks = Gauge("tailseal_state_marks", "What the store held at the last sweep.", registry=registry)
+        self._held = Gauge(
+            "tailseal_state_records", "What the store held at the last sweep, by kind.", ("kind",), registry=registry
+        )
 
     def _of_bundle(self, registry: CollectorRegistry) -> None:
         self._loads = Counter(
@@ -154,8 +156,13 @@ class Metrics:
         self._upstream.labels(name, result).inc()
 
     def state(self, operation: str, result: str, seconds: float) -> None:
-        """Count and time a question to the store; operation is `claim` or `sweep`, result a fixed word."""
+        """Count and time a question to the store; operation is its name, result a fixed word."""
         self._state.labels(operation, result).observe(seconds)
+
+    def state_holds(self, held: Mapping[str, int]) -> None:
+        """Say how much of everything the store holds, by fixed names."""
+        for kind, number in held.items():
+            self._held.labels(kind).set(number)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -1,0 +1,5 @@
+"""The store of a single process: a file, one thread that writes, many questions in one commit."""
+
+from tailseal.state.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

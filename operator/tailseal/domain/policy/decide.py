@@ -138,7 +138,7 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
         outcome = _verdict(policy, subject, request, settings, now, actors, conditions)
         if trace is not None:
             trace.extend(_steps(policy, subject, request, outcome))
-        if isinstance(outcome, _Chosen):
+        if isinstance(outcome, tuple):
             if policy.enforce:
                 granting.append(outcome)
                 continue
@@ -155,12 +155,8 @@ def decide(  # noqa: PLR0913 - everything that a decision depends on
     return Refused(refused.reason, refused.policy, *beside)
 
 
-class _Chosen(NamedTuple):
-    """What one policy would grant."""
-
-    policy: CompiledPolicy
-    grant: CompiledGrant
-    given: Given
+_Chosen = tuple[CompiledPolicy, CompiledGrant, Given]
+"""What one policy would grant: by which of its grants, and what its expressions gave."""
 
 
 def _verdict(
@@ -183,7 +179,7 @@ def _verdict(
     if isinstance(grant, Denial):
         return grant
     given = conditions.given(policy, grant, acting)
-    return given if isinstance(given, Denial) else _Chosen(policy, grant, given)
+    return given if isinstance(given, Denial) else (policy, grant, given)
 
 
 def _trusted(
@@ -216,7 +212,7 @@ def _considered(
 def _is_ambiguous(granting: Sequence[_Chosen], request: GrantRequest) -> bool:
     if request.audiences or request.resources:
         return False
-    return len({(chosen.grant.kind, chosen.grant.targets) for chosen in granting}) > 1
+    return len({(grant.kind, grant.targets) for _, grant, _ in granting}) > 1
 
 
 def _granted(chosen: _Chosen, request: GrantRequest, beside: _Beside) -> Granted:
@@ -228,7 +224,7 @@ def _granted(chosen: _Chosen, request: GrantRequest, beside: _Beside) -> Granted
         grant,
         narrow(grant.scopes, request.scopes) if request.scopes else grant.scopes,
         scopes.narrow(grant.tags, request.tags) if request.tags else grant.tags,
-        scopes.narrow(grant.audiences, request.targets),
+        scopes.narrow(grant.audiences, request.targets) if len(grant.audiences) > 1 else grant.audiences,
         grant.ttl,
         audited,
         given,
@@ -265,4 +261,4 @@ def _asked(outcome: _Chosen | Denial) -> str:
     """What came of the condition; empty where something else had refused before."""
     if outcome in {Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE}:
         return str(outcome)
-    return Verdict.MATCH.value if isinstance(outcome, _Chosen) or outcome is Denial.CLAIM_ERROR else ""
+    return Verdict.MATCH.value if isinstance(outcome, tuple) or outcome is Denial.CLAIM_ERROR else ""

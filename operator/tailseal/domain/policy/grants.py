@@ -57,20 +57,19 @@ def refusal(grant: CompiledGrant, request: GrantRequest) -> Denial | None:
         return Denial.TOKEN_TYPE_NOT_GRANTED
     if request.grant is not None and request.grant != grant.name:
         return Denial.GRANT_NOT_FOUND
-    if _leads_elsewhere(grant, request):
+    leads_there = grant.targets.issuperset(request.audiences) and grant.targets.issuperset(request.resources)
+    if not leads_there or (request.upstream is not None and request.upstream != (grant.upstream or None)):
         return Denial.TARGET_NOT_GRANTED
-    if not scopes.covers(grant.tags, request.tags):
+    if request.tags and not scopes.covers(grant.tags, request.tags):
         return Denial.TAG_NOT_GRANTED
-    covers = scopes.covers_tailscale if grant.kind is GrantKind.TAILSCALE else scopes.covers
-    if not covers(grant.scopes, request.scopes) or (grant.fixed and not _takes_all(grant, request)):
+    if (request.scopes and not _covers(grant, request)) or (grant.fixed and not _takes_all(grant, request)):
         return Denial.SCOPE_NOT_GRANTED
     return None
 
 
-def _leads_elsewhere(grant: CompiledGrant, request: GrantRequest) -> bool:
-    if request.upstream is not None and request.upstream != (grant.upstream or None):
-        return True
-    return not (grant.targets.issuperset(request.audiences) and grant.targets.issuperset(request.resources))
+def _covers(grant: CompiledGrant, request: GrantRequest) -> bool:
+    covers = scopes.covers_tailscale if grant.kind is GrantKind.TAILSCALE else scopes.covers
+    return covers(grant.scopes, request.scopes)
 
 
 def _takes_all(grant: CompiledGrant, request: GrantRequest) -> bool:

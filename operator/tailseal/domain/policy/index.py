@@ -38,7 +38,9 @@ class _Bucket:
         by_claim = self.by_claim
         for name in by_claim if len(by_claim) < len(claims) else claims:
             for path, by_value in by_claim.get(name, ()):
-                value = _follow(claims.get(name), path)
+                value = claims.get(name)
+                if path:
+                    value = _follow(value, path)
                 if type(value) is str or type(value) is int:
                     found.update(by_value.get(value, ()))
 

@@ -36,6 +36,13 @@ class KeySource:
     jwks: str = field(default="", compare=False, repr=False)
     ca_bundle: str = field(default="", compare=False, repr=False)
     expires_at: float | None = field(default=None, compare=False)
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.issuer, self.kind, self.location, self.ca_digest)))
+
+    def __hash__(self) -> int:  # of what is compared: every decision looks a source up, and they never change
+        return self._hash
 
 
 def well_known(issuer: str) -> str:

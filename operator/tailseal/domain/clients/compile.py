@@ -66,6 +66,8 @@ class CompiledClient:
         post_logout_redirect_uris: where people may be sent to after logging out.
         backchannel_logout_uri: where it is told that somebody logged out; empty: nowhere.
         resources: services that it is, beside its client id.
+        introduced: how it came to be known, if by no object: `registered` or `metadata`; people are asked before it
+            gets anything.
     """
 
     namespace: str
@@ -91,6 +93,7 @@ class CompiledClient:
     post_logout_redirect_uris: tuple[str, ...] = ()
     backchannel_logout_uri: str = ""
     resources: frozenset[str] = frozenset()
+    introduced: str = ""
 
     @property
     def has_secret(self) -> bool:

@@ -18,6 +18,7 @@ from tailseal.workers.common.http.address import Address
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from tailseal.state.protocol import Store
     from tailseal.workers.common.runtime import Runtime
 
 _GARBAGE: Final = 20_000
@@ -57,6 +58,12 @@ _OPTIONS = (
         show_default=True,
         envvar="TAILSEAL_DRAIN",
         help="Seconds between becoming unready and closing the port, where no preStop hook waits already.",
+    ),
+    click.option(
+        "--state",
+        type=_FOLDER,
+        envvar="TAILSEAL_STATE",
+        help="Directory of this replica's own file with logins and one-time marks, where storage.type is SQLite.",
     ),
     click.option("--pod-uid", default="", envvar="POD_UID", help="Who this replica is to the operator."),
     click.option(
@@ -98,6 +105,7 @@ def _run(  # noqa: PLR0913 - one argument an option
     management: Address,
     tls: Path | None,
     drain: float,
+    state: Path | None,
     pod_uid: str,
     socket: Path,
     log_level: str,
@@ -110,6 +118,8 @@ def _run(  # noqa: PLR0913 - one argument an option
 
     logs.configure(log_level)
     worker = Worker(component, DirectorySource(bundle), clock=time.time, pod_uid=pod_uid)
+    if state is not None:
+        worker.state.local = _store(state)
     build: Callable[[Runtime], ASGIApp] = importlib.import_module(application).build
     try:
         place = Place(listen, management, tls, drain)
@@ -117,3 +127,14 @@ def _run(  # noqa: PLR0913 - one argument an option
     except OSError as error:
         text = f"cannot listen on {listen} and {management}: {error.strerror or error}"
         raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None
+
+
+def _store(folder: Path) -> Store:
+    from tailseal.state.protocol import StateUnavailable  # noqa: PLC0415
+    from tailseal.state.sqlite import FILE, SQLiteStore  # noqa: PLC0415 - nothing of it without --state
+
+    try:
+        return SQLiteStore(folder / FILE, clock=time.time)
+    except StateUnavailable as error:
+        hint = "--state must be a directory that this user may write, of one process alone"
+        raise Failure(f"cannot keep state: {error}", hint=hint, exit_code=UNREACHABLE) from None

@@ -100,7 +100,8 @@ class Taken:
 class Grants(Protocol):
     """Where all of that is kept. Each call is one transaction that survives a crash once it has answered.
 
-    A record that has expired, or whose family has ended or expired, is not there. All raise `StateUnavailable`
+    A record that has expired, or whose family has ended or expired, is not there. A family whose code nobody used
+    before it expired ends with it: nothing was ever issued from it. All raise `StateUnavailable`
     where the store does not answer; a call that fails may have been done.
     """
 
@@ -109,7 +110,7 @@ class Grants(Protocol):
 
         Args:
             records: any number.
-            family: to begin with them.
+            family: to begin with them; one that was begun before stays as it is, also where it has ended.
 
         Raises:
             StateUnavailable: also where a kind's capacity is used up.
@@ -124,7 +125,7 @@ class Grants(Protocol):
         """Use something that counts once, and keep what follows it if this was the first use: both, or neither.
 
         Of all who ever ask, in whatever process, one is told that he was first. A used record stays until it
-        expires, so that a second use is seen. None: it is not there.
+        expires, so that a second use is seen; of a family's, the last `limits.USED`. None: it is not there.
         """
         ...
 

@@ -1,0 +1,39 @@
+"""How the answer to an authorization request travels (RFC 6749 section 4.1.2, RFC 9207), in each response mode."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+from tailseal.oauth.authorize import Target
+from tailseal.tokens.answers import Header, Response
+
+NO_STORE: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-store"),
+    (b"pragma", b"no-cache"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def parameters(where: Target, issuer: str, **answer: str) -> dict[str, str]:
+    """What the client is sent, `iss` always with it (RFC 9207 section 2).
+
+    Args:
+        where: it goes.
+        issuer: ours.
+        answer: `code`, or `error` and `error_description`.
+    """
+    return {**answer, **({"state": where.state} if where.state else {}), "iss": issuer}
+
+
+def redirect(where: Target, sent: dict[str, str]) -> Response:
+    """The answer by redirect; the query that a registered URI has of its own stays (RFC 6749 section 3.1.2).
+
+    Always 303: the browser must not post again what it posted to us (RFC 9700 section 4.12).
+    """
+    text = urlencode(sent)
+    if where.mode == "fragment":
+        location = f"{where.redirect_uri}#{text}"
+    else:
+        location = f"{where.redirect_uri}{'&' if '?' in where.redirect_uri else '?'}{text}"
+    return Response(303, b"", (*NO_STORE, (b"location", location.encode())))

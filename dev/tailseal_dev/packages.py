@@ -15,10 +15,14 @@ POSTGRES = Path("/usr/lib/postgresql")
 SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
 
 
-def missing(postgres: Path = POSTGRES, softhsm: Path = SOFTHSM) -> list[str]:
+def missing(postgres: Path = POSTGRES, softhsm: Path = SOFTHSM, nginx: str = "nginx") -> list[str]:
     """The packages that would have to be installed, by name."""
-    found = [] if any(postgres.glob("*/bin/postgres")) else ["postgresql"]
-    return found if softhsm.exists() else [*found, "softhsm2"]
+    there = {
+        "postgresql": any(postgres.glob("*/bin/postgres")),
+        "softhsm2": softhsm.exists(),
+        "nginx-light": find_program(nginx) is not None,
+    }
+    return [name for name, found in there.items() if not found]
 
 
 def main() -> int:

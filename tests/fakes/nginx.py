@@ -118,7 +118,9 @@ class Proxied:
             server = server.replace("        internal;\n", f"        internal;\n{connection}")
         if self._listen:
             server = server.replace("listen unix:/run/app/nginx.sock;", f"listen {self._listen};")
-        server = server.replace("/run/app/", f"{self.directory}/").replace("127.0.0.1:8080", f"127.0.0.1:{self._port}")
+        server = server.replace("/run/app/", f"{self.directory}/").replace(
+            "http://127.0.0.1:8080", f"http://127.0.0.1:{self._port}"
+        )
         kept = "".join(
             f"{what}_temp_path {self.directory}/{what};\n"
             for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

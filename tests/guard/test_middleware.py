@@ -172,17 +172,32 @@ async def test_on_a_direct_listener_the_connection_counts_and_no_header(tailscal
 
 
 @pytest.mark.parametrize(
-    "header", [(b"x-forwarded-for", b"127.0.0.1:5000"), (b"X-Forwarded-For", b"x"), (b"forwarded", b"for=x")]
+    ("peer", "header"),
+    [
+        (("127.0.0.1", 5000), (b"x-forwarded-for", b"127.0.0.1:5000")),
+        (("127.0.0.1", 5000), (b"X-Forwarded-For", b"127.0.0.1:5000, 127.0.0.1")),
+        (("127.0.0.1", 5000), (b"forwarded", b'for="127.0.0.1:5000"')),
+        (("127.0.0.1", 0), (b"x-forwarded-for", b"127.0.0.1")),
+        ((ALICE, 0), (b"x-forwarded-for", ALICE.encode())),
+        ((ALICE, 5000), (b"x-forwarded-for", ALICE.encode())),
+        ((ALICE, 5000), (b"x-forwarded-for", f"{ALICE}:5000".encode())),
+    ],
 )
-@pytest.mark.parametrize("peer", [("127.0.0.1", 5000), (ALICE, 5000)])
 async def test_a_server_that_believes_headers_is_not_believed_who_its_peer_is(
-    tailscaled: FakeLocalApi, header: tuple[bytes, bytes], peer: tuple[str, int]
+    tailscaled: FakeLocalApi, peer: tuple[str, int], header: tuple[bytes, bytes]
 ) -> None:
     """Uvicorn takes `X-Forwarded-For: 127.0.0.1:5000` of a peer on loopback for that peer's address and port."""
-    for interface in (True, False):
-        app = service(direct(str(tailscaled.path), interface=interface))
-        assert (await asked(app, "/items/1", [header], client=peer))[0] == 401
+    app = service(direct(str(tailscaled.path), interface=peer[0] == ALICE))
+    assert (await asked(app, "/items/1", [header], client=peer))[0] == 401
     assert not tailscaled.asked
+
+
+async def test_a_proxy_on_the_callers_own_side_does_no_harm(tailscaled: FakeLocalApi) -> None:
+    """Such as that of tailscaled itself in userspace mode, which says that its own caller is on loopback."""
+    behind_a_proxy = [(b"x-forwarded-for", b"127.0.0.1")]
+    assert (await asked(service(direct(str(tailscaled.path))), "/items/1", behind_a_proxy, client=("127.0.0.1", 5000)))[
+        0
+    ] == 200
 
 
 async def test_at_the_nodes_own_address_the_peer_is_the_node(tailscaled: FakeLocalApi) -> None:

@@ -50,7 +50,7 @@ class Denied:
 _UNAUTHENTICATED, _UNAUTHORIZED, _UNAVAILABLE = 401, 403, 503
 
 NO_HEADER: Final = Denied(_UNAUTHENTICATED, "unauthenticated", "missing capabilities header", "CapabilitiesMissing")
-"""Serve passes on no capabilities: it has to be told which ones."""
+"""Serve passes on no capabilities: nothing is granted towards this node, or serve was not told which ones."""
 BAD_HEADER: Final = Denied(_UNAUTHENTICATED, "unauthenticated", "invalid capabilities header", "CapabilitiesMalformed")
 """What serve passes on cannot be read."""
 NO_CAPABILITY: Final = Denied(_UNAUTHORIZED, "unauthorized", "missing required capability", "CapabilityMissing")

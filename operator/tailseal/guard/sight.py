@@ -1,7 +1,7 @@
 """Who is calling a guarded service: asked of tailscaled, or read from what `tailscale serve` writes, never believed.
 
-Each way is for one kind of listener, and refuses whatever comes over another: ASGI servers let themselves be told by a
-header who their peer is, so a peer's address is not looked at where a header of that kind came along.
+Each way is for one kind of listener, and refuses whatever comes over another. Some ASGI servers let themselves be told
+by a header who their peer is: a peer that stands in such a header counts for nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def direct(socket: str = SOCKET, *, service: str = "", interface: bool = False) 
         interface: whether the service listens at the node's own tailnet address; else on loopback, where tailscaled in
             userspace mode forwards to.
     """
-    return _Directly(Direct(LocalApi(socket), service, interface=interface))
+    return _Directly(Direct(LocalApi(socket), service, interface=interface), interface)
 
 
 def serve_headers() -> Sight:
@@ -154,11 +154,17 @@ class _ServeHeaders:
 @dataclass(frozen=True, slots=True)
 class _Directly:
     resolver: Direct
+    interface: bool
 
     async def visitor(self, peer: Peer, found: headers.Headers) -> Visitor | Denied:
-        if peer is None or not peer[1] or any(headers.values(found, name) for name in _FORWARDED):
+        if peer is None or not peer[1] or self._is_told(peer, found):
             return nobody(Refusal.OUTSIDE)
         return await _asked(self.resolver, peer, found)
+
+    def _is_told(self, peer: tuple[str, int], found: headers.Headers) -> bool:
+        """Whether the server may have the peer from a header: of its address and port, what whois will go by."""
+        told = (peer[0] if self.interface else f":{peer[1]}").encode()
+        return any(told in value for name in _FORWARDED for value in headers.values(found, name))
 
 
 async def _asked(resolver: CallerResolver, peer: Peer, found: headers.Headers) -> Visitor | Denied:

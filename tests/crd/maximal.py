@@ -74,7 +74,7 @@ def _list(schema: dict[str, Any]) -> list[Any]:
 def _object(schema: dict[str, Any], index: int) -> dict[str, Any]:
     if "additionalProperties" in schema:
         return _map(schema)
-    members = {name: maximal(member, name, index) for name, member in schema["properties"].items()}
+    members = {name: maximal(member, name, index) for name, member in schema.get("properties", {}).items()}
     members = {name: value for name, value in members.items() if value is not None}
     for rule in schema.get("x-kubernetes-validations", ()):
         _obey(rule["message"], members)
@@ -99,6 +99,8 @@ def _obey(message: str, members: dict[str, Any]) -> None:
         members.pop("rsaBits", None)
     if message.startswith("exactly one of jwks, jwksURI goes with"):
         del members["jwksURI"], members["secretRef"]
+    if message.startswith("with tailnet, idp.replicas is at most 8"):
+        members["idp"]["replicas"] = 8
     if message.startswith("tags do not go with"):
         members["auth"] = {"workloadIdentity": members["auth"].get("workloadIdentity", {"clientID": "c"})}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from crd.rule_cases import CASES, MINIMAL, Case, obj
 from crd.schema_cases import VERDICTS
@@ -37,6 +38,15 @@ def test_the_crds_are_established_with_nothing_to_complain_about(crds: Path, kub
         status = {condition["type"]: condition["status"] for condition in item["status"]["conditions"]}
         assert status.get("Established") == status.get("NamesAccepted") == "True"
         assert status.get("NonStructuralSchema", "False") == "False"
+
+
+def test_the_api_server_keeps_the_crds_as_they_are_written(crds: Path, kubectl: Callable[..., str]) -> None:
+    """Whoever compares what is there with what is in Git, as Argo CD does, must see no difference."""
+    for path in sorted(crds.glob("tailseal*.yaml")):
+        written = yaml.safe_load(path.read_text())
+        stored = json.loads(kubectl("get", "crd", written["metadata"]["name"], "-o", "json"))
+        assert stored["spec"].pop("conversion") == {"strategy": "None"}
+        assert stored["spec"] == written["spec"], path.name
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

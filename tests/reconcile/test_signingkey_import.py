@@ -209,7 +209,7 @@ async def test_a_bad_import_makes_nothing_where_nothing_was() -> None:
     seen = world(signing_key(source=SOURCE))
     await seen.converge()
     assert condition(seen, "Ready")["reason"] == "RefNotFound"
-    assert condition(seen, "Stalled")["status"] == "True"
+    assert condition(seen, "Reconciling")["status"] == "True"
     assert not seen.cluster.exists(kinds.SECRET, NS, "corp-signingkey")
     seen.cluster.user_apply(mine(A))
     await seen.converge()

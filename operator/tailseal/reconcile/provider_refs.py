@@ -20,6 +20,9 @@ from tailseal.reconcile.signingkey_inputs import revoked_ids
 
 _TLS = ("tls.crt", "tls.key")
 
+AWAITED = frozenset({Reason.REF_NOT_FOUND, Reason.REF_NOT_PERMITTED})
+"""What may come by itself, in the next file that somebody applies: such a reference is waited for, not given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -130,7 +133,7 @@ def resolved(problems: Iterable[Problem]) -> Fact:
     if not found:
         return Fact("ResolvedRefs", status=True, reason=Reason.RESOLVED, message="everything named is there")
     text = "; ".join(f"{problem.path}: {problem.message}" for problem in found)
-    stalled = any(problem.stalled for problem in found)
+    stalled = any(problem.stalled and problem.reason not in AWAITED for problem in found)
     first = next((problem for problem in found if problem.stalled), found[0])
     return Fact("ResolvedRefs", status=False, reason=first.reason, message=text, stalled=stalled)
 

@@ -19,6 +19,7 @@ from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
 from tailseal.reconcile import publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
+from tailseal.reconcile.provider_refs import AWAITED
 
 MAX_KEYS: Final = 64
 """As the CRD allows; the ledger forgets what is gone long before there are more."""
@@ -89,7 +90,10 @@ def resolved(missing: Sequence[Finding] | None) -> tuple[Fact, ...]:
     if not missing:
         return (Fact(ConditionType.RESOLVED_REFS, status=True, reason=Reason.RESOLVED, message="the key is there"),)
     message = "; ".join(map(str, missing)) + "; the key that was imported last, if any, goes on"
-    return (Fact(ConditionType.RESOLVED_REFS, status=False, reason=missing[0].reason, message=message, stalled=True),)
+    stalled = any(finding.reason not in AWAITED for finding in missing)
+    return (
+        Fact(ConditionType.RESOLVED_REFS, status=False, reason=missing[0].reason, message=message, stalled=stalled),
+    )
 
 
 def remembered(obj: Object) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ def _columns(info: KindInfo) -> list[dict[str, Any]]:
     return [
         {"name": "Ready", "type": "string", "jsonPath": f"{_READY}.status"},
         {"name": title, "type": "string", "jsonPath": path},
-        {"name": "Reason", "type": "string", "jsonPath": f"{_READY}.reason", "priority": 1},
+        {"name": "Reason", "type": "string", "jsonPath": f"{_READY}.reason"},
         {"name": "Message", "type": "string", "jsonPath": f"{_READY}.message", "priority": 1},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     ]

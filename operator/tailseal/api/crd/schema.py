@@ -91,9 +91,9 @@ def _finish(node: Schema, *, in_union: bool = False) -> Schema:
     for name in ("items", "additionalProperties"):
         if name in result:
             result[name] = _finish(result[name], in_union=inside)
-    if "properties" in result:
-        members = {name: _finish(member, in_union=inside) for name, member in result["properties"].items()}
-        result["properties"] = members
+    # The API server does not keep empty ones, and what compares a CRD with Git would see a difference for ever.
+    if result.pop("properties", None):
+        result["properties"] = {name: _finish(member, in_union=inside) for name, member in node["properties"].items()}
     if "propertyNames" in result:
         result["x-kubernetes-validations"] = [_inside_map_keys(result.pop("propertyNames"))]
     result.pop("default", None)
@@ -117,4 +117,4 @@ def _default(node: Schema, result: Schema) -> Schema:
 
 def default_members(schema: Schema) -> Schema:
     """The default of an object: all its members' defaults, because rules see it before those are filled in."""
-    return {name: member["default"] for name, member in schema["properties"].items() if "default" in member}
+    return {name: member["default"] for name, member in schema.get("properties", {}).items() if "default" in member}

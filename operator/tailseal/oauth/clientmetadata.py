@@ -48,6 +48,8 @@ def read(client_id: str, content: bytes) -> CompiledClient:
     Raises:
         OAuthError: `invalid_client_metadata` or `invalid_redirect_uri`.
     """
+    if len(content) > MAX_BYTES:
+        raise OAuthError("invalid_client_metadata", f"the document is longer than {MAX_BYTES} bytes")
     document = registration.document(content)
     if document.get("client_id") != client_id:
         raise OAuthError("invalid_client_metadata", "the document's `client_id` is not the URL that it is at")

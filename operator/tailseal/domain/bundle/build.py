@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from tailseal.api.identityprovider import Bound, IdentityProviderSpec, Upstream
 from tailseal.api.meta import SHARDS
@@ -28,6 +28,9 @@ MAX_SHARD_CONTENT: Final = 4 * 1024 * 1024
 
 MAX_RECORD_CONTENT: Final = 256 * 1024
 """Size of one policy beyond which it is refused, so that no single one fills a shard."""
+
+
+Record = TypeVar("Record", model.PolicyRecord, model.ClientRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,12 @@ def shard_of(namespace: str, name: str) -> int:
     return hashlib.sha256(f"{namespace}/{name}".encode()).digest()[0] % SHARDS
 
 
-def shards(records: Iterable[model.PolicyRecord]) -> Shards:
+def shards(records: Iterable[model.PolicyRecord], own: str = "") -> Shards:
     """Spread policies over shards.
 
     Args:
-        records: in order of seniority: where a shard overflows, the younger ones are refused, so that nobody
-            can push out another's policy by adding one.
+        records: in order of seniority.
+        own: the provider's namespace; see `shard`.
     """
     spread: dict[int, list[model.PolicyRecord]] = defaultdict(list)
     for record in records:
@@ -61,40 +64,31 @@ def shards(records: Iterable[model.PolicyRecord]) -> Shards:
     files: dict[int, bytes] = {}
     refused: list[model.PolicyRecord] = []
     for number in sorted(spread):
-        content, left_out = shard(spread[number])
+        content, left_out = shard(spread[number], own)
         refused += left_out
         if content:
             files[number] = content
     return Shards(files, tuple(refused))
 
 
-def shard(records: Sequence[model.PolicyRecord]) -> tuple[bytes, tuple[model.PolicyRecord, ...]]:
+def shard(records: Sequence[model.PolicyRecord], own: str = "") -> tuple[bytes, tuple[model.PolicyRecord, ...]]:
     """One shard's file (`NN.json.gz`; empty bytes if it holds nothing) and the records it has no room for.
 
     Args:
         records: all policies of this shard, in order of seniority.
+        own: the provider's namespace, which comes first where there is not room for all; see `_fill`.
     """
-    modest = [record for record in records if len(canonical.dumps(record.document())) <= MAX_RECORD_CONTENT]
-    count = _longest(len(modest), lambda size: _fits(modest[:size]))
-    kept = modest[:count]
-    ids = {(record.namespace, record.name) for record in kept}
-    refused = tuple(record for record in records if (record.namespace, record.name) not in ids)
-    return (canonical.compress(_content(kept)) if kept else b""), refused
+    return _fill(records, own, lambda kept: model.Shard(policies=kept))
 
 
-def clients(records: Sequence[model.ClientRecord]) -> tuple[bytes, tuple[model.ClientRecord, ...]]:
+def clients(records: Sequence[model.ClientRecord], own: str = "") -> tuple[bytes, tuple[model.ClientRecord, ...]]:
     """The clients' file (empty bytes if it holds nothing) and the records that it has no room for.
 
     Args:
         records: in order of seniority.
+        own: the provider's namespace, which comes first where there is not room for all; see `_fill`.
     """
-
-    def content(kept: Sequence[model.ClientRecord]) -> bytes:
-        ordered = sorted(kept, key=lambda record: (record.namespace, record.name))
-        return canonical.dumps(model.Clients(clients=tuple(record.document() for record in ordered)).document())
-
-    count = _longest(len(records), lambda size: _is_small(content(records[:size])))
-    return (canonical.compress(content(records[:count])) if count else b""), tuple(records[count:])
+    return _fill(records, own, lambda kept: model.Clients(clients=kept))
 
 
 def manifest(settings: bytes, files: Mapping[int, bytes], clients: bytes = b"") -> bytes:
@@ -152,13 +146,20 @@ def settings_of(
         token_endpoint=f"{base}/token",
         subject_audiences=tuple(dict.fromkeys((spec.issuer, base))),
         access_token_ttl=spec.tokens.access_token_ttl,
+        id_token_ttl=spec.tokens.id_token_ttl,
+        refresh_token_ttl=spec.tokens.refresh_token_ttl,
         clock_skew=spec.tokens.clock_skew,
         trusted_proxies=spec.serving.trusted_proxies,
         upstreams=tuple(map(_upstream, spec.upstreams)),
         tailsts_upstream=spec.sts.tailsts.upstream if spec.sts.tailsts is not None else None,
+        capability=spec.tailnet.capability if spec.tailnet is not None else model.CAPABILITY,
         bounds=tuple(_bound(bound, namespace, selected.get(bound.name, ())) for bound in spec.bounds),
         staleness=model.Staleness(behind=spec.staleness.behind, unheard=spec.staleness.unheard),
         state="Postgres" if spec.storage is not None and spec.storage.type == "Postgres" else None,
+        introductions=model.Introductions(
+            dynamic=spec.registration.dynamic == "Enabled",
+            metadata_hosts=spec.registration.client_id_metadata.allowed_domains,
+        ),
         open_hosts=tuple(open_hosts),
         extra_ca=extra_ca,
     )
@@ -205,13 +206,36 @@ def key_file(kid: str, material: bytes) -> str:
     return f"{hashlib.sha256(kid.encode()).hexdigest()[:32]}.{'json' if is_handle(material) else 'pem'}"
 
 
-def _content(records: Iterable[model.PolicyRecord]) -> bytes:
-    ordered = sorted(records, key=lambda record: (record.namespace, record.name))
-    return canonical.dumps(model.Shard(policies=tuple(record.document() for record in ordered)).document())
+def _fill(
+    records: Sequence[Record], own: str, made: Callable[[tuple[dict[str, Any], ...]], model.BundleModel]
+) -> tuple[bytes, tuple[Record, ...]]:
+    """The file of as many records as there is room for, and the rest.
+
+    Where not all fit, namespaces get equal shares: who takes most is refused first, what he added last before what he
+    had. So no tenant can take the room of another who needs less than he does.
+    """
+
+    def content(kept: Iterable[Record]) -> bytes:
+        ordered = sorted(kept, key=lambda record: (record.namespace, record.name))
+        return canonical.dumps(made(tuple(record.document() for record in ordered)).document())
+
+    modest = [record for record in records if len(canonical.dumps(record.document())) <= MAX_RECORD_CONTENT]
+    if not _is_small(content(modest)):
+        modest = _by_share(modest, own)
+    count = _longest(len(modest), lambda size: _is_small(content(modest[:size])))
+    ids = {(record.namespace, record.name) for record in modest[:count]}
+    refused = tuple(record for record in records if (record.namespace, record.name) not in ids)
+    return (canonical.compress(content(modest[:count])) if count else b""), refused
 
 
-def _fits(records: Sequence[model.PolicyRecord]) -> bool:
-    return _is_small(_content(records))
+def _by_share(records: Sequence[Record], own: str) -> list[Record]:
+    """The records by how much their namespace takes with them and all its elder ones: as if all were filled evenly."""
+    taken: dict[str, int] = defaultdict(int)
+    levels: dict[int, int] = {}
+    for position, record in enumerate(records):
+        taken[record.namespace] += len(canonical.compress(canonical.dumps(record.document())))
+        levels[position] = 0 if record.namespace == own else taken[record.namespace]
+    return [records[position] for position in sorted(levels, key=lambda position: (levels[position], position))]
 
 
 def _is_small(content: bytes) -> bool:

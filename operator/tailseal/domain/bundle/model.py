@@ -29,6 +29,8 @@ STATE_URL_FILE = "state.url"
 """In `credentials/`: URL of the shared PostgreSQL."""
 STATE_CA_FILE = "state.ca.crt"
 """In `credentials/`: PEM certificates that its own is checked with; absent: the system's."""
+CAPABILITY = "tailseal.dev/cap/idp"
+"""The app capability that says what a caller may do, unless the provider names another."""
 VOLUMES = ("signing", "policies", "credentials")
 
 
@@ -223,6 +225,15 @@ class Staleness(BundleModel):
     unheard: int = 86_400
 
 
+class Introductions(BundleModel):
+    """How clients may come to be known beside OAuthClient objects; absent: not at all."""
+
+    dynamic: bool = False
+    """Whether they may register themselves (RFC 7591)."""
+    metadata_hosts: tuple[str, ...] = ()
+    """Hosts whose client ID metadata documents are fetched, in lower case."""
+
+
 class Settings(BundleModel):
     """`settings.json`: everything of an IdentityProvider that workers act on, besides keys and policies."""
 
@@ -236,16 +247,25 @@ class Settings(BundleModel):
     subject_audiences: tuple[str, ...]
     """Audiences that a subject token may name by default: our issuer and the STS URL."""
     access_token_ttl: Annotated[int, Field(gt=0)] = 600
+    id_token_ttl: Annotated[int, Field(gt=0)] = 600
+    refresh_token_ttl: Annotated[int, Field(gt=0)] = 2_592_000
+    """Since the login, however often it is refreshed."""
     clock_skew: Annotated[int, Field(ge=0)] = 60
     trusted_proxies: tuple[str, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     tailsts_upstream: str | None = None
     """Upstream of the TailSTS dialect on `POST /`; absent: there is none."""
+    capability: str = CAPABILITY
+    """App capability of the tailnet that says what a caller may do here."""
     bounds: tuple[Bound, ...] = ()
     staleness: Staleness = Staleness()
     state: Literal["Postgres", "SQLite"] | None = None
     """Where marks of what counts once are kept; None: nowhere. SQLite is for a single process alone."""
+    introductions: Introductions = Introductions()
     open_hosts: tuple[str, ...] = ()
     """Hosts (name or CIDR) beyond the public internet that egress may reach: opened by the platform at install."""
     extra_ca: str = ""
     """PEM certificates that egress trusts besides the system's."""
+    client_ids: Annotated[frozenset[str], Field(exclude=True)] = frozenset()
+    """Client ids that owners chose: no grant may have one as its audience. Known from the clients' file, so the file of
+    settings never says them."""

@@ -119,6 +119,10 @@ class Worker:
             remote=remote,
         )
 
+    async def egress(self) -> Egress:
+        """The guarded client under the present settings."""
+        return await self._egress[0]()
+
     async def run(
         self,
         app: ASGIApp,

@@ -13,6 +13,7 @@ from tailseal.workers.common.runtime import Runtime
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient
+    from tailseal.egress.client import Egress
 
 FindClient = Callable[[str], Awaitable["CompiledClient | None"]]
 """The client of an id, wherever it is from; None: there is none."""
@@ -28,6 +29,7 @@ class IdpRuntime:
         callers: says who is calling; None: there is no tailnet, so nobody can log in.
         find_client: finds a client by its id.
         random: makes as many random bytes.
+        egress: gives the guarded client, for what clients are told; None: nobody is told anything.
     """
 
     common: Runtime
@@ -35,3 +37,4 @@ class IdpRuntime:
     callers: CallerResolver | None
     find_client: FindClient
     random: Callable[[int], bytes] = os.urandom
+    egress: Callable[[], Awaitable[Egress]] | None = None

@@ -141,18 +141,27 @@ def rows(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: P
 
 
 def rs256(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: Path) -> Row:
-    """An exchange that signs with RSA-2048, against that signature alone."""
+    """An exchange that signs with RSA-2048, against that signature alone: on the same core, in turns, as all the rest.
+
+    A fresh worker needs some thousand requests until it is at its pace, and each sample opens its connections anew, so
+    that short samples of a cold worker, against signatures made after it has gone, tell of neither.
+    """
     other = Workload(workload.count, "RS256", workload.foreign)
-    count = COUNT // 4
+    ratios, costs = [], []
     with running(other.write(directory / "rs256"), tailseal) as server:
         posts = (load.post("/token", body) for body in other.bodies())
-        spent(server, posts, count)
-        costs = [spent(server, posts, count) for _ in range(rounds)]
-    bare = median(raw.rsa_sign(300) for _ in range(rounds))
-    cost = median(costs)
-    return Row(
-        "exchange over HTTP, RS256 out ÷ raw RSA-2048 sign", f"{cost * 1e6:.0f} µs CPU", cost / bare, "<= 2.2", "<= 1.7"
-    )
+        spent(server, posts, COUNT)
+        for _ in range(rounds):
+            before = _rsa_sign(raw)
+            costs.append(spent(server, posts, COUNT // 2))
+            ratios.append(costs[-1] * 2 / (before + _rsa_sign(raw)))
+    measured = f"{median(costs) * 1e6:.0f} µs CPU"
+    return Row("exchange over HTTP, RS256 out ÷ raw RSA-2048 sign", measured, median(ratios), "<= 2.2", "<= 1.7")
+
+
+def _rsa_sign(raw: Raw) -> float:
+    with clock.on(clock.core(clock.SERVER_CORE)):
+        return raw.rsa_sign(300)
 
 
 def _start(bundle: Path, rounds: int, tailseal: Path) -> Row:

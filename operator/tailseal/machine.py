@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from tailseal.api import meta
+from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.kube import KubeCluster
 from tailseal.cluster.port import Kind, Object
@@ -28,6 +29,7 @@ from tailseal.runtime.recorder import EventRecorder
 from tailseal.runtime.resync import Feed, Source
 from tailseal.runtime.settings import Settings
 from tailseal.runtime.store import Store
+from tailseal.runtime.territory import Territory
 
 Reconcile = Callable[[Context, str, str], Awaitable[Done]]
 
@@ -143,6 +145,9 @@ class Operator:
         ask = PodProxy(cluster).ask if settings.pod_proxy else self._reach.ask
         self.probe = Probe(self.store, ask, self._news, now=clock.now, observe=self._polled)
         self.recorder = EventRecorder(cluster, settings.identity, clock.now, dropped=self.metrics.events_dropped.inc)
+        self._territory = Territory(
+            cluster, self.store, settings.provider_namespaces, asyncio.get_running_loop().time, self._left, self._all
+        )
         self._outside = Internet(policy.open_hosts, policy.extra_ca)
         self._context: Context | None = None
         self.standby = settings.leader_elect
@@ -208,12 +213,22 @@ class Operator:
         context = self._context
         if context is None:
             return 1.0
+        turn = await self._territory.turn(key)
+        if not turn.ours:
+            return turn.after
         loop = asyncio.get_running_loop()
         started = loop.time()
         done = await self._controllers[key.controller](context, key.namespace, key.name)
         self.metrics.reconciles.labels(key.controller, "ok").inc()
         self.metrics.duration.labels(key.controller).observe(loop.time() - started)
         return done.after
+
+    async def _left(self, obj: Object, text: str) -> None:
+        await self.recorder.event(obj, warning=True, reason=Reason.NAMESPACE_CLAIMED, message=text)
+
+    def _all(self) -> None:
+        for key in sorted(routing.everything(self.store)):
+            self.queue.add(key)
 
     def _failed(self, key: Key, error: Exception) -> Backoff:
         found = retry.treatment(error)

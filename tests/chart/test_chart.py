@@ -237,4 +237,5 @@ def test_no_right_is_a_wildcard_and_none_grants_rights() -> None:
         for rule in document.get("rules", []):
             assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
             assert not {"bind", "escalate", "impersonate"} & set(rule["verbs"])
-            assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+            if "rbac.authorization.k8s.io" in rule["apiGroups"]:
+                assert (rule["resourceNames"], rule["verbs"]) == (["tailseal-operator"], ["get"])

@@ -164,6 +164,11 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+# Whose the namespace is: another installation's is left alone.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  resourceNames: [tailseal-operator]
+  verbs: [get]
 # The worker pods: which there are, and what they say.
 - apiGroups: [""]
   resources: [pods]

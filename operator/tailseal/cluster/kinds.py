@@ -21,6 +21,7 @@ POD = Kind("", "v1", "pods", "Pod")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
 PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
@@ -29,7 +30,7 @@ PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
 CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY, OAUTH_CLIENT)
 OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE, NAMESPACE)}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE, NAMESPACE, ROLE_BINDING)}
 
 
 def of(obj: Object) -> Kind:

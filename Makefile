@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test e2e image bench revocation fuzz lint crds lock clean
+.PHONY: help quickstart demo fleet test e2e gitops image bench revocation fuzz lint crds lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -43,12 +43,15 @@ fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verifie
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
 test: $(VENV)/dev.stamp lint ## everything
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale s3
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale s3 $(if $(shell command -v redis-server),argocd)
 	@$(BIN)/python -m pytest
 
 e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by the chart, on a real kubelet (root)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause s3
 	@$(BIN)/python -m pytest tests/node
+
+gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, on a real node, step by step (root, redis)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.argocd
 
 image: $(VENV)/dev.stamp ## the image of the last commit, built without a network by buildah (root); says its size
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.realnode.images --tag $(IMAGE)

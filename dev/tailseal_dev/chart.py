@@ -1,9 +1,13 @@
-"""`python -m tailseal_dev.chart`: write the chart's copies of the CRDs, and the plain bundle rendered from it."""
+"""`python -m tailseal_dev.chart`: write what is generated for installers.
+
+The chart's copies of the CRDs, the plain bundle rendered from it, and Argo CD's settings with our health checks.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from tailseal_dev.cache import BuildError, ensure
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tailseal"
 BUNDLE = ROOT / "deploy" / "operator.yaml"
+ARGOCD = ROOT / "deploy" / "argocd"
 NAMESPACE = "tailseal-system"
 PROVIDERS = "identity"
 """Where the plain bundle looks for providers."""
@@ -63,10 +68,22 @@ def bundle() -> str:
     return _HEADER + "\n---\n".join(text.removeprefix("---\n") for text in kept) + "\n"
 
 
+def argocd_settings() -> str:
+    """The patch of `argocd-cm` with a health check for each of our kinds."""
+    head = "# Made from resource_customizations/ by `make crds`: change that instead.\n"
+    head += "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\ndata:\n"
+    checks = []
+    for path in sorted(ARGOCD.glob("resource_customizations/*/*/health.lua")):
+        group, kind = path.parts[-3:-1]
+        script = textwrap.indent(path.read_text(), "    ")
+        checks.append(f"  resource.customizations.health.{group}_{kind}: |\n{script}")
+    return head + "".join(checks)
+
+
 def main() -> int:
     """Write everything that is generated."""
     try:
-        for path, content in {**crds(), BUNDLE: bundle()}.items():
+        for path, content in {**crds(), BUNDLE: bundle(), ARGOCD / "argocd-cm.yaml": argocd_settings()}.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
     except (BuildError, ChartError) as error:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tailseal_dev.cache.golang import Go, NoGoError, find
 from tailseal_dev.cache.progress import Progress
@@ -30,7 +31,10 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A program to build: its Go module below `dev/`, package, linker flags, names it is also called by, build tags."""
+    """A program to build: its Go module below `dev/`, package, linker flags, other names of it, build tags, files.
+
+    The files, by module and path in it, are copied beside the program.
+    """
 
     name: str
     package: str
@@ -38,6 +42,7 @@ class Helper:
     ldflags: str
     links: tuple[str, ...] = ()
     tags: str = field(default="", repr=False)
+    files: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def source(self) -> Path:
@@ -75,6 +80,8 @@ def _tailscale_tags() -> str:
     return ",".join(["ts_include_cli", *(f"ts_omit_{feature}" for feature in left_out.split())])
 
 
+_ARGO: Final = "github.com/argoproj/argo-cd/v3"
+
 HELPERS = {
     helper.name: helper
     for helper in (
@@ -90,6 +97,21 @@ HELPERS = {
             "helm.sh/helm/v4/cmd/helm",
             "helm",
             f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
+        ),
+        Helper(
+            "argocd",
+            ".",
+            "argocd",
+            "-s -w",
+            ("argocd-application-controller", "argocd-repo-server", "argocd-git-ask-pass", "argocd-health"),
+            files=tuple(
+                (_ARGO, name)
+                for name in (
+                    "manifests/crds/application-crd.yaml",
+                    "manifests/crds/appproject-crd.yaml",
+                    "hack/git-verify-wrapper.sh",
+                )
+            ),
         ),
         Helper("pause", ".", "pause", "-s -w"),
         Helper("s3", "github.com/versity/versitygw/cmd/versitygw", "versitygw", "-s -w"),
@@ -129,7 +151,8 @@ def ensure(name: str) -> Path:
 
 def digest(helper: Helper, go: Go) -> str:
     """16 hex digits over everything that decides what the program will be."""
-    content = hashlib.sha256(f"{go.version}\n{helper}{helper.tags}\n".encode())
+    names = "".join(name for _, name in helper.files)
+    content = hashlib.sha256(f"{go.version}\n{helper}{helper.tags}{names}\n".encode())
     for path in sorted(path for path in helper.source.iterdir() if path.suffix in {".go", ".mod", ".sum"}):
         content.update(f"{path.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return content.hexdigest()[:16]
@@ -156,6 +179,7 @@ def _build(helper: Helper, go: Go, place: Path) -> None:
         _compile(helper, go, fresh / helper.program)
         for link in helper.links:
             (fresh / link).symlink_to(helper.program)
+        _copy_files(helper, go, fresh)
         shutil.rmtree(place, ignore_errors=True)
         fresh.rename(place)
     print(f"{helper.name}: built in {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -175,6 +199,15 @@ def _compile(helper: Helper, go: Go, target: Path) -> None:
     packages = len(result.stdout.split())
     progress = Progress(f"compiling {helper.name}", packages, "packages")
     _run(helper.build(go, target), helper, go, progress, "")
+
+
+def _copy_files(helper: Helper, go: Go, target: Path) -> None:
+    for module, name in helper.files:
+        argv = [go.command, "list", "-m", "-f", "{{.Dir}}", module]
+        found = subprocess.run(
+            argv, cwd=helper.source, env=go.environment(), capture_output=True, text=True, check=False
+        ).stdout.strip()
+        shutil.copy(Path(found, name), target)
 
 
 def _run(argv: list[str], helper: Helper, go: Go, progress: Progress, prefix: str) -> None:

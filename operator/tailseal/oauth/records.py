@@ -44,7 +44,6 @@ class Login(_Kept):
         auth_time: Unix seconds at which they confirmed who they are.
         sid: of the browser's session; empty: there is none.
         claims: parameter `claims` as it came, canonical; empty: there was none.
-        jkt: key that refresh tokens are bound to; empty: none.
         expires_at: Unix seconds after which nothing is refreshed.
     """
 
@@ -57,7 +56,6 @@ class Login(_Kept):
     auth_time: int
     sid: str
     claims: str
-    jkt: str
     expires_at: float
 
 
@@ -76,6 +74,17 @@ class Code(_Kept):
     code_challenge: str
     nonce: str
     jkt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshing(_Kept):
+    """A refresh token.
+
+    Args:
+        jkt: key that must be proven with it (RFC 9449 section 5): of public clients; empty: any.
+    """
+
+    jkt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tailseal.oauth import parameters
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.parameters import Form
-from tailseal.oauth.records import Login
+from tailseal.oauth.records import Login, Refreshing
 
 
 def unknown() -> OAuthError:
@@ -20,13 +20,13 @@ def gone() -> OAuthError:
     return OAuthError("invalid_grant", text, reason="LoginEnded")
 
 
-def check_key(login: Login, jkt: str) -> None:
+def check_key(kept: Refreshing, jkt: str) -> None:
     """Whether the key is proven that the refresh token is bound to (RFC 9449 section 5).
 
     Raises:
         OAuthError: `invalid_grant`.
     """
-    if login.jkt and login.jkt != jkt:
+    if kept.jkt and kept.jkt != jkt:
         raise OAuthError("invalid_grant", "the refresh token is bound to another key", reason="ProofOfAnotherKey")
 
 

@@ -1,0 +1,114 @@
+"""Gives authorization codes: each begins a family, in one write with whatever the person has just said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tailseal.domain.clients.compile import CompiledClient
+from tailseal.oauth import code, credentials
+from tailseal.oauth.admission import Person
+from tailseal.oauth.authorize import AuthorizationRequest
+from tailseal.oauth.records import Code, Consent, consent_handle
+from tailseal.oauth.records import Login as Kept
+from tailseal.oauth.subject import salt_of, subject_for
+from tailseal.state.grants import Family, Kind, Record
+from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.idp.context import IdpRuntime
+from tailseal.workers.idp.endpoint import Request
+from tailseal.workers.idp.sessions import Session
+
+FAMILY_BYTES = 16
+
+CONSENT_SECONDS = 365 * 86_400
+"""How long a client that registered itself need not ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a person gives a client.
+
+    Args:
+        asked: the client's request.
+        who: they are.
+        scopes: that they grant.
+        session: of their browser.
+    """
+
+    asked: AuthorizationRequest
+    who: Person
+    scopes: tuple[str, ...]
+    session: Session
+
+
+async def issue(runtime: IdpRuntime, request: Request, given: Login, *, new: bool, consent: bool) -> str:
+    """A code.
+
+    Args:
+        runtime: where it is kept.
+        request: that it answers.
+        given: what it stands for.
+        new: whether the session has to be kept, too.
+        consent: whether the person agreed just now.
+
+    Raises:
+        StateUnavailable: it cannot be kept.
+    """
+    asked, settings = given.asked, request.snapshot.settings
+    kept = _login(given, request)
+    handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
+    family = family_of(kept, asked.client.uid, given.session.digest, runtime.random(FAMILY_BYTES))
+    content = Code(asked.target.redirect_uri, asked.code_challenge, asked.nonce, asked.jkt).to_bytes()
+    records = [
+        Record(Kind.CODE, credentials.digest(handle), content, request.now + code.SECONDS, family.id, kept.owner)
+    ]
+    if new:
+        records.append(given.session.record())
+    if consent and not asked.client.namespace:
+        records.append(_consent(given, kept, request.now))
+    await runtime.grants.put(records, family)
+    request.audit.update(scope=" ".join(kept.scopes), audience=kept.resources or (settings.issuer,))
+    return handle
+
+
+def family_of(kept: Kept, client: str, session: bytes, identifier: bytes) -> Family:
+    """The family of a login; it outlives the browser's session if the person granted `offline_access`.
+
+    Args:
+        kept: its content.
+        client: object uid of the client.
+        session: digest of the browser's session; empty: there is none.
+        identifier: random.
+    """
+    outlives = "offline_access" in kept.scopes
+    return Family(identifier, kept.owner, client, b"" if outlives else session, kept.to_bytes(), kept.expires_at)
+
+
+def subject(snapshot: Snapshot, client: CompiledClient, who: Person) -> str:
+    """`sub` as the client sees it."""
+    return subject_for(client, who.caller.subject, salt_of(snapshot.signing.status_key))
+
+
+def _login(given: Login, request: Request) -> Kept:
+    asked, who, browser = given.asked, given.who, given.session.browser
+    settings = request.snapshot.settings
+    refreshes = "refresh_token" in asked.client.grant_types
+    seconds = settings.refresh_token_ttl if refreshes else settings.access_token_ttl + settings.id_token_ttl
+    return Kept(
+        subject=subject(request.snapshot, asked.client, who),
+        owner=who.caller.subject,
+        client_id=asked.client.client_id,
+        known=who.caller.known,
+        scopes=given.scopes,
+        resources=asked.resources,
+        auth_time=browser.auth_time,
+        sid=browser.sid,
+        claims=asked.wishes.text,
+        expires_at=request.now + code.SECONDS + seconds,
+    )
+
+
+def _consent(given: Login, kept: Kept, now: float) -> Record:
+    client = given.asked.client
+    content = Consent(client.uid, kept.scopes).to_bytes()
+    digest = credentials.digest(consent_handle(kept.owner, client))
+    return Record(Kind.CONSENT, digest, content, now + CONSENT_SECONDS, owner=kept.owner)

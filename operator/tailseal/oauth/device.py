@@ -12,7 +12,7 @@ import orjson
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import credentials
 from tailseal.oauth.errors import OAuthError
-from tailseal.state.grants import Kind, Record
+from tailseal.state.grants import Family, Kind, Record
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -119,6 +119,13 @@ def may_ask(client: CompiledClient) -> None:
     """
     if GRANT_TYPE not in client.grant_types:
         raise OAuthError("unauthorized_client", "the client is not registered for the device code grant")
+
+
+def settled(record: Record, family: Family | None) -> Record:
+    """What is kept once a person has said yes, with what they gave, or no."""
+    found = replace(Device.from_bytes(record.content), state="denied" if family is None else "approved")
+    given = family.id if family is not None else b""
+    return replace(record, content=found.to_bytes(), family=given)
 
 
 def polled(device: Device, client: CompiledClient, now: float) -> tuple[Device, OAuthError | None]:

@@ -1,0 +1,142 @@
+"""`/logout` (OpenID Connect RP-Initiated Logout 1.0): ends a browser's session, at once for its own applications."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+from tailseal.oauth import logout
+from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.logout import Hint, Return
+from tailseal.oauth.parameters import Form, one
+from tailseal.oauth.records import Login
+from tailseal.oauth.response import NO_STORE
+from tailseal.tokens import form as forms
+from tailseal.tokens.answers import Response
+from tailseal.workers.idp import cookies, pages, signing
+from tailseal.workers.idp.backchannel import Backchannel
+from tailseal.workers.idp.browser import Session, session_of
+from tailseal.workers.idp.context import IdpRuntime
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
+
+if TYPE_CHECKING:
+    from tailseal.domain.clients.compile import CompiledClient
+
+CONFIRM: Final = "/logout/confirm"
+
+_LONGEST_URL: Final = 6000
+_METHODS: Final = frozenset({"GET", "POST"})
+
+
+def endpoint(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
+    """`/logout`."""
+
+    async def act(request: Request) -> Response:
+        found, client, back = await _wish(runtime, request, request.form)
+        if again := _by_get(request):
+            return again
+        session = await session_of(runtime, request)
+        if session is None:
+            return _done(request, back)
+        request.audit["subject"] = session.browser.owner
+        if found is None or found.sid != session.browser.sid:
+            request.audit["result"] = "asked"
+            return _page(runtime, request, session, client)
+        return await _end(runtime, backchannel, request, session, back)
+
+    return Endpoint(runtime, Kind("logout", methods=_METHODS, says=_says), act)
+
+
+def confirmation(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
+    """The form's answer."""
+
+    async def act(request: Request) -> Response:
+        text = one(request.form, "request")
+        try:
+            asked = forms.parse(text.encode())
+        except (forms.FormError, UnicodeEncodeError):
+            raise OAuthError("invalid_request", "the form is not one of ours") from None
+        session = await session_of(runtime, request)
+        _, _, back = await _wish(runtime, request, asked)
+        if session is None:
+            return _done(request, back)
+        request.audit["subject"] = session.browser.owner
+        seal = cookies.read(request.scope, request.snapshot.settings, cookies.VISIT)
+        bound = _bound(seal, session, text)
+        cookies.check_form(request.snapshot, one(request.form, "form") if seal else "", bound, request.now)
+        if one(request.form, "answer") != "yes":
+            request.audit["result"] = "refused"
+            return pages.page("message", title="You are still logged in", text="Nothing was changed.")
+        return await _end(runtime, backchannel, request, session, back)
+
+    return Endpoint(runtime, Kind("logout", says=_says), act)
+
+
+async def _wish(
+    runtime: IdpRuntime, request: Request, form: Form
+) -> tuple[Hint | None, CompiledClient | None, Return | None]:
+    """What is asked for: by whom, and where to go on to."""
+    token, settings = one(form, "id_token_hint"), request.snapshot.settings
+    found = logout.hint(token, signing.published(request.snapshot), settings) if token else None
+    client_id = logout.client_id_of(found, one(form, "client_id"))
+    client = await runtime.find_client(client_id) if client_id else None
+    if client is not None:
+        request.audit["client"] = client.client_id
+    return found, client, logout.back(client, one(form, "post_logout_redirect_uri"), one(form, "state"))
+
+
+async def _end(
+    runtime: IdpRuntime, backchannel: Backchannel, request: Request, session: Session, back: Return | None
+) -> Response:
+    """End the session and what belongs to it; applications are told, also those that may go on without it."""
+    begun = await runtime.grants.families(session.browser.owner)
+    kept = [family for family in begun if Login.from_bytes(family.content).sid == session.browser.sid]
+    ended = await runtime.grants.end_session(session.digest)
+    request.audit["ended"] = len(ended)
+    request.audit["told"] = await backchannel.tell(
+        request, [*{family.id: family for family in (*kept, *ended)}.values()]
+    )
+    return _done(request, back)
+
+
+def _done(request: Request, back: Return | None) -> Response:
+    gone = cookies.written(request.snapshot.settings, cookies.SESSION, "", 0)
+    if back is not None:
+        return Response(303, b"", (*NO_STORE, (b"location", back.location.encode()), gone))
+    return pages.page("message", headers=(gone,), title="You are logged out", text="You can close this window.")
+
+
+def _by_get(request: Request) -> Response | None:
+    """The same by GET, where another site posted to us: browsers send us our cookie only then."""
+    settings = request.snapshot.settings
+    if request.method != "POST" or cookies.read(request.scope, settings, cookies.SESSION):
+        return None
+    location = f"{request.url}?{urlencode(dict(request.form), doseq=True)}"
+    if len(location) > _LONGEST_URL:
+        return None
+    request.audit["result"] = "asked"
+    return Response(303, b"", (*NO_STORE, (b"location", location.encode())))
+
+
+def _page(runtime: IdpRuntime, request: Request, session: Session, client: CompiledClient | None) -> Response:
+    seal, headers = cookies.visit(runtime, request.scope, request.snapshot.settings)
+    text = urlencode({name: values[0] for name, values in request.form.items()})
+    bound = _bound(seal, session, text)
+    return pages.page(
+        "logout",
+        headers=headers,
+        title="Log out?",
+        client=client.name if client is not None else "",
+        action=request.snapshot.settings.issuer.rstrip("/") + CONFIRM,
+        request=text,
+        token=cookies.form_token(request.snapshot, bound, request.now),
+        to=pages.origin_of(one(request.form, "post_logout_redirect_uri")),
+    )
+
+
+def _bound(seal: str, session: Session, text: str) -> tuple[str, ...]:
+    return seal, "logout", session.digest.hex(), text
+
+
+def _says(request: Request | None, error: OAuthError, decision: str) -> Response:
+    return pages.refused(None if request is None else request.scope, error, decision)

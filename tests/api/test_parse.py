@@ -132,11 +132,15 @@ def test_words_that_cel_reserves_are_escaped() -> None:
 
 
 LATER = (
-    ("IdentityProvider", {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}}}, "spec.tailnet"),
     (
         "IdentityProvider",
-        {"storage": {"type": "SQLite", "sqlite": {"volume": {"size": 1}}}},
-        "spec.storage.sqlite.volume",
+        {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "service": "svc:idp"}},
+        "spec.tailnet.service",
+    ),
+    (
+        "IdentityProvider",
+        {"tailnet": {"mode": "Serve", "auth": {"workloadIdentity": {"clientID": "c"}}}},
+        "spec.tailnet.auth.workloadIdentity",
     ),
     ("IdentityProvider", {"registration": {"dynamic": "Enabled"}}, "spec.registration.dynamic"),
     (
@@ -166,6 +170,8 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
         ("SigningKey", {"source": {"generate": {}}}),
         ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {}}, "registration": {"dynamic": "Disabled"}}),
         ("IdentityProvider", {"publish": [], "bounds": [{"name": "b", "namespaces": {"from": "All"}}]}),
+        ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {"volume": {"size": "1Gi"}}}}),
+        ("IdentityProvider", {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}}}),
         ("IdentityProvider", {"storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}}),
         (
             "IdentityProvider",

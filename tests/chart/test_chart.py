@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tailseal.api import meta
+from tailseal.api.identityprovider.spec import MAX_NODES
 from tailseal.domain.render.common import COMPONENTS
 from tailseal_dev import chart
 
@@ -192,16 +193,21 @@ def test_where_names_are_known_the_rights_to_write_are_by_the_names_that_the_pro
     writes = [rule for rule in rules if "create" in rule["verbs"]]
     named = {resource: set(rule["resourceNames"]) for rule in writes for resource in rule["resources"]}
     shards = {meta.shard_config_map("corp", number) for number in range(meta.SHARDS)}
-    owned = {meta.issuer_secret, meta.signing_secret, meta.credentials_secret, meta.tls_secret}
+    owned = {meta.issuer_secret, meta.signing_secret, meta.credentials_secret, meta.tls_secret, meta.tailnet_secret}
     assert named["secrets"] == {meta.key_secret("key"), *(name("corp") for name in owned)}
     assert named["configmaps"] == {
         *shards,
         *(name("corp") for name in (meta.policies_config_map, meta.accepted_config_map, meta.clients_config_map)),
         "corp-publish",
+        meta.serve_config_map("corp"),
         meta.jwks_config_map("key"),
     }
-    for kind in ("services", "serviceaccounts", "deployments", "networkpolicies", "poddisruptionbudgets"):
-        assert named[kind] == {meta.workload("corp", component) for component in COMPONENTS}
+    workloads = {meta.workload("corp", component) for component in COMPONENTS}
+    for kind in ("services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets"):
+        assert named[kind] == workloads
+    assert named["deployments"] == workloads | {meta.ordinal("corp", number) for number in range(MAX_NODES)}
+    claims = (meta.state_claim, meta.tailnet_claim)
+    assert named["persistentvolumeclaims"] == {name("corp", number) for name in claims for number in range(MAX_NODES)}
 
 
 def test_a_namespace_belongs_to_one_installation() -> None:

@@ -218,6 +218,25 @@ CASES: tuple[Case, ...] = (
         {"tags": ["tag:idp"], "auth": _OAUTH},
         {"tags": ["tag:idp"]},
     ),
+    _tailnet(
+        "auth.oauthClientSecretRef needs tags: what an OAuth client brings in belongs to nobody",
+        {"tags": ["tag:idp"], "auth": _OAUTH},
+        {"auth": _OAUTH},
+    ),
+    _idp(
+        "idp.replicas above 1 needs storage.type Postgres: replicas must agree on who is logged in",
+        {"idp": {"replicas": 2}, "storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}},
+        {"idp": {"replicas": 2}, "storage": {"type": "SQLite"}},
+    ),
+    _idp(
+        "with tailnet, idp.replicas is at most 8: each is a node of its own",
+        {"idp": {"replicas": 9}, "storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}},
+        {
+            "idp": {"replicas": 9},
+            "storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}},
+            "tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}},
+        },
+    ),
     _tailnet("port goes with mode Direct, and is needed there", {"mode": "Direct", "port": 8443}, {"mode": "Direct"}),
     _tailnet(
         "funnel goes with mode Serve only",

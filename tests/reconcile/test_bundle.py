@@ -318,7 +318,9 @@ async def test_a_refused_write_shows_on_the_provider_until_it_succeeds() -> None
 
 
 async def test_without_an_accepted_provider_nothing_is_written() -> None:
-    seen = world(provider(tailnet={"mode": "Serve", "auth": {"authKeySecretRef": {"name": "x"}}}), policy())
+    seen = world(
+        provider(tailnet={"mode": "Serve", "auth": {"authKeySecretRef": {"name": "x"}}, "service": "svc:idp"}), policy()
+    )
     await seen.converge()
     assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
     assert seen.cluster.all(kinds.CONFIG_MAP) == []

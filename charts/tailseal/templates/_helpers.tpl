@@ -87,15 +87,17 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- $secrets := .names.clientSecrets | default list }}
 {{- $configMaps := list }}
 {{- $workloads := list }}
+{{- $numbered := list }}
+{{- $claims := list }}
 {{- range .names.signingKeys }}
 {{- $secrets = append $secrets (printf "%s-signingkey" .) }}
 {{- $configMaps = append $configMaps (printf "%s-jwks" .) }}
 {{- end }}
 {{- range $provider := .names.identityProviders }}
-{{- range list "issuer" "signing" "credentials" "tls" }}
+{{- range list "issuer" "signing" "credentials" "tls" "tailnet" }}
 {{- $secrets = append $secrets (printf "%s-%s" $provider .) }}
 {{- end }}
-{{- range list "accepted" "publish" "policies" "clients" }}
+{{- range list "accepted" "publish" "policies" "clients" "serve" }}
 {{- $configMaps = append $configMaps (printf "%s-%s" $provider .) }}
 {{- end }}
 {{- range until 64 }}
@@ -104,10 +106,14 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- range list "sts" "idp" }}
 {{- $workloads = append $workloads (printf "%s-%s" $provider .) }}
 {{- end }}
+{{- range until 8 }}
+{{- $numbered = append $numbered (printf "%s-idp-%d" $provider .) }}
+{{- $claims = concat $claims (list (printf "%s-idp-%d-state" $provider .) (printf "%s-idp-%d-tailnet" $provider .)) }}
+{{- end }}
 {{- end }}
 # Reading knows no names: what users refer to is called as they like, and RBAC cannot tell labels.
 - apiGroups: [""]
-  resources: [configmaps, secrets, services, serviceaccounts]
+  resources: [configmaps, secrets, persistentvolumeclaims, services, serviceaccounts]
   verbs: [get, list, watch]
 - apiGroups: [apps]
   resources: [deployments]
@@ -138,7 +144,7 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   verbs: [create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
-  resourceNames: {{ toJson . }}
+  resourceNames: {{ toJson (concat . $numbered) }}
   verbs: [create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
@@ -149,11 +155,22 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   resourceNames: {{ toJson . }}
   verbs: [create, patch, delete]
 {{- end }}
+# What replicas keep is never deleted for anybody.
+{{- with $claims }}
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch]
+{{- end }}
 {{- else }}
 # What we own. Server-side apply is a patch, and a create where nothing is yet.
 - apiGroups: [""]
   resources: [configmaps, secrets, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
+# What replicas keep is never deleted for anybody.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]

@@ -25,6 +25,9 @@ OAUTH_CLIENT_LABEL: Final = "tailseal.dev/oauth-client"
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 """Label of workloads and their pods: `sts` or `idp`."""
 
+ORDINAL_LABEL: Final = "tailseal.dev/ordinal"
+"""Label of a workload that is one numbered replica, with a file or an identity of its own; its value is the number."""
+
 ALLOW_LABEL: Final = "tailseal.dev/allow"
 """Label that a Secret must carry (value `true`) before we read it."""
 
@@ -104,3 +107,28 @@ def shard_config_map(provider: str, shard: int) -> str:
 def workload(provider: str, component: str) -> str:
     """Deployment, Service, ServiceAccount, NetworkPolicy and PDB of a component (`sts` or `idp`)."""
     return f"{provider}-{component}"
+
+
+def ordinal(provider: str, number: int) -> str:
+    """Deployment of one numbered replica of the identity provider, and what the claims' names begin with."""
+    return f"{workload(provider, 'idp')}-{number}"
+
+
+def state_claim(provider: str, number: int) -> str:
+    """PersistentVolumeClaim with the logins that one replica keeps in a file; survives the provider."""
+    return f"{ordinal(provider, number)}-state"
+
+
+def tailnet_claim(provider: str, number: int) -> str:
+    """PersistentVolumeClaim with the identity of one replica's node in the tailnet; survives the provider."""
+    return f"{ordinal(provider, number)}-tailnet"
+
+
+def tailnet_secret(provider: str) -> str:
+    """Secret with what nodes join the tailnet by: a copy, mounted where the node runs and nowhere else."""
+    return f"{provider}-tailnet"
+
+
+def serve_config_map(provider: str) -> str:
+    """ConfigMap with what `tailscale serve` is to do on the identity provider's nodes."""
+    return f"{provider}-serve"

@@ -11,11 +11,10 @@ from tailseal.api.findings import Finding, join_path
 from tailseal.api.reasons import Reason
 
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "IdentityProviderSpec.tailnet": bool,
-    "Sqlite.volume": bool,
+    "Tailnet.service": bool,
+    "TailnetAuth.workload_identity": bool,
     "Registration.dynamic": "Enabled".__eq__,
     "ClientIDMetadata.allowed_domains": bool,
-    "From.tailnet": bool,
     "SessionSource.capability": bool,
 }
 """Fields that this version cannot honour, with the question whether a value asks for it.

@@ -41,6 +41,13 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     "--worker-image", default="tailseal:dev", envvar="TAILSEAL_WORKER_IMAGE", show_default=True, show_envvar=True
 )
 @click.option(
+    "--tailscale-image",
+    default="tailscale/tailscale:v1.102.5",
+    envvar="TAILSEAL_TAILSCALE_IMAGE",
+    show_default=True,
+    help="Image of the nodes beside identity providers that are on a tailnet.",
+)
+@click.option(
     "--worker-pull-secret",
     "worker_pull_secrets",
     multiple=True,
@@ -104,6 +111,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     policy = OperatorSettings(
         worker_image=options["worker_image"],
         worker_pull_secrets=tuple(dict.fromkeys(options["worker_pull_secrets"])),
+        tailscale_image=options["tailscale_image"],
         open_hosts=tuple(options["open_hosts"]),
         extra_ca=extra_ca,
         ambient_credentials=tuple(options["ambient_credentials"]),

@@ -15,6 +15,7 @@ TRUST_POLICY = Kind(GROUP, VERSION, "trustpolicies", "TrustPolicy")
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
 SECRET = Kind("", "v1", "secrets", "Secret")
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace")
+PERSISTENT_VOLUME_CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICE = Kind("", "v1", "services", "Service")
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
 POD = Kind("", "v1", "pods", "Pod")
@@ -28,7 +29,16 @@ PLATFORM = (SIGNING_KEY, IDENTITY_PROVIDER)
 """Kinds that live where keys are; the other custom kinds are tenants' and may be anywhere."""
 
 CUSTOM = (SIGNING_KEY, IDENTITY_PROVIDER, TRUST_POLICY, OAUTH_CLIENT)
-OWNED = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET)
+OWNED = (
+    CONFIG_MAP,
+    SECRET,
+    PERSISTENT_VOLUME_CLAIM,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+)
 
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CUSTOM, *OWNED, POD, LEASE, NAMESPACE, ROLE_BINDING)}
 

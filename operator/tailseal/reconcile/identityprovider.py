@@ -21,14 +21,9 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model, narrow
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
-from tailseal.domain.render.deployment import Workload, deployment
-from tailseal.domain.render.networkpolicy import network_policy
-from tailseal.domain.render.pdb import pod_disruption_budget
-from tailseal.domain.render.service import service
-from tailseal.domain.render.serviceaccount import service_account
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
 from tailseal.domain.rotation.issuer_recover import recovered
-from tailseal.reconcile import attached, publish_seen
+from tailseal.reconcile import attached, provider_workers, publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
@@ -37,6 +32,7 @@ from tailseal.reconcile.provider_refs import Problem, certificate, credentials, 
 from tailseal.reconcile.provider_spec import intent_of
 from tailseal.reconcile.provider_state import shared_state
 from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
+from tailseal.reconcile.provider_tailnet import joining
 from tailseal.reconcile.withdrawal import withdraw
 
 T = TypeVar("T")
@@ -165,6 +161,12 @@ async def _copy_references(run: _Run) -> None:
     state = shared_state(ctx.objects, provider.namespace, provider.name, run.spec)
     run.problems += (*copied.problems, *state.problems, *selected(ctx.objects, run.spec))
     await run.ensure(render.credentials(provider, {**copied.files, **state.files}))
+    joins = joining(ctx.objects, provider.namespace, provider.name, run.spec)
+    if joins is None:
+        await run.attempt(_remove(run, kinds.SECRET, meta.tailnet_secret(provider.name)))
+    else:
+        run.problems += joins.problems
+        await run.ensure(render.tailnet(provider, joins.files))
     served = certificate(ctx.objects, provider.namespace, provider.name, run.spec)
     if served is None:
         await run.attempt(_remove(run, kinds.SECRET, meta.tls_secret(provider.name)))
@@ -176,50 +178,11 @@ async def _copy_references(run: _Run) -> None:
 
 async def _run_workers(run: _Run, component: Component) -> None:
     """The objects of one component, or none of them where it is switched off."""
-    name = meta.workload(run.provider.name, component)
-    wanted = dict(_rendered(run, component))
-    for kind in (
-        kinds.SERVICE_ACCOUNT,
-        kinds.NETWORK_POLICY,
-        kinds.SERVICE,
-        kinds.POD_DISRUPTION_BUDGET,
-        kinds.DEPLOYMENT,
-    ):
-        rendered = wanted.get(kind)
-        if rendered is None:
-            await run.attempt(_remove(run, kind, name))
-        else:
-            await run.ensure(rendered)
-
-
-def _rendered(run: _Run, component: Component) -> Iterator[tuple[Kind, Object | None]]:
-    provider, spec = run.provider, run.spec
-    service_spec = spec.sts if component == "sts" else spec.idp
-    if not service_spec.enabled:
-        return
-    tls, pods = spec.serving.tls is not None, spec.workload
-    yield kinds.SERVICE_ACCOUNT, service_account(provider, component)
-    yield kinds.NETWORK_POLICY, network_policy(provider, component)
-    yield kinds.SERVICE, service(provider, component, tls=tls)
-    yield kinds.POD_DISRUPTION_BUDGET, pod_disruption_budget(provider, component, service_spec.replicas)
-    yield (
-        kinds.DEPLOYMENT,
-        deployment(
-            provider,
-            Workload(
-                component=component,
-                image=run.ctx.settings.worker_image,
-                replicas=service_spec.replicas,
-                tls=tls,
-                labels=pods.labels,
-                node_selector=pods.node_selector,
-                tolerations=[toleration.document() for toleration in pods.tolerations],
-                resources=pods.resources.document(),
-                log_level=pods.log_level.lower(),
-                pull_secrets=run.ctx.settings.worker_pull_secrets,
-            ),
-        ),
-    )
+    objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings)
+    for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
+        await run.attempt(_remove(run, ref.kind, ref.name))
+    for wanted in objects:
+        await run.ensure(wanted)
 
 
 async def _remove(run: _Run, kind: Kind, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -18,6 +18,9 @@ from tailseal.api.identityprovider.upstreams import Upstream
 from tailseal.api.identityprovider.workload import Serving, Workload
 
 _DAY = 86_400
+
+MAX_NODES: Final = 8
+"""Numbered replicas of the identity provider: each is a node of the tailnet."""
 
 Replicas = Annotated[int, Field(ge=0, le=100)]
 
@@ -120,6 +123,20 @@ class IdentityProviderSpec(ApiModel):
             cel="self.sts.enabled || self.idp.enabled",
             message="at least one of sts.enabled and idp.enabled must be true",
             holds=lambda self: self.sts.enabled or self.idp.enabled,
+        ),
+        Rule(
+            cel="!has(self.idp.replicas) || self.idp.replicas < 2 || "
+            "(has(self.storage) ? self.storage.type == 'Postgres' : !has(self.tailnet))",
+            message="idp.replicas above 1 needs storage.type Postgres: replicas must agree on who is logged in",
+            holds=lambda self: (
+                (self.idp.replicas or 1) < 2  # noqa: PLR2004 - one has nobody to agree with
+                or (self.tailnet is None if self.storage is None else self.storage.type == "Postgres")
+            ),
+        ),
+        Rule(
+            cel="!has(self.tailnet) || !has(self.idp.replicas) || self.idp.replicas <= 8",
+            message="with tailnet, idp.replicas is at most 8: each is a node of its own",
+            holds=lambda self: self.tailnet is None or (self.idp.replicas or 1) <= MAX_NODES,
         ),
         Rule(
             cel="!has(self.sts.tailsts) || (has(self.upstreams) && "

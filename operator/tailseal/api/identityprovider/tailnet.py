@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from tailseal.api.base import ApiModel, Items, Rule, exactly_one
 from tailseal.api.fields import Capability, DnsLabel, HttpsURL, SecretRef, TailscaleTag
+from tailseal.api.identityprovider.storage import Volume
 from tailseal.api.identityprovider.upstreams import WorkloadIdentity
 
 
@@ -46,6 +47,11 @@ class Tailnet(ApiModel):
             holds=lambda self: (self.mode == "Direct") == (self.port is not None),
         ),
         Rule(
+            cel="!has(self.auth.oauthClientSecretRef) || (has(self.tags) && self.tags.size() > 0)",
+            message="auth.oauthClientSecretRef needs tags: what an OAuth client brings in belongs to nobody",
+            holds=lambda self: self.auth.oauth_client_secret_ref is None or bool(self.tags),
+        ),
+        Rule(
             cel="self.mode == 'Serve' || !has(self.funnel) || !self.funnel.enabled",
             message="funnel goes with mode Serve only",
             holds=lambda self: self.mode == "Serve" or not self.funnel.enabled,
@@ -66,6 +72,8 @@ class Tailnet(ApiModel):
         None
     )
     """Tailscale Service that several nodes answer for, such as `svc:idp`."""
+    volume: Volume | None = None
+    """Keep each node's identity in a volume; left out, every new pod joins as a new node."""
     funnel: Funnel = Funnel()
     """Reaching the provider from the public internet."""
     capability: Capability = "tailseal.dev/cap/idp"

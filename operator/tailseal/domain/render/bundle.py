@@ -25,6 +25,11 @@ def tls(provider: Provider, files: Mapping[str, bytes]) -> dict[str, Any]:
     return _secret(provider, meta.tls_secret(provider.name), files)
 
 
+def tailnet(provider: Provider, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Secret with what nodes join the tailnet by: for the node beside the worker, not for the worker."""
+    return _secret(provider, meta.tailnet_secret(provider.name), files)
+
+
 def policies(provider: Provider, settings: bytes, manifest: bytes) -> dict[str, Any]:
     """ConfigMap with settings and manifest of the volume `policies`: one object, so they change as one."""
     return {

@@ -3,8 +3,8 @@
 The template names a fixed set of volume sources, each optional: one that is missing must not freeze the whole
 volume, and a new key, reference or shard must not roll the pods.
 
-Both workers are stateless so far and so both are one Deployment of interchangeable replicas. With a store of its own
-(SQLite) or a tailnet identity, the identity provider becomes one single-replica Deployment per ordinal.
+Replicas that can stand in for each other are one Deployment. One with a file of its own (SQLite) or with an identity
+of its own (a node of the tailnet) is a Deployment by itself, numbered, and never two pods at once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tailseal.api import meta
+from tailseal.domain.render import sidecar as node
 from tailseal.domain.render.common import MANAGEMENT_PORT, SERVING_PORT, Component, Provider
+from tailseal.domain.render.sidecar import Sidecar
 
 BUNDLE_PATH: Final = "/etc/tailseal/bundle"
 TLS_PATH: Final = "/etc/tailseal/tls"
 RUN_PATH: Final = "/run/tailseal"
 """The one place where a worker may write: the socket that explains its decisions to whom `kubectl exec` is allowed."""
+
+STATE_PATH: Final = "/var/lib/tailseal"
+"""Where a replica keeps its logins, if it keeps them itself."""
 
 USER: Final = 65532
 DRAIN_SECONDS: Final = 3
@@ -31,6 +36,23 @@ WIND_DOWN_SECONDS: Final = 2
 
 _FILE_MODE: Final = 0o440
 _RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a numbered replica has to itself.
+
+    Args:
+        number: from 0.
+        file: whether it keeps logins in a file.
+        claimed: whether a claim keeps that file; else it lives and dies with the pod.
+        sidecar: its node of the tailnet.
+    """
+
+    number: int
+    file: bool = False
+    claimed: bool = False
+    sidecar: Sidecar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +70,7 @@ class Workload:
         resources: as in a container; empty means ours.
         log_level: empty means the worker's default.
         pull_secrets: names of Secrets for the image's registry, in the provider's namespace.
+        own: what it has to itself; None: its replicas can stand in for each other.
     """
 
     component: Component
@@ -60,20 +83,28 @@ class Workload:
     resources: Mapping[str, Any] = field(default_factory=dict)
     log_level: str = ""
     pull_secrets: Sequence[str] = ()
+    own: Own | None = None
 
 
 def deployment(provider: Provider, workload: Workload) -> dict[str, Any]:
-    """The Deployment of a component."""
-    labels = provider.labels(workload.component)
+    """The Deployment of a component, or of one numbered replica of it."""
+    own, component = workload.own, workload.component
+    metadata = provider.metadata(meta.workload(provider.name, component), component)
+    labels = provider.labels(component)
+    strategy: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    if own is not None:
+        labels |= {meta.ORDINAL_LABEL: str(own.number)}
+        metadata |= {"name": meta.ordinal(provider.name, own.number), "labels": labels}
+        strategy = {"type": "Recreate"}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": provider.metadata(meta.workload(provider.name, workload.component), workload.component),
+        "metadata": metadata,
         "spec": {
             **({} if workload.replicas is None else {"replicas": workload.replicas}),
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": labels},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "strategy": strategy,
             "template": {
                 "metadata": {"labels": {**workload.labels, **labels}},
                 "spec": _pod(provider, workload),
@@ -104,12 +135,20 @@ def _pod(provider: Provider, workload: Workload) -> dict[str, Any]:
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": provider.labels(workload.component)},
-                "matchLabelKeys": ["pod-template-hash"],
+                # Numbered replicas are a Deployment each: then the hash would keep every one apart from itself.
+                **({} if workload.own is not None else {"matchLabelKeys": ["pod-template-hash"]}),
             }
         ],
+        **_nodes(workload.own),
         "containers": [_container(workload)],
-        "volumes": _volumes(provider.name),
+        "volumes": [*_volumes(provider.name), *_own_volumes(provider.name, workload.own)],
     }
+
+
+def _nodes(own: Own | None) -> dict[str, Any]:
+    if own is None or own.sidecar is None:
+        return {}
+    return {"initContainers": [node.container(own.sidecar, own.number)]}
 
 
 def _container(workload: Workload) -> dict[str, Any]:
@@ -136,6 +175,7 @@ def _container(workload: Workload) -> dict[str, Any]:
             *({"name": name, "mountPath": f"{BUNDLE_PATH}/{name}", "readOnly": True} for name in _BUNDLE),
             {"name": "tls", "mountPath": TLS_PATH, "readOnly": True},
             {"name": "run", "mountPath": RUN_PATH},
+            *_own_mounts(workload.own),
         ],
     }
 
@@ -152,6 +192,35 @@ def _args(workload: Workload) -> list[str]:
         "--drain",
         str(WIND_DOWN_SECONDS),
         *(["--tls", TLS_PATH] if workload.tls else []),
+        *_own_args(workload.own),
+    ]
+
+
+def _own_args(own: Own | None) -> list[str]:
+    if own is None:
+        return []
+    return [
+        *(["--state", STATE_PATH] if own.file else []),
+        *(["--tailnet", own.sidecar.listens_at, "--localapi", node.API_SOCKET] if own.sidecar is not None else []),
+    ]
+
+
+def _own_mounts(own: Own | None) -> list[dict[str, Any]]:
+    if own is None:
+        return []
+    return [
+        *([{"name": "state", "mountPath": STATE_PATH}] if own.file else []),
+        *(node.mounts(own.sidecar) if own.sidecar is not None else []),
+    ]
+
+
+def _own_volumes(provider: str, own: Own | None) -> list[dict[str, Any]]:
+    if own is None:
+        return []
+    claimed = {"persistentVolumeClaim": {"claimName": meta.state_claim(provider, own.number)}}
+    return [
+        *([{"name": "state", **(claimed if own.claimed else {"emptyDir": {"sizeLimit": "1Gi"}})}] if own.file else []),
+        *(node.volumes(provider, own.sidecar, own.number) if own.sidecar is not None else []),
     ]
 
 

@@ -16,6 +16,7 @@ Value = Any  # what JSON can say
 _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "containers": ("name",),
     "env": ("name",),
+    "initContainers": ("name",),
     "ownerReferences": ("uid",),
     "ports": ("containerPort", "port", "protocol"),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
@@ -25,6 +26,7 @@ _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 """Lists that merge by key; all others are replaced as one."""
 
 _POD_FIELDS: Final = ("initContainers", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostAliases")
+_CONTAINERS: Final = ("initContainers", "containers")
 _CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir")
 _QUANTITY: Final = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SCALE: Final = {
@@ -123,7 +125,7 @@ def _foreign_in_template(wanted: Mapping[str, Value], present: Mapping[str, Valu
     security = {field: None for field in theirs.get("securityContext") or {} if field not in ours["securityContext"]}
     pod = {
         **fields,
-        "containers": ours["containers"],
+        **{field: ours[field] for field in _CONTAINERS if field in ours},
         "volumes": ours["volumes"],
         "securityContext": {**security, **ours["securityContext"]},
     }
@@ -131,16 +133,18 @@ def _foreign_in_template(wanted: Mapping[str, Value], present: Mapping[str, Valu
 
 
 def _foreign_lists(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:
-    if _extra("name", ours["containers"], theirs["containers"]) or _extra(
-        "name", ours["volumes"], theirs.get("volumes")
-    ):
-        return True
     if (theirs.get("securityContext") or {}).keys() - ours["securityContext"].keys():
         return True
-    by_name = {container["name"]: container for container in theirs["containers"]}
-    return any(
+    return _extra("name", ours["volumes"], theirs.get("volumes")) or any(
+        _foreign_containers(ours[field], theirs.get(field) or []) for field in _CONTAINERS if field in ours
+    )
+
+
+def _foreign_containers(ours: list[Value], theirs: list[Value]) -> bool:
+    by_name = {container["name"]: container for container in theirs}
+    return _extra("name", ours, theirs) or any(
         _foreign_in_container(container, by_name[container["name"]])
-        for container in ours["containers"]
+        for container in ours
         if container["name"] in by_name
     )
 
@@ -150,7 +154,7 @@ def _foreign_in_container(ours: Mapping[str, Value], theirs: Mapping[str, Value]
         any(theirs.get(field) and field not in ours for field in _CONTAINER_FIELDS)
         or _extra("name", ours["env"], theirs.get("env"))
         or _extra("mountPath", ours["volumeMounts"], theirs.get("volumeMounts"))
-        or bool((theirs.get("lifecycle") or {}).keys() - ours["lifecycle"].keys())
+        or bool((theirs.get("lifecycle") or {}).keys() - ours.get("lifecycle", {}).keys())
         or _more(ours["securityContext"], theirs.get("securityContext") or {})
     )
 

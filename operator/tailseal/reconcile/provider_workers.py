@@ -1,0 +1,141 @@
+"""The workloads of an IdentityProvider: which there are to be, by what its spec says of storage and tailnet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tailseal.api import meta
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.identityprovider.storage import Volume
+from tailseal.api.identityprovider.tailnet import Tailnet
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object, Ref
+from tailseal.domain.render.claim import claim
+from tailseal.domain.render.common import Component, Provider
+from tailseal.domain.render.deployment import Own, Workload, deployment
+from tailseal.domain.render.networkpolicy import network_policy
+from tailseal.domain.render.pdb import pod_disruption_budget
+from tailseal.domain.render.service import service
+from tailseal.domain.render.serviceaccount import service_account
+from tailseal.domain.render.sidecar import Sidecar, serve_config
+from tailseal.reconcile.context import Objects, OperatorSettings
+
+KINDS = (
+    kinds.SERVICE_ACCOUNT,
+    kinds.NETWORK_POLICY,
+    kinds.SERVICE,
+    kinds.POD_DISRUPTION_BUDGET,
+    kinds.CONFIG_MAP,
+    kinds.PERSISTENT_VOLUME_CLAIM,
+    kinds.DEPLOYMENT,
+)
+"""What a component is made of, in the order in which it is written: pods last."""
+
+_REMOVABLE = frozenset(KINDS) - {kinds.PERSISTENT_VOLUME_CLAIM}
+"""Claims stay: they are for whoever comes back."""
+
+
+def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec, by: OperatorSettings) -> list[Object]:
+    """The objects of one component, in order; none where it is switched off."""
+    service_spec = spec.sts if component == "sts" else spec.idp
+    if not service_spec.enabled:
+        return []
+    tls, numbered = spec.serving.tls is not None, is_numbered(component, spec)
+    owns = _owns(provider, spec, by) if numbered else []
+    replicas = len(owns) or service_spec.replicas
+    workload = _workload(component, spec, by)
+    return [
+        service_account(provider, component),
+        network_policy(provider, component),
+        service(provider, component, tls=tls),
+        *filter(None, [pod_disruption_budget(provider, component, replicas)]),
+        *(_kept(provider, spec, owns) if numbered else ()),
+        *(_pods(provider, workload, owns) if numbered else (deployment(provider, workload),)),
+    ]
+
+
+def unwanted(provider: Provider, component: Component, objects: Objects, keep: list[Object]) -> Iterator[Ref]:
+    """What is there of the component and should not be."""
+    kept = {kinds.ref(obj) for obj in keep}
+    for kind in _REMOVABLE:
+        for obj in objects.select(kind, provider.namespace, provider.labels(component)):
+            if (ref := kinds.ref(obj)) not in kept:
+                yield ref
+
+
+def is_numbered(component: Component, spec: IdentityProviderSpec) -> bool:
+    """Whether each replica has a file or an identity of its own, so that none can stand in for another."""
+    return component == "idp" and (spec.tailnet is not None or keeps_files(spec))
+
+
+def keeps_files(spec: IdentityProviderSpec) -> bool:
+    """Whether its replicas keep logins in a file each: also where nothing is said of storage, and people come."""
+    return spec.tailnet is not None if spec.storage is None else spec.storage.type == "SQLite"
+
+
+def _owns(provider: Provider, spec: IdentityProviderSpec, by: OperatorSettings) -> list[Own]:
+    """What each numbered replica has to itself; the numbers stay when all of them are to stand still."""
+    sidecar = None if spec.tailnet is None else _sidecar(spec.tailnet, provider.name, by)
+    claimed = _volume(spec) is not None
+    return [Own(number, keeps_files(spec), claimed, sidecar) for number in range(spec.idp.replicas or 1)]
+
+
+def _kept(provider: Provider, spec: IdentityProviderSpec, owns: list[Own]) -> Iterator[Object]:
+    """What the pods need to be there."""
+    sidecar = owns[0].sidecar
+    if sidecar is not None and sidecar.mode == "Serve":
+        yield serve_config(provider, sidecar)
+    state, node = _volume(spec), spec.tailnet.volume if spec.tailnet is not None else None
+    for own in owns:
+        volumes = {meta.state_claim: state, meta.tailnet_claim: node}
+        for name, volume in volumes.items():
+            if volume is not None:
+                yield claim(
+                    provider,
+                    name(provider.name, own.number),
+                    size=volume.size,
+                    storage_class=volume.storage_class_name,
+                )
+
+
+def _pods(provider: Provider, workload: Workload, owns: list[Own]) -> Iterator[Object]:
+    replicas = 0 if workload.replicas == 0 else 1
+    for own in owns:
+        yield deployment(provider, replace(workload, replicas=replicas, own=own))
+
+
+def _volume(spec: IdentityProviderSpec) -> Volume | None:
+    if spec.storage is None or spec.storage.sqlite is None:
+        return None
+    return spec.storage.sqlite.volume
+
+
+def _sidecar(tailnet: Tailnet, provider: str, by: OperatorSettings) -> Sidecar:
+    return Sidecar(
+        image=by.tailscale_image,
+        mode=tailnet.mode,
+        hostname=tailnet.hostname or provider,
+        by="authkey" if tailnet.auth.auth_key_secret_ref is not None else "client-secret",
+        login_server=tailnet.login_server or "",
+        tags=tailnet.tags,
+        port=tailnet.port or 0,
+        funnel=tailnet.funnel.enabled,
+        kept=tailnet.volume is not None,
+    )
+
+
+def _workload(component: Component, spec: IdentityProviderSpec, by: OperatorSettings) -> Workload:
+    pods = spec.workload
+    return Workload(
+        component=component,
+        image=by.worker_image,
+        replicas=(spec.sts if component == "sts" else spec.idp).replicas,
+        tls=spec.serving.tls is not None,
+        labels=pods.labels,
+        node_selector=pods.node_selector,
+        tolerations=[toleration.document() for toleration in pods.tolerations],
+        resources=pods.resources.document(),
+        log_level=pods.log_level.lower(),
+        pull_secrets=by.worker_pull_secrets,
+    )

@@ -125,14 +125,6 @@ def test_who_may_log_in_is_ready_to_be_asked() -> None:
             "spec.subjectType",
             "InvalidSpec",
         ),
-        (
-            {
-                "authMethod": "private_key_jwt",
-                "jwks": {"keys": [{"kty": "EC"}], "expiryTime": "2026-12-20T10:00:00Z"},
-            },
-            "spec.jwks.expiryTime",
-            "NotSupportedYet",
-        ),
     ],
 )
 def test_what_must_not_be_is_named_with_its_path(members: dict[str, Any], path: str, reason: str) -> None:
@@ -176,3 +168,16 @@ def test_an_application_is_told_all_that_a_library_asks_for() -> None:
     assert len(FILES) == 9
     assert told["redirect_uris"] == "https://a.example/cb http://localhost/cb"
     assert "client_secret" not in credentials("https://idp.corp.example", "grafana", "", [])
+
+
+def test_keys_that_expire_count_until_then() -> None:
+    jwks = {"keys": [{"kty": "EC"}], "expiryTime": "2026-12-20T10:00:00Z"}
+    client = compile_client(record(authMethod="private_key_jwt", jwks=jwks), settings())
+    assert client.jwks_expire_at == 1_797_760_800
+
+
+def test_no_client_may_ask_for_tokens_that_are_for_another_client() -> None:
+    taken = settings().model_copy(update={"client_ids": frozenset({"grafana"})})
+    (found,) = accepted(record(audiences=["grafana"]), taken)  # type: ignore[misc]
+    assert (found.path, found.reason) == ("spec.audiences[0]", "ReservedAudience")
+    assert isinstance(accepted(record(clientID="grafana", audiences=["grafana"]), taken), CompiledClient)

@@ -195,3 +195,73 @@ def test_each_attempt_has_a_stamp_of_its_own_that_the_fence_lets_through() -> No
     assert len(set(stamps)) == 5
     assert stamps[0] == canonical.digest(b'{"signing":"sha256:a"}')
     assert all(len(value) == 71 and value.startswith("sha256:") for value in stamps)
+
+
+def noise(namespace: str, name: str, size: int = 400) -> model.PolicyRecord:
+    """A policy that nothing makes smaller."""
+    return record(namespace, name, pad=random.Random(f"{namespace}/{name}").randbytes(size).hex())
+
+
+def test_who_takes_most_of_a_full_shard_is_refused_first_however_old_his_policies_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build, "MAX_SHARD_BYTES", 6000)
+    greedy = [noise("greedy", f"p{number:02d}") for number in range(20)]
+    modest = [noise(f"team-{number}", "only") for number in range(3)]
+    file, refused = build.shard([*greedy, *modest], "identity")
+    assert {item.namespace for item in refused} == {"greedy"}
+    assert [item.name for item in refused] == [f"p{number:02d}" for number in range(20 - len(refused), 20)]
+    assert len(file) <= 6000
+
+
+def test_the_providers_own_namespace_comes_before_its_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "MAX_SHARD_BYTES", 4000)
+    own = [noise("identity", f"p{number}") for number in range(6)]
+    _, refused = build.shard([*(noise("team", f"p{number}") for number in range(6)), *own], "identity")
+    assert {item.namespace for item in refused} == {"team"}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 40)), min_size=1, max_size=25, unique=True),
+    st.integers(800, 6000),
+    st.randoms(use_true_random=False),
+)
+def test_nobody_who_takes_less_is_refused_for_somebody_who_takes_more(
+    wanted: list[tuple[str, int]], room: int, shuffle: random.Random
+) -> None:
+    records = [noise(namespace, f"p{number:02d}", number * 10) for namespace, number in wanted]
+    shuffle.shuffle(records)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "MAX_SHARD_BYTES", room)
+        file, refused = build.shard(records)
+        assert build.shard(records) == (file, refused)
+    taken: dict[str, int] = {}
+    for item in records:
+        if item not in refused:
+            taken[item.namespace] = taken.get(item.namespace, 0) + _size(item)
+    eldest = {item.namespace: item for item in reversed([item for item in records if item in refused])}
+    for item in eldest.values():
+        others = [used for namespace, used in taken.items() if namespace != item.namespace]
+        with_it = taken.get(item.namespace, 0) + _size(item)
+        assert not others or max(others) <= with_it, "it would have taken less than somebody who is served"
+
+
+def _size(item: model.PolicyRecord) -> int:
+    return len(canonical.compress(canonical.dumps(item.document())))
+
+
+def test_a_full_list_of_clients_is_shared_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    def client(namespace: str, name: str) -> model.ClientRecord:
+        pad = random.Random(name).randbytes(400).hex()
+        return model.ClientRecord(namespace=namespace, name=name, uid="u", generation=1, spec={"pad": pad})
+
+    monkeypatch.setattr(build, "MAX_SHARD_BYTES", 6000)
+    _, refused = build.clients([*(client("greedy", f"c{n:02d}") for n in range(20)), client("team", "only")])
+    assert {item.namespace for item in refused} == {"greedy"}
+    _, refused = build.clients([client("greedy", "c").model_copy(update={"spec": {"pad": "x" * 300_000}})])
+    assert len(refused) == 1
+
+
+def test_what_clients_chose_for_ids_is_not_written_with_the_settings() -> None:
+    plain = settings()
+    assert build.settings_file(plain.model_copy(update={"client_ids": frozenset({"a"})})) == build.settings_file(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -212,3 +213,15 @@ def test_keys_are_those_of_the_client() -> None:
     assert fetched
     assert (fetched.kind, fetched.location) == ("jwksURI", "https://app.example/jwks")
     assert clientauth.key_source(SECRETIVE) is None
+
+
+def test_keys_of_a_client_count_until_their_expiry_and_no_longer() -> None:
+    def signing(expire_at: float) -> CompiledClient:
+        return dataclasses.replace(SIGNING, jwks_expire_at=expire_at)
+
+    assert judge(shown(CLAIMS), signing(NOW + 1), KEYS)
+    with pytest.raises(OAuthError, match="invalid_client"):
+        judge(shown(CLAIMS), signing(NOW), KEYS)
+    source = clientauth.key_source(signing(NOW))
+    assert source is not None
+    assert source.expires_at == NOW

@@ -285,3 +285,10 @@ def test_findings_name_the_bound_that_could_be_widened_and_no_other_namespace() 
     assert not isinstance(found, CompiledPolicy)
     assert "bounds[].audiences" in str(found[0])
     assert "team-secret" not in str(found)
+
+
+def test_what_a_client_chose_for_its_id_is_nobodys_audience() -> None:
+    wanted = spec(grants=[{"name": "g", "jwt": {"audiences": ["https://a.example", "grafana"]}}])
+    assert isinstance(accepted(record(wanted), settings()), CompiledPolicy)
+    (found,) = accepted(record(wanted), settings(client_ids=frozenset({"grafana"})))  # type: ignore[misc]
+    assert (found.path, found.reason) == ("spec.grants[0].jwt.audiences[1]", Reason.RESERVED_AUDIENCE)

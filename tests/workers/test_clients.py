@@ -151,3 +151,15 @@ def test_no_hash_of_a_secret_is_in_what_a_snapshot_says_of_itself() -> None:
     made, _ = loader(volume(A))
     assert "sha256:0000" not in repr(made.snapshot)
     assert "sha256:0000" not in repr(made.snapshot and made.snapshot.clients)
+
+
+def test_ids_that_clients_chose_are_reserved_as_soon_as_they_are_loaded() -> None:
+    bounds = tuple(bound.model_copy(update={"audiences": ("*",)}) for bound in ROOMY.bounds)
+    roomy = ROOMY.model_copy(update={"bounds": bounds})
+    made, put = loader(volume(A, settings=roomy))
+    assert made.snapshot
+    assert made.snapshot.settings.client_ids == frozenset()
+    put(volume(A, record("g", clientID="grafana"), settings=roomy))
+    assert made.snapshot.settings.client_ids == {"grafana"}
+    put(volume(A, settings=roomy))
+    assert made.snapshot.settings.client_ids == frozenset()

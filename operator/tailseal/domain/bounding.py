@@ -37,13 +37,19 @@ def exceeds(path: str, what: str, member: str) -> Finding:
 
 
 def is_reserved(audience: str, settings: Settings) -> bool:
-    """Whether it is, or lies below, an address of ours or of an upstream; case and a last slash make no difference."""
+    """Whether it is a client's id; or is, or lies below, an address of ours or of an upstream, whatever its case."""
     plain = audience.lower().rstrip("/")
     upstreams = [place for upstream in settings.upstreams for place in _places_of(upstream)]
     ours = (settings.issuer, settings.token_endpoint, *settings.subject_audiences, *upstreams)
     places = {as_place(url) for url in (*ours, "https://api.tailscale.com")}
-    return plain.startswith((RESERVED_PREFIX, CLIENT_PREFIX)) or any(
-        plain == place or plain.startswith(f"{place}/") for place in (*places, *(p.split("://")[-1] for p in places))
+    # A token for a client's id would be taken for one of its ID tokens.
+    return (
+        audience in settings.client_ids
+        or plain.startswith((RESERVED_PREFIX, CLIENT_PREFIX))
+        or any(
+            plain == place or plain.startswith(f"{place}/")
+            for place in (*places, *(p.split("://")[-1] for p in places))
+        )
     )
 
 

@@ -220,9 +220,8 @@ def _reserved(policy: CompiledPolicy, settings: Settings) -> Iterator[Finding]:
         path = f"spec.grants[{position}].{grant.kind}"
         for number, audience in enumerate(grant.audiences):
             if is_reserved(audience, settings):
-                message = (
-                    f"{audience} is reserved for this IdentityProvider and its upstreams: name the service instead"
-                )
+                what = "its clients and its upstreams: name the service instead"
+                message = f"{audience} is reserved for this IdentityProvider, {what}"
                 yield Finding(f"{path}.audiences[{number}]", message, Reason.RESERVED_AUDIENCE)
 
 

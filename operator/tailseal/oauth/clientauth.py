@@ -120,7 +120,8 @@ def authenticate(
     if client is None or shown.method not in client.auth_methods:
         raise refused(shown)
     if shown.assertion is not None:
-        return _judged(shown, shown.assertion, settings, endpoint, keys, now)
+        expired = client.jwks_expire_at is not None and now >= client.jwks_expire_at
+        return _judged(shown, shown.assertion, settings, endpoint, None if expired else keys, now)
     if shown.method != "none" and not right:
         raise refused(shown)
     return ()
@@ -131,7 +132,13 @@ def key_source(client: CompiledClient) -> KeySource | None:
     if client.jwks_uri:
         return KeySource(client.client_id, "jwksURI", client.jwks_uri)
     if client.jwks:
-        return KeySource(client.client_id, "jwks", canonical.digest(client.jwks), jwks=client.jwks.decode())
+        return KeySource(
+            client.client_id,
+            "jwks",
+            canonical.digest(client.jwks),
+            jwks=client.jwks.decode(),
+            expires_at=client.jwks_expire_at,
+        )
     return None
 
 

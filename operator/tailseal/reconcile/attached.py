@@ -96,14 +96,19 @@ class Gathered:
     longest_ttl: int
 
 
-async def gather(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> Gathered:
-    """What the volume should hold; only shards that something changed in are built anew."""
+async def gather(ctx: Context, provider: Object, settings: model.Settings) -> Gathered:
+    """What the volume should hold; only shards that something changed in are built anew.
+
+    Args:
+        ctx: the ports.
+        provider: whose.
+        settings: its own, with the client ids that are reserved.
+    """
     metadata = provider["metadata"]
     memory = memory_of(ctx, metadata["namespace"], metadata["name"])
-    settings = settings_of(ctx, provider, spec)
     written = build.settings_file(settings)
     spread, over = _spread(ctx.objects, provider, settings)
-    about = canonical.digest(written)
+    about = canonical.digest(written), settings.client_ids
     built: dict[int, ShardContent] = {}
     for number, policies in sorted(spread.items()):
         made_from = (about, tuple((_id(policy), *_version(policy)) for policy in policies))
@@ -130,7 +135,7 @@ async def gather(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> 
 async def latest(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> Gathered:
     """What the controller `Bundle` last gathered; gathered now if it never did."""
     known = memory_of(ctx, provider["metadata"]["namespace"], provider["metadata"]["name"]).latest
-    return known or await gather(ctx, provider, spec)
+    return known or await gather(ctx, provider, settings_of(ctx, provider, spec))
 
 
 def placement(ctx: Context, namespace: str, name: str, policy: Object) -> Placement:
@@ -240,7 +245,7 @@ def _shard(policies: Sequence[Object], settings: model.Settings, made_from: obje
         if isinstance(compiled, CompiledPolicy):
             records.append(record)
             ttls[_id(policy)] = compiled.longest_ttl
-    content, refused = build.shard(records)
+    content, refused = build.shard(records, settings.namespace)
     left_out = frozenset(f"{record.namespace}/{record.name}" for record in refused)
     held = {_id(policy): _version(policy) for policy in policies if _id(policy) in ttls.keys() - left_out}
     return ShardContent(made_from, content, held, left_out, max((ttls[name] for name in held), default=0))

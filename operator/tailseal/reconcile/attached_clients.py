@@ -10,7 +10,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
-from tailseal.domain.clients.compile import CompiledClient, accepted
+from tailseal.domain.clients.compile import CompiledClient, accepted, chosen_ids
 from tailseal.domain.clients.secrets import SecretLedger
 from tailseal.reconcile.attached import BundleMemory, Placement, provider_of
 from tailseal.reconcile.context import Context, Key, Objects
@@ -27,11 +27,13 @@ class ClientsContent:
         made_from: what it follows from: while that is the same, so is the rest.
         content: of the file; empty if there are no clients.
         places: by id, the version that it holds, or that there is no room for it.
+        chosen: client ids of those that it holds, but for ids that are made from names.
     """
 
     made_from: object = None
     content: bytes = b""
     places: Mapping[str, Version | Placement] = field(default_factory=dict)
+    chosen: frozenset[str] = frozenset()
 
 
 def gather(
@@ -44,11 +46,16 @@ def gather(
     made_from = (about, tuple((record.namespace, record.name, *version_of(record)) for record in records))
     if known is not None and made_from == known.made_from:
         return known
-    usable = list(_usable(records, settings))
-    content, refused = build.clients(usable)
+    # Whether one may be served depends on whose ids are taken, and these on who may be: what is first, reserves.
+    reserved = settings.model_copy(update={"client_ids": chosen_ids(_usable(records, settings))})
+    usable = list(_usable(records, reserved))
+    content, refused = build.clients(usable, settings.namespace)
     places: dict[str, Version | Placement] = {_id(record): version_of(record) for record in usable}
     places |= dict.fromkeys(map(_id, refused), Placement.NO_ROOM)
-    return ClientsContent(made_from, content, places)
+    left_out = {_id(record) for record in refused}
+    return ClientsContent(
+        made_from, content, places, chosen_ids(record for record in usable if _id(record) not in left_out)
+    )
 
 
 def placement(ctx: Context, client: Object) -> Placement:

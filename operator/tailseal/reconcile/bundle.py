@@ -66,11 +66,11 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     if spec is None:
         await _withdraw(ctx, Provider(namespace, name, provider["metadata"]["uid"]))
         return Done()
-    gathered = await gather(ctx, provider, spec)
     memory = memory_of(ctx, namespace, name)
     settings = settings_of(ctx, provider, spec)
     clients = attached_clients.gather(ctx.objects, provider, settings, memory.clients)
     memory.clients = clients
+    gathered = await gather(ctx, provider, settings.model_copy(update={"client_ids": clients.chosen}))
     failed: dict[int, Exception] = {}
     try:
         failed = await _write(ctx, Provider(namespace, name, provider["metadata"]["uid"]), gathered, clients.content)

@@ -44,6 +44,7 @@ _RETRY = 60.0
 """Seconds after which a write that a person must clear the way for is tried again."""
 
 _NOT_SERVED = "a client that is not accepted is not served: nobody logs in to it"
+_FULL = "the IdentityProvider's list of clients is full, and this namespace takes more of it than others"
 _NO_LOGINS = "the identity provider does not serve logins yet"
 
 
@@ -105,7 +106,7 @@ def _verdict(ctx: Context, obj: Object, settings: Settings) -> tuple[CompiledCli
         text = f"spec.clientID: OAuthClient {other} has it already; choose another"
         return None, _refused(Reason.CLIENT_ID_TAKEN, text)
     if placement(ctx, obj) is Placement.NO_ROOM:
-        return compiled, _refused(Reason.CAPACITY_EXCEEDED, "the IdentityProvider's list of clients is full")
+        return compiled, _refused(Reason.CAPACITY_EXCEEDED, _FULL)
     return compiled, Fact(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the spec is valid and within bounds")
 
 

@@ -12,7 +12,8 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.programmed import Spread, spread
-from tailseal.reconcile.attached import Placement, provider_of, settings_of
+from tailseal.reconcile import attached_clients
+from tailseal.reconcile.attached import Placement, memory_of, provider_of, settings_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.measured import UNREACHABLE, wanted_digests
@@ -65,16 +66,18 @@ def remembered_settings(ctx: Context, namespace: str, name: str) -> Settings | F
     version = (provider["metadata"].get("uid", ""), provider["metadata"].get("resourceVersion", ""))
     namespaces = ctx.objects.namespaces()
     known: _Remembered | None = ctx.memory.get(key)
-    if known is None or known.version != version or known.namespaces is not namespaces:
-        known = ctx.memory[key] = _Remembered(version, namespaces, _read_settings(ctx, provider))
+    clients = memory_of(ctx, namespace, name).clients
+    seen = (version, clients.chosen if clients is not None else None)
+    if known is None or known.version != seen or known.namespaces is not namespaces:
+        known = ctx.memory[key] = _Remembered(seen, namespaces, _read_settings(ctx, provider))
     return known.settings
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """A provider's settings as of one version of it and of all namespaces: thousands of policies ask for the same."""
+    """A provider's settings as of one version of it, of reserved ids and of namespaces: thousands of policies ask."""
 
-    version: tuple[str, str]
+    version: object
     namespaces: Mapping[str, Mapping[str, str]] | None
     settings: Settings | Fact
 
@@ -85,7 +88,10 @@ def _read_settings(ctx: Context, provider: Object) -> Settings | Fact:
     if spec is None:
         text = f"spec.identityProviderRef: IdentityProvider {metadata['namespace']}/{metadata['name']} is not accepted"
         return Fact(ConditionType.RESOLVED_REFS, False, Reason.REF_NOT_READY, text)
-    return settings_of(ctx, provider, spec)
+    settings, memory = settings_of(ctx, provider, spec), memory_of(ctx, metadata["namespace"], metadata["name"])
+    if memory.clients is None:  # the bundle was not looked at yet
+        memory.clients = attached_clients.gather(ctx.objects, provider, settings, None)
+    return settings.model_copy(update={"client_ids": memory.clients.chosen})
 
 
 def _spread(ctx: Context, obj: Object, *, since: float) -> Spread:

@@ -61,7 +61,10 @@ def _verdict(ctx: Context, policy: Object, settings: Settings) -> tuple[Fact, Fa
     resolved = Fact(ConditionType.RESOLVED_REFS, True, Reason.RESOLVED, "everything that the spec names is there")
     verdict = Fact(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the spec is valid and within bounds")
     if not findings and placement(ctx, *provider_of(policy), policy) is Placement.NO_ROOM:
-        text = "the IdentityProvider has no room for it: maxPolicies of its bounds or the policy's shard is full"
+        text = (
+            "the IdentityProvider has no room for it: maxPolicies of its bounds is reached, or the policy's shard is"
+            " full and this namespace takes more of it than others"
+        )
         verdict = Fact(ConditionType.ACCEPTED, False, Reason.CAPACITY_EXCEEDED, text, stalled=True)
     if refused:
         verdict = Fact(ConditionType.ACCEPTED, False, refused[0].reason, _text(refused), stalled=True)

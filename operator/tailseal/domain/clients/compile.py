@@ -6,12 +6,13 @@ The operator that accepts it and the worker that serves it run this same code on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.oauthclient import DEFAULT_GRANT_TYPES, DEFAULT_SCOPES, Allow, OAuthClientSpec
 from tailseal.api.reasons import Reason
+from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.api.validation import parse_spec
 from tailseal.domain import canonical, minting
@@ -53,6 +54,7 @@ class CompiledClient:
         secrets: hashes of the secrets that count.
         jwks: its public keys as canonical JSON, if they stand in the spec.
         jwks_uri: where they are fetched from, else.
+        jwks_expire_at: Unix seconds from which the keys in the spec count no more; None: as long as they are there.
         redirect_uris: as registered.
         pkce_required: whether it must use PKCE; else it must send a nonce.
         grant_types: how it may ask for tokens.
@@ -94,6 +96,7 @@ class CompiledClient:
     backchannel_logout_uri: str = ""
     resources: frozenset[str] = frozenset()
     introduced: str = ""
+    jwks_expire_at: float | None = None
 
     @property
     def has_secret(self) -> bool:
@@ -118,6 +121,11 @@ def accepted(record: ClientRecord, settings: Settings) -> CompiledClient | tuple
         return error.findings
 
 
+def chosen_ids(records: Iterable[ClientRecord]) -> frozenset[str]:
+    """Client ids of these clients, all of which may be served, but for ids that are made from names."""
+    return frozenset(record.spec["clientID"] for record in records if record.spec.get("clientID"))
+
+
 def compile_client(record: ClientRecord, settings: Settings) -> CompiledClient:
     """The client, ready to be served.
 
@@ -133,11 +141,21 @@ def compile_client(record: ClientRecord, settings: Settings) -> CompiledClient:
     except SpecError as error:
         raise ClientError(error.findings) from None
     findings = [*unsupported(spec), *_wrong(spec), *_reserved(spec, settings)]
+    expire_at = _expiry(spec, findings)
     allow = _people(spec.allow, findings) if spec.allow is not None else None
     findings += _beyond_rules(record.namespace, spec, settings)
     if findings:
         raise ClientError(findings)
-    return _compiled(record, spec, allow)
+    return replace(_compiled(record, spec, allow), jwks_expire_at=expire_at)
+
+
+def _expiry(spec: OAuthClientSpec, findings: list[Finding]) -> float | None:
+    text = spec.jwks.expiry_time if spec.jwks is not None else None
+    try:
+        return parse_time(text) if text is not None else None
+    except ValueError:
+        findings.append(Finding("spec.jwks.expiryTime", "must be an RFC 3339 time, such as 2026-12-20T10:00:00Z"))
+        return None
 
 
 def _compiled(record: ClientRecord, spec: OAuthClientSpec, allow: AllowedPeople | None) -> CompiledClient:
@@ -204,19 +222,16 @@ def _wrong(spec: OAuthClientSpec) -> Iterator[Finding]:
         if claim in PROTOCOL_CLAIMS:
             message = f"claim {claim} is set by the IdentityProvider alone: leave it out"
             yield Finding(f"spec.claims[{position}]", message)
-    expiry = spec.jwks.expiry_time if spec.jwks is not None else None
-    if expiry is not None:
-        message = "is not supported for clients yet: leave it out, and take a key away when it must not count any more"
-        yield Finding("spec.jwks.expiryTime", message, Reason.NOT_SUPPORTED_YET)
 
 
 def _reserved(spec: OAuthClientSpec, settings: Settings) -> Iterator[Finding]:
+    settings = settings.model_copy(update={"client_ids": settings.client_ids - {spec.client_id}})
     named = [("spec.clientID", spec.client_id)] if spec.client_id else []
     named += [(f"spec.audiences[{position}]", audience) for position, audience in enumerate(spec.audiences)]
     named += [(f"spec.resources[{position}]", resource) for position, resource in enumerate(spec.resources)]
     for path, value in named:
         if is_reserved(value, settings):
-            message = f"{value} is reserved for this IdentityProvider and its upstreams: choose another"
+            message = f"{value} is reserved for this IdentityProvider, its clients and its upstreams: choose another"
             yield Finding(path, message, Reason.RESERVED_AUDIENCE)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import ClientRecord, ClientSecret, Settings
-from tailseal.domain.clients.compile import CompiledClient, accepted
+from tailseal.domain.clients.compile import CompiledClient, accepted, chosen_ids
 from tailseal.domain.policy.gathering import Name, Object, key_of, provider_of
 
 _NOWHERE = "https://identity-provider.invalid"
@@ -39,9 +39,9 @@ def judge(objects: Iterable[Object], settings: Mapping[Name, Settings]) -> Itera
         settings: of the providers that are there.
     """
     taken: dict[tuple[Name, str], Name] = {}
-    for obj in objects:
-        if obj["kind"] != "OAuthClient":
-            continue
+    known = [obj for obj in objects if obj["kind"] == "OAuthClient"]
+    settings = {provider: _reserving(own, provider, known) for provider, own in settings.items()}
+    for obj in known:
         key, provider = key_of(obj), provider_of(obj)
         record = record_of(obj)
         outcome = accepted(record, settings.get(provider) or _stand_in(key[0]))
@@ -51,6 +51,13 @@ def judge(objects: Iterable[Object], settings: Mapping[Name, Settings]) -> Itera
                 message = f"OAuthClient {'/'.join(first)} has it already; choose another"
                 outcome = (Finding("spec.clientID", message, Reason.CLIENT_ID_TAKEN),)
         yield JudgedClient(key, record, outcome, absent=provider not in settings)
+
+
+def _reserving(settings: Settings, provider: Name, objects: Iterable[Object]) -> Settings:
+    """With the ids that its clients chose, as far as these may be served at all: no other's audience may be one."""
+    records = (record_of(obj) for obj in objects if provider_of(obj) == provider)
+    usable = (record for record in records if isinstance(accepted(record, settings), CompiledClient))
+    return settings.model_copy(update={"client_ids": chosen_ids(usable)})
 
 
 def record_of(obj: Object, secrets: Sequence[ClientSecret] = ()) -> ClientRecord:

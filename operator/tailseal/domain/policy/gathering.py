@@ -15,7 +15,9 @@ from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.parse import parse
 from tailseal.domain import minting
 from tailseal.domain.bundle import build
-from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
+from tailseal.domain.bundle.model import Bound, ClientRecord, PolicyRecord, Settings, TailscaleUpstream, Upstream
+from tailseal.domain.clients import compile as clients
+from tailseal.domain.clients.compile import CompiledClient
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.selecting import NAME_LABEL
 
@@ -98,6 +100,7 @@ def gather(objects: Iterable[Object], default_audiences: Sequence[str] = ()) -> 
     settings = {
         key: build.settings_of(spec, namespace=key[0], name=key[1], namespaces=labels) for key, spec in specs.items()
     }
+    settings = {key: _reserving(own, key, everything) for key, own in settings.items()}
     absent = frozenset(named - settings.keys())
     for provider in sorted(absent):
         theirs = [obj for obj in found if provider_of(obj) == provider]
@@ -107,6 +110,17 @@ def gather(objects: Iterable[Object], default_audiences: Sequence[str] = ()) -> 
         for obj in found
     )
     return Gathering(specs, settings, absent, tuple(sorted(judged, key=lambda policy: policy.key)))
+
+
+def _reserving(settings: Settings, provider: Name, objects: Iterable[Object]) -> Settings:
+    """With the ids that the provider's clients chose, as far as these may be served."""
+    records = (  # one that names a provider has a spec to name it in
+        ClientRecord(namespace=key_of(obj)[0], name=key_of(obj)[1], uid="", generation=1, spec=obj["spec"])
+        for obj in objects
+        if obj["kind"] == "OAuthClient" and provider_of(obj) == provider
+    )
+    usable = (record for record in records if isinstance(clients.accepted(record, settings), CompiledClient))
+    return settings.model_copy(update={"client_ids": clients.chosen_ids(usable)})
 
 
 def labels_of(objects: Iterable[Object]) -> dict[str, dict[str, str]]:

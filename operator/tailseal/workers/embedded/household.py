@@ -23,6 +23,7 @@ from tailseal.api.unsupported import unsupported
 from tailseal.domain import bounds
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import ClientRecord, PolicyRecord, Settings
+from tailseal.domain.clients.compile import chosen_ids
 from tailseal.domain.keyimport import ImportedKey, KeyRefused
 from tailseal.domain.keysource import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
@@ -125,7 +126,8 @@ class Reader:
             FileProblem(entry.file, "spec.identityProviderRef", text) for entry in policies if entry not in mine
         ]
         found = clients([each for each in mine if each.kind == "OAuthClient"], settings, self._secret, problems)
-        compiled = list(self._compiled((each for each in mine if each.kind == "TrustPolicy"), settings, problems))
+        reserving = settings.model_copy(update={"client_ids": chosen_ids(found)})
+        compiled = list(self._compiled((each for each in mine if each.kind == "TrustPolicy"), reserving, problems))
         return Household(
             provider=provider,
             wishes=dict(self._wishes(provider, problems)),

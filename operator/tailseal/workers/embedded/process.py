@@ -162,9 +162,10 @@ class Embedded:
             household = Household(former.provider, former.wishes, former.settings, problems=household.problems)
         self.household = household
         if household.settings is not None:
-            files = build.shards(household.records).files
+            own = household.settings.namespace
+            files = build.shards(household.records, own).files
             self.source.put(
-                "policies", build.policies_volume(household.settings, files, build.clients(household.clients)[0])
+                "policies", build.policies_volume(household.settings, files, build.clients(household.clients, own)[0])
             )
             self.source.put("credentials", household.credentials)
 

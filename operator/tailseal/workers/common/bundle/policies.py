@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from tailseal.domain import canonical
+from tailseal.domain.bounding import CLIENT_PREFIX
 from tailseal.domain.bundle.digest import policies_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Manifest, Settings, shard_file
 from tailseal.domain.policy.compiled import CompiledPolicy
@@ -69,6 +70,7 @@ class PoliciesReader:
         self._parts: dict[str, _Part] = {}
         self._applied = self._complete = ""
         self._clients = clients.LoadedClients()
+        self._effective: tuple[Settings, Settings] | None = None
 
     def read(self, files: Files, now: float) -> LoadedPolicies:
         """The volume's state, as far as it may be used.
@@ -92,7 +94,7 @@ class PoliciesReader:
             raise BundleError(problems[0].reason, problems[0].message)
         # Without a manifest nothing says what belongs here: all shards are off it.
         wanted = manifest.shards if manifest else dict.fromkeys(self._parts, "")
-        settings = self._settings
+        settings = self._reserving(self._settings)
         self._parts = {number: self._part(number, digest, files, settings, now) for number, digest in wanted.items()}
         problems += [problem for part in self._parts.values() for problem in part.off]
         if not problems:
@@ -111,6 +113,15 @@ class PoliciesReader:
             until=min((end for end in ends if end > now), default=None),
             clients=self._clients,
         )
+
+    def _reserving(self, settings: Settings) -> Settings:
+        """The settings with the ids that clients chose; the same object as long as neither changes."""
+        chosen = frozenset(client for client in self._clients.by_id if not client.startswith(CLIENT_PREFIX))
+        known, made = self._effective or (None, settings)
+        if known is not settings or made.client_ids != chosen:
+            made = settings.model_copy(update={"client_ids": chosen}) if chosen else settings
+            self._effective = (settings, made)
+        return made
 
     def _take_manifest(self, files: Files) -> tuple[Manifest | None, list[Problem]]:
         try:

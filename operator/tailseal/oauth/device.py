@@ -128,6 +128,11 @@ def settled(record: Record, family: Family | None) -> Record:
     return replace(record, content=found.to_bytes(), family=given)
 
 
+def kept(record: Record, found: Device) -> Record:
+    """What is kept after a poll."""
+    return replace(record, content=found.to_bytes())
+
+
 def polled(device: Device, client: CompiledClient, now: float) -> tuple[Device, OAuthError | None]:
     """What a poll comes to: the state to keep, and the refusal; None: the code may be used.
 

@@ -207,7 +207,7 @@ class Endpoint:
             text = f"the body is longer than {MAX_BODY_BYTES} bytes"
             raise OAuthError("invalid_request", text, status=413, reason="RequestTooLarge")
         reads_body = scope["method"] in {"POST", "PUT"}
-        if reads_body and content_type.partition(";")[0].strip().lower() != self._kind.reads:
+        if reads_body and (body or content_type) and content_type.partition(";")[0].strip().lower() != self._kind.reads:
             raise OAuthError("invalid_request", f"Content-Type must be {self._kind.reads}", reason="MediaType")
         if reads_body and self._kind.reads != _FORM:
             return {}

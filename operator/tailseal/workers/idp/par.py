@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import orjson
 
 from tailseal.domain.clients.compile import CompiledClient
@@ -11,15 +9,11 @@ from tailseal.oauth import authorize, credentials, pushed
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.parameters import REPEATABLE
 from tailseal.state.grants import Kind as Kept
-from tailseal.tokens import dpop
 from tailseal.tokens.answers import Response
-from tailseal.tokens.once import proof_key
-from tailseal.workers.common.http import wire
+from tailseal.workers.idp import proof
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
-
-_WANTED: Final = frozenset({b"dpop"})
 
 
 def endpoint(runtime: IdpRuntime) -> Endpoint:
@@ -29,8 +23,8 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         client = await client_of(runtime, request.scope, request.form)
         request.audit["client"] = client.client_id
         asked = pushed.parameters(request.form) | {"client_id": [client.client_id]}
-        jkt = await _proven(runtime, request)
-        if jkt is not None and asked.setdefault("dpop_jkt", [jkt]) != [jkt]:
+        jkt = await proof.proven(runtime, request)  # the code is bound to its key (RFC 9449 section 10.1)
+        if jkt and asked.setdefault("dpop_jkt", [jkt]) != [jkt]:
             raise OAuthError("invalid_request", "parameter `dpop_jkt` is not of the key that the proof is by")
         authorize.read(asked, authorize.target(asked, client), request.snapshot.settings)
         handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
@@ -60,22 +54,3 @@ async def redeemed(runtime: IdpRuntime, client: CompiledClient, request_uri: str
     if taken is None or not taken.first:
         return pushed.redeemed(None, client)
     return request
-
-
-async def _proven(runtime: IdpRuntime, request: Request) -> str | None:
-    """Thumbprint of the key that the code is to be bound to (RFC 9449 section 10.1)."""
-    header = wire.headers(request.scope, _WANTED).get(b"dpop")
-    if header is None:
-        return None
-    settings = request.snapshot.settings
-    nonces = dpop.Nonces(request.snapshot.signing.status_key, settings.issuer)
-    expected = dpop.Expected(
-        request.url, request.now, settings.clock_skew, lambda nonce: nonces.accepts(nonce, request.now, 0)
-    )
-    try:
-        proof = dpop.check(header, expected)
-    except dpop.ProofError as error:
-        raise OAuthError(error.error, str(error), reason=error.reason) from None
-    if not await runtime.common.once.claim([proof_key(settings, proof.jkt, proof.jti, proof.expires_at)]):
-        raise OAuthError("invalid_dpop_proof", "the proof of possession was used before", reason="ProofReplayed")
-    return proof.jkt

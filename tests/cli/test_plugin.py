@@ -130,7 +130,7 @@ def test_everything_on_one_screen_and_who_one_is_through_kubectl(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["keys", ""], {"list", "show", "rotate", "revoke", "verify"}),
+        (["keys", ""], {"list", "show", "rotate", "revoke", "poke", "verify"}),
         (["ke"], {"keys"}),
         (["sta"], {"status"}),
         (["who"], {"whoami"}),

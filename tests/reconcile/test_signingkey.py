@@ -10,9 +10,10 @@ import pytest
 
 from fakes.provider import ISSUER, NS, files, provider, signing, signing_key, standard, world
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
+from tailseal.api.times import format_time
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Conflict, Forbidden
-from tailseal.cluster.port import Object
+from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
+from tailseal.cluster.port import Object, Ref
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.signingkey import reconcile
 
@@ -339,6 +340,33 @@ async def test_a_revocation_is_said_with_a_warning_and_in_status() -> None:
     assert "OverlapBroken" not in conditions(seen)
 
 
+@pytest.mark.parametrize(("max_age", "wait"), [("5m", " --wait 270s`"), ("30s", "AUDIENCE`")])
+async def test_a_revocation_says_whom_it_does_not_reach_until_somebody_says_that_it_is_done(
+    max_age: str, wait: str
+) -> None:
+    seen = world(signing_key(jwks={"maxAge": max_age}), provider())
+    await settled(seen)
+    assert "VerifiersUnreached" not in conditions(seen)
+    revoked = status(seen)["activeKeyID"]
+    at = seen.clock.now()
+    edit(seen, lambda obj: obj["spec"].update({"revokedKeyIDs": [revoked, "never-seen"]}))
+    await settled(seen)
+    assert conditions(seen)["VerifiersUnreached"] == ("True", "CachesOutOfReach")
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    text = message(seen, "VerifiersUnreached")
+    assert revoked in text
+    assert "never-seen" not in text
+    assert format_time(at + (300 if max_age == "5m" else 30)) in text
+    assert f"`tailseal keys poke --issuer {ISSUER} --audience AUDIENCE" in text
+    assert wait in text
+    await seen.run_for(3 * DAY)
+    assert message(seen, "VerifiersUnreached") == text
+    edit(seen, lambda obj: obj["spec"].update({"revokedKeyIDs": []}))
+    await settled(seen)
+    assert "VerifiersUnreached" not in conditions(seen)
+    assert revoked not in public(seen)
+
+
 async def test_a_replica_that_holds_a_rotation_up_for_too_long_is_named() -> None:
     seen = await settled(world(signing_key(rotation={"stallAfter": "30s"}), provider()))
     pods = seen.replicas.obedient(NS, "corp")
@@ -372,6 +400,36 @@ async def _write_blindly(seen: World) -> None:
     ref = kept_secret.Ref(kinds.SECRET, NS, "corp-signingkey")
     labels = {"tailseal.dev/signing-key": "corp"}
     await kept_secret.write(seen.context, None, ref, labels, {"ledger.json": b"{}"}, manager="tailseal-signingkey")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["made meanwhile", "changed meanwhile"])
+async def test_public_keys_are_not_written_over_what_another_operator_wrote_meanwhile(known: bool) -> None:  # noqa: FBT001
+    """He wrote between our Secret and our ConfigMap."""
+    seen = alone()
+    if known:
+        await settled(seen)
+        edit(seen, lambda obj: obj["spec"].update({"revokedKeyIDs": [status(seen)["activeKeyID"]]}))
+    newer = {"jwks.json": '{"keys":[]}'}
+
+    def meanwhile(verb: str, ref: Ref) -> ClusterError | None:
+        if (verb, ref.name) == ("apply", "corp-jwks") and not done:
+            done.append(ref)
+            if seen.cluster.exists(kinds.CONFIG_MAP, NS, "corp-jwks"):
+                seen.cluster.user_edit(kinds.CONFIG_MAP, NS, "corp-jwks", lambda obj: obj.update(data=newer))
+            else:
+                labels = kept_secret.ours({"tailseal.dev/signing-key": "corp"})
+                metadata = {"name": "corp-jwks", "namespace": NS, "labels": labels}
+                seen.cluster.user_apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": newer})
+        return None
+
+    done: list[Ref] = []
+    seen.cluster.refuse = meanwhile
+    if known:
+        seen.context.objects.freeze()  # type: ignore[attr-defined]
+    with pytest.raises(Conflict):
+        await seen.reconcile("SigningKey", NS, "corp")
+    assert done
+    assert public(seen) == set()
 
 
 async def test_a_store_that_lags_leads_to_a_conflict_not_to_a_loss() -> None:

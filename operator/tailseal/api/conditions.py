@@ -41,6 +41,9 @@ class ConditionType(StrEnum):
     """False while a worker pod does not come up; the message says which and why."""
     OVERLAP_BROKEN = "OverlapBroken"
     """True after an emergency revocation that left verifiers without a key they knew."""
+    VERIFIERS_UNREACHED = "VerifiersUnreached"
+    """True after a revocation, until the key's id is taken off `revokedKeyIDs`: some verifiers keep what they have
+    fetched, a kube-apiserver for ever; the message says what to do about it."""
     CLOCK_SKEW = "ClockSkew"
     """True while a replica's clock is off by more than clockSkew; the message names it."""
     REPLICAS_CURRENT = "ReplicasCurrent"

@@ -126,6 +126,9 @@ class Reason(StrEnum):
     """The place is no longer in the spec: no new keys are put there, former ones go when they are let go of."""
 
     # Emergency
+    CACHES_OUT_OF_REACH = "CachesOutOfReach"
+    """A key was revoked that verifiers may have in caches which nobody can reach into; the message says which, and for
+    how long."""
     OVERLAP_BROKEN = "OverlapBroken"
     """A revocation took a key out at once: tokens that it signed fail, and the new key may be unknown to caches."""
     SIGNING_STOPPED = "SigningStopped"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tailseal.cli import keys_found
+from tailseal.cli.errors import FAILED
 from tailseal.cli.keys_found import Where, where
 
 _output = click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
@@ -73,6 +74,30 @@ def revoke(name: str, kid: str, *, where: Where, yes: bool) -> None:
     change(where, name, kid, yes=yes)
 
 
+@command.command("poke")
+@click.option("--issuer", required=True, metavar="URL", help="Whose key set is to be fetched.")
+@click.option("--audience", required=True, help="By which the API server takes tokens of the issuer.")
+@click.option("--server", "servers", multiple=True, metavar="URL", help="Instance to ask; may be repeated.")
+@click.option("--wait", "patience", default="0s", show_default=True, help="Go on asking for so long until it fetches.")
+@where
+def poke(*, where: Where, issuer: str, audience: str, servers: tuple[str, ...], patience: str) -> None:
+    """Make a kube-apiserver that trusts an issuer fetch its key set, after a key was revoked.
+
+    It never lets go of a key by itself. Each instance has a cache of its own: behind a load balancer name them all.
+    Without --server it is the kubeconfig's. Exit code 0: each was seen to fetch; 1: one was not.
+    """
+    from tailseal.api.durations import parse_duration  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli import keys_poke  # noqa: PLC0415
+
+    try:
+        wait = parse_duration(patience)
+    except ValueError:
+        raise click.UsageError(f"--wait {patience}: a duration such as 5m is needed") from None
+    fetched = [keys_poke.poke(where, server, issuer, audience, wait) for server in servers or ("",)]
+    if not all(fetched):
+        sys.exit(FAILED)
+
+
 @command.command("verify")
 @click.argument("token")
 @click.option(
@@ -93,7 +118,7 @@ def verify(token: str, *, where: Where, jwks: Path | None, output: str) -> None:
     verdict = keys_verify.offline(text, jwks) if jwks is not None else keys_verify.in_cluster(text, where)
     click.echo(keys_verify.said(verdict, output))
     if not verdict.verifies:
-        sys.exit(keys_verify.FAILED)
+        sys.exit(FAILED)
 
 
 def _all(place: Where) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml
 
+from tailseal.api.durations import parse_duration
 from tailseal.api.meta import ROTATE_ANNOTATION
 from tailseal.api.times import format_time
 from tailseal.cli.errors import Failure
@@ -17,6 +18,7 @@ from tailseal.cli.output import printable
 from tailseal.cluster.errors import Conflict
 from tailseal.cluster.kinds import IDENTITY_PROVIDER, SIGNING_KEY
 from tailseal.cluster.port import Ref
+from tailseal.domain.poke import FRESH
 
 if TYPE_CHECKING:
     from tailseal.cluster.port import Cluster, Object
@@ -106,13 +108,18 @@ def _consequences(obj: Object, kid: str, state: str, issuers: Sequence[str]) -> 
         "  - Every token that it signed stops to verify, for whoever fetches the key set again.",
         f"  - A verifier that cached the key set accepts them until its cache ends (jwks.maxAge: {_max_age(obj)});",
         "    nobody can reach into it.",
-        "  - A kube-apiserver that trusts the issuer keeps the key until a token with an unknown key id makes it fetch",
-        "    again: send it one (any JWT of this issuer with a random kid), or change its authentication file.",
+        "  - A kube-apiserver that trusts the issuer keeps the key until it is made to fetch again, by this command:",
     ]
-    lines += [f"  - Issuer: {printable(issuer)}" for issuer in issuers]
+    lines += [f"    {_poke(obj, issuer)}" for issuer in issuers]
     if state == "Active":
         lines.append(f"  - {_successor(obj, kid)}")
     return lines
+
+
+def _poke(obj: Object, issuer: str) -> str:
+    age = parse_duration(_max_age(obj))
+    wait = f" --wait {age - FRESH}s" if age > FRESH else ""
+    return f"tailseal keys poke --issuer {printable(issuer)} --audience AUDIENCE{wait}"
 
 
 def _successor(obj: Object, kid: str) -> str:

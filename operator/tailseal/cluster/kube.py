@@ -62,6 +62,7 @@ class KubeCluster:
         context: context of the kubeconfig; empty means its current one.
         dry_run: let the server check and admit every write, but store none.
         wrote: called with the HTTP method of every request that could write.
+        server: URL of one instance of the API server, instead of the kubeconfig's.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class KubeCluster:
         context: str = "",
         dry_run: bool = False,
         wrote: Callable[[str], None] = lambda _method: None,
+        server: str = "",
     ) -> None:
+        self._server = server
         self._kubeconfig = kubeconfig
         self._context = context
         self._dry_run = {"dryRun": "All"} if dry_run else {}
@@ -214,6 +217,34 @@ class KubeCluster:
         info: Mapping[str, Any] = orjson.loads(answer)["status"]["userInfo"]
         return info
 
+    async def metrics(self) -> str:
+        """The API server's own metrics, in Prometheus' text format.
+
+        Raises:
+            Forbidden: we may not read them.
+        """
+        return (await self._request("GET", "/metrics")).decode(errors="replace")
+
+    async def status_of(self, token: str) -> int:
+        """The HTTP status with which the API server answers a request that carries this bearer token and nothing else.
+
+        Raises:
+            Transient: it does not answer.
+        """
+        configuration = await self._load()
+        configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
+        configuration.api_key = {"BearerToken": f"Bearer {token}"}
+        client = ApiClient(configuration)
+        try:
+            serialized = await client.param_serialize("GET", "/version", auth_settings=["BearerToken"])
+            response = (await client.call_api(*serialized, _request_timeout=TIMEOUT)).response
+            async with response:
+                return int(response.status)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Transient(f"GET /version: {type(error).__name__}") from error
+        finally:
+            await client.close()  # type: ignore[no-untyped-call]
+
     async def _apply(self, obj: Object, manager: str, subresource: str) -> Object:
         ref = kinds.ref(obj)
         query = {"fieldManager": manager, "force": "true"} | self._dry_run
@@ -287,6 +318,8 @@ class KubeCluster:
                 )
         except (kube_config.ConfigException, OSError) as error:
             raise Forbidden(f"no credentials for a cluster: {error}") from error
+        if self._server:
+            configuration.host = self._server
         return configuration
 
     async def _reconnect(self) -> None:

@@ -20,6 +20,7 @@ from tailseal.reconcile import publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
 from tailseal.reconcile.provider_refs import AWAITED
+from tailseal.reconcile.signingkey_unreached import unreached
 
 MAX_KEYS: Final = 64
 """As the CRD allows; the ledger forgets what is gone long before there are more."""
@@ -56,8 +57,7 @@ async def write(ctx: Context, view: View, *, manager: str) -> float | None:
     stall_at = _stall_at(view)
     if stall_at is not None:
         summary = _waiting(ctx, view, summary, stalled=ctx.clock.now() >= stall_at)
-    if broken := _overlap_broken(view):
-        summary.append(broken)
+    summary += [fact for fact in (_overlap_broken(view), unreached(ctx, view.obj, view.plan.ledger)) if fact]
     await write_status(ctx, view.obj, summary, _fields(view.plan), manager=manager)
     return stall_at if stall_at is not None and stall_at > ctx.clock.now() else None
 
@@ -196,7 +196,7 @@ def _overlap_broken(view: View) -> Fact | None:
     message = (
         "a revocation made a new key sign at once: verifiers that cached the key set of IdentityProvider "
         + ", ".join(broken)
-        + " may refuse new tokens until they fetch it again; a kube-apiserver keeps a revoked key until then"
+        + " may refuse new tokens until they fetch it again"
     )
     return Fact(ConditionType.OVERLAP_BROKEN, status=True, reason=Reason.OVERLAP_BROKEN, message=message)
 

@@ -50,7 +50,7 @@ class State:
     ) -> None:
         self._current, self._metrics, self._make = current, metrics, make or _postgres
         self.local: Store | None = None
-        """For settings that name SQLite: a store that is nobody's but this process's, closed with us."""
+        """Where settings name no database: a store that is nobody's but this process's, closed with us."""
         self._shared: Store | None = None
         self._made_for: Made | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -105,7 +105,7 @@ class State:
         due = 0.0
         while True:
             snapshot = self._current()
-            if snapshot is not None and snapshot.settings.state is not None:
+            if snapshot is not None and (self.local is not None or snapshot.settings.state is not None):
                 now = perf_counter()
                 before = self._made_for
                 with contextlib.suppress(StateUnavailable):
@@ -124,17 +124,17 @@ class State:
                 await store.aclose()
 
     def _store(self) -> Store:
-        """The store that the present settings name.
+        """The database that the present settings name; where they name none, this process's own file.
 
         Raises:
-            StateUnavailable: they name none, or it cannot be made.
+            StateUnavailable: there is neither, or it cannot be made.
         """
         snapshot = self._current()
-        kind = snapshot.settings.state if snapshot else None
-        if snapshot is None or kind is None or (kind == "SQLite" and self.local is None):
-            raise StateUnavailable(Fault.NOT_CONFIGURED, "settings name no store, or one that is not here")
-        if kind == "SQLite" and self.local is not None:
+        shared = snapshot is not None and snapshot.settings.state == "Postgres"
+        if snapshot is not None and self.local is not None and not shared:
             return self.local
+        if snapshot is None or not shared:
+            raise StateUnavailable(Fault.NOT_CONFIGURED, "settings name no database, and there is no file")
         wanted = (snapshot.credentials.get(STATE_URL_FILE, b""), snapshot.credentials.get(STATE_CA_FILE, b""))
         if self._shared is None or wanted != self._made_for:
             made = self._make(*wanted)

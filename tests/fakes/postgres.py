@@ -104,16 +104,31 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
-    def sql(self, statement: str) -> str:
-        """What `psql` prints, as the owner of everything."""
+    def sql(self, statement: str, url: str = "") -> str:
+        """What `psql` prints, as the owner of everything, or of another URL."""
         done = subprocess.run(
-            [self._programs / "psql", "-At", "-v", "ON_ERROR_STOP=1", self.url, "-c", statement],
+            [self._programs / "psql", "-At", "-v", "ON_ERROR_STOP=1", url or self.url, "-c", statement],
             capture_output=True,
             text=True,
             check=True,
             timeout=_DEADLINE,
         )
         return done.stdout.strip()
+
+    def timed(self) -> str:
+        """URL of an empty database whose clock is a row: it stands `at` a time, or is so many seconds `ahead`."""
+        url = self.url.replace("/postgres?", "/timed?")
+        self.sql("DROP DATABASE IF EXISTS timed WITH (FORCE)")
+        self.sql("CREATE DATABASE timed")
+        self.sql("ALTER DATABASE timed SET search_path = timed, pg_catalog")
+        now = "SELECT coalesce(to_timestamp(at), pg_catalog.now() + make_interval(secs => ahead)) FROM timed.clock"
+        for statement in (
+            "CREATE SCHEMA timed",
+            "CREATE TABLE timed.clock AS SELECT NULL::float8 AS at, 0::float8 AS ahead",
+            f"CREATE FUNCTION timed.now() RETURNS timestamptz STABLE LANGUAGE sql AS $${now}$$",
+        ):
+            self.sql(statement, url)
+        return url
 
     def _await_ready(self) -> None:
         until = time.monotonic() + _DEADLINE

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from fakes.postgres import PostgresServer
 from tailseal.state.connect import Connector
 from tailseal.state.limits import LIMITS, Held
 from tailseal.state.postgres import PATIENCE, PostgresStore
@@ -23,6 +26,23 @@ async def resolve(host: str) -> Sequence[str]:
 
 def postgres_store(url: str, *, limits: Held = LIMITS, patience: float = PATIENCE) -> PostgresStore:
     return PostgresStore(Connector(DatabaseURL.parse(url), "", resolve), limits=limits, patience=patience)
+
+
+@dataclass
+class Clock:
+    """What both stores go by: the time that it is, and what has passed since in a test's mind."""
+
+    ahead: float = 0.0
+    server: PostgresServer | None = None
+    url: str = ""
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def wait(self, seconds: float) -> None:
+        self.ahead += seconds
+        if self.server is not None:
+            self.server.sql(f"UPDATE timed.clock SET ahead = {self.ahead}", self.url)
 
 
 class Proxy:

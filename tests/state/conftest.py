@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from fakes.postgres import PostgresServer
-from fakes.stores import Open, postgres_store
+from fakes.stores import Clock, Open, postgres_store
 from tailseal.state.protocol import Store
 from tailseal.state.sqlite import SQLiteStore
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
-async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+def clock(request: pytest.FixtureRequest) -> Clock:
+    """The clock of the store that is tested."""
+    if request.param == "SQLite":
+        return Clock()
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return Clock(server=server, url=server.timed())
+
+
+@pytest.fixture
+async def opened(clock: Clock, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the store, each time with an empty table the first time."""
     stores: list[Store] = []
-    if request.param == "PostgreSQL":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        server.sql("DROP TABLE IF EXISTS tailseal_once, tailseal_family, tailseal_record, tailseal_schema")
 
     def make(**options: object) -> Store:
-        if request.param == "SQLite":
-            stores.append(SQLiteStore(tmp_path / f"state-{len(stores)}.db", clock=time.time, **options))
+        if clock.server is None:
+            stores.append(SQLiteStore(tmp_path / f"state-{len(stores)}.db", clock=clock, **options))
         else:
-            stores.append(postgres_store(server.url, **options))
+            stores.append(postgres_store(clock.url, **options))
         return stores[-1]
 
     yield make

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from fakes.stores import Open
+from fakes.stores import Clock, Open
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.state.limits import FAMILY, LIMITS, USED
 from tailseal.state.protocol import Fault, StateUnavailable
@@ -84,14 +84,14 @@ async def test_of_two_hundred_at_once_one_is_first_and_what_follows_him_is_kept(
     assert [entry is not None for entry in kept] == first
 
 
-async def test_what_has_expired_is_as_if_it_had_never_been(opened: Open) -> None:
+async def test_what_has_expired_is_as_if_it_had_never_been(opened: Open, clock: Clock) -> None:
     store = opened()
     late, gone = record(seconds=-1.0, owner="o"), family(seconds=-1.0, session=b"s", owner="o")
-    orphan, used = record(Kind.REFRESH, of=gone.id, owner="o"), record(seconds=0.3)
+    orphan, used = record(Kind.REFRESH, of=gone.id, owner="o"), record(seconds=30.0)
     await store.put([late, orphan, used], gone)
     taken = await store.use(Kind.CODE, used.digest)
     assert taken
-    await asyncio.sleep(0.4)
+    clock.wait(60.0)
     for entry in (late, orphan, used):
         assert await store.get(entry.kind, entry.digest) is None
         assert await store.use(entry.kind, entry.digest) is None
@@ -237,13 +237,13 @@ async def test_a_sweep_drops_what_expired_or_ended_and_nothing_else(opened: Open
     assert not again.first
 
 
-async def test_a_family_whose_code_nobody_redeemed_goes_with_it(opened: Open) -> None:
+async def test_a_family_whose_code_nobody_redeemed_goes_with_it(opened: Open, clock: Clock) -> None:
     store, left, redeemed = opened(), family(), family()
-    codes = [record(of=login.id, seconds=0.3) for login in (left, redeemed)]
+    codes = [record(of=login.id, seconds=30.0) for login in (left, redeemed)]
     for code, login in zip(codes, (left, redeemed), strict=True):
         await store.put([code], login)
     assert await store.use(Kind.CODE, codes[1].digest)
-    await asyncio.sleep(0.4)
+    clock.wait(60.0)
     await store.sweep()
     assert await store.family(left.id) is None
     assert await store.family(redeemed.id) == redeemed

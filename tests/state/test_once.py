@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fakes.stores import Open
+from fakes.stores import Clock, Open
 from tailseal.state.limits import LIMITS, MARK
 from tailseal.state.protocol import Fault, Mark, StateUnavailable
 
@@ -66,12 +66,12 @@ async def test_a_mark_that_has_expired_keeps_nobody_else_from_the_store(opened: 
         assert await store.claim([mark()])
 
 
-async def test_a_sweep_drops_what_has_expired_and_nothing_else(opened: Open) -> None:
+async def test_a_sweep_drops_what_has_expired_and_nothing_else(opened: Open, clock: Clock) -> None:
     store, lasting = opened(), mark()
     for _ in range(5):
-        assert await store.claim([mark(0.3)])
+        assert await store.claim([mark(30.0)])
     assert await store.claim([lasting])
-    await asyncio.sleep(0.4)
+    clock.wait(60.0)
     assert (await store.sweep())[MARK] == 1
     assert not await store.claim([lasting])
 

@@ -20,7 +20,7 @@ from tailseal.workers.common.bundle.loader import Loader
 from tailseal.workers.common.bundle.problem import Problem
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.bundle.source import Source
-from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.address import Address, UnixAddress
 from tailseal.workers.common.http.serving import Listener
 from tailseal.workers.common.http.tls import Certificates, TLSError
 from tailseal.workers.common.management import endpoints as management
@@ -57,12 +57,14 @@ class Place:
         management: for the node and the operator.
         tls: folder with the serving certificate; None: plain http.
         drain: seconds between becoming unready and closing the serving port.
+        tailnet: where what comes over the tailnet comes in, which nothing else may; None: there is none.
     """
 
     serving: Address
     management: Address
     tls: Path | None = None
     drain: float = 0.0
+    tailnet: Address | UnixAddress | None = None
 
 
 class Worker:
@@ -131,6 +133,7 @@ class Worker:
         stop: asyncio.Event | None = None,
         started: Callable[[Listener, Listener], None] = lambda _s, _m: None,
         beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        over_tailnet: ASGIApp | None = None,
     ) -> None:
         """Serve until told to stop.
 
@@ -140,13 +143,17 @@ class Worker:
             stop: ends it when set; without: SIGTERM or SIGINT do.
             started: told the serving and the management listener once both accept connections.
             beside: what else runs as long.
+            over_tailnet: the endpoints for callers who come over the tailnet, where `place` says that there are any.
 
         Raises:
             OSError: an address cannot be bound.
         """
         with contextlib.ExitStack() as sockets:
-            public = Listener(app, place.serving, refused=self.metrics.refused_head)
-            sockets.callback(public.close)
+            public = [Listener(app, place.serving, refused=self.metrics.refused_head)]
+            sockets.callback(public[0].close)
+            if place.tailnet is not None and over_tailnet is not None:
+                public.append(Listener(over_tailnet, place.tailnet, refused=self.metrics.refused_head))
+                sockets.callback(public[1].close)
             private = Listener(self._management(), place.management, refused=self.metrics.refused_head)
             sockets.callback(private.close)
             self.loader.refresh()
@@ -162,7 +169,7 @@ class Worker:
     async def _run(
         self,
         group: asyncio.TaskGroup,
-        public: Listener,
+        public: Sequence[Listener],
         private: Listener,
         place: Place,
         stop: asyncio.Event,
@@ -173,13 +180,16 @@ class Worker:
         background = [group.create_task(task) for task in kept]
         certificates = await self._certificates(place.tls, stop)
         if certificates is not None:
-            public.secure(certificates)
+            for listener in public:
+                if not isinstance(listener.address, UnixAddress):  # whoever hands on through a socket is here already
+                    listener.secure(certificates)
             background.append(group.create_task(certificates.run()))
         if not stop.is_set():
-            serving = group.create_task(public.run())
-            await public.accepting()
-            _log.info("listening", serving=public.url, management=private.url)
-            started(public, private)
+            serving = [group.create_task(listener.run()) for listener in public]
+            for listener in public:
+                await listener.accepting()
+            _log.info("listening", serving=[listener.url for listener in public], management=private.url)
+            started(public[0], private)
             await stop.wait()
             await self._drain(public, serving, place.drain)
         private.stop()
@@ -187,14 +197,16 @@ class Worker:
         for task in background:
             task.cancel()
 
-    async def _drain(self, public: Listener, serving: asyncio.Task[None], seconds: float) -> None:
+    async def _drain(self, public: Sequence[Listener], serving: Sequence[asyncio.Task[None]], seconds: float) -> None:
         """Become unready, wait until nobody sends callers here any more, answer those that are here."""
         self.health.draining = True
-        public.wind_down()
+        for listener in public:
+            listener.wind_down()
         _log.info("draining", seconds=seconds)
         await asyncio.sleep(seconds)
-        public.stop()
-        await serving
+        for listener in public:
+            listener.stop()
+        await asyncio.gather(*serving)
 
     def _management(self) -> ASGIApp:
         return management.application(self.health, self.metrics, self._status, self._staleness)

@@ -1,4 +1,4 @@
-"""`python -m tailseal_dev.argocd`: tell the story; exit code 1 if any expectation did not hold."""
+"""`python -m tailseal_dev.argocd [COMMIT]`: tell the story; exit code 1 if any expectation did not hold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is ended in order
     told, directory = Narrator(), Path(tempfile.mkdtemp(prefix="tailseal-gitops-"))
     try:
-        tell(told, directory)
+        tell(told, directory, *sys.argv[1:2])
     except (BuildError, ControlPlaneError, ImageError, NodeError, server.ArgoError) as error:
         told.fact("the story comes to its end", str(error), holds=False)
     told.summary()
@@ -38,9 +38,9 @@ def main() -> int:
     return 0 if told.kept_its_promises else 1
 
 
-def tell(told: Narrator, directory: Path) -> None:
-    """Tell the story and, where it ends early, what the logs say."""
-    with stage.set_up(told, directory) as scene:
+def tell(told: Narrator, directory: Path, revision: str = "HEAD") -> None:
+    """Tell the story of a commit and, where it ends early, what the logs say."""
+    with stage.set_up(told, directory, revision) as scene:
         try:
             story.tell(scene)
         except (Disappointment, ControlPlaneError, subprocess.CalledProcessError) as error:

@@ -66,7 +66,7 @@ def application(repository: str, image: str) -> str:
         ],
         "syncPolicy": {
             "automated": {"prune": True, "selfHeal": True},
-            "syncOptions": ["CreateNamespace=true", "ServerSideApply=true"],
+            "syncOptions": ["CreateNamespace=true"],
         },
     }
     metadata = {"name": APPLICATION, "namespace": ARGOCD, "finalizers": ["resources-finalizer.argocd.argoproj.io"]}

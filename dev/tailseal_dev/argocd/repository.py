@@ -22,14 +22,15 @@ class Repository:
 
     Args:
         directory: where it is made.
+        revision: whose chart.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, revision: str = "HEAD") -> None:
         self.directory = directory
         directory.mkdir(parents=True)
         self._git("init", "--quiet", "--initial-branch=main")
         archive = subprocess.run(
-            ["git", "-C", str(ROOT), "archive", "HEAD", "charts/tailseal"], capture_output=True, check=True
+            ["git", "-C", str(ROOT), "archive", revision, "charts/tailseal"], capture_output=True, check=True
         )
         subprocess.run(["tar", "-x", "-C", str(directory)], input=archive.stdout, check=True)
 

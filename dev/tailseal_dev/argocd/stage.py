@@ -118,15 +118,15 @@ class Stage:
 
 
 @contextlib.contextmanager
-def set_up(told: Narrator, directory: Path, image: images.Built | None = None) -> Iterator[Stage]:
+def set_up(told: Narrator, directory: Path, revision: str = "HEAD") -> Iterator[Stage]:
     """A real node with Argo CD and nothing else; all of it is gone afterwards.
 
     Args:
         told: who says what happens.
         directory: for everything that is written.
-        image: ours; built from the last commit if it is not given.
+        revision: the commit of chart and image.
     """
-    built = image or images.product()
+    built = images.product(revision=revision)
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(RealNode(directory / "node"))
@@ -138,7 +138,7 @@ def set_up(told: Narrator, directory: Path, image: images.Built | None = None) -
         certificate, key = authority.server().write(directory, "serving")
         _prepare(node.plane.kubectl, certificate, key)
         ci = stack.enter_context(Issuer())
-        repository = Repository(directory / "repository")
+        repository = Repository(directory / "repository", revision)
         yield Stage(told, node, argo, repository, ci, directory / "ca.crt", f"https://127.0.0.1:{port}")
 
 

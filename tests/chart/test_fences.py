@@ -1,0 +1,258 @@
+"""The ValidatingAdmissionPolicies of the chart, attacked: the operator's account does what it is for, no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from chart.installed import ACCOUNT, CLIENTS, IMAGE, OBJECTS, OPEN, PROVIDERS, STAMP, Kubectl, attempt, eventually
+from tailseal.reconcile import fences
+from tailseal_dev import chart
+from tailseal_dev.controlplane import ControlPlaneError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
+
+PODS = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: ours, labels: {app.kubernetes.io/managed-by: tailseal}, annotations: {other: stays}}
+spec: {nodeSelector: {no: node}, automountServiceAccountToken: false, containers: [{name: c, image: none}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: foreign}
+spec: {nodeSelector: {no: node}, automountServiceAccountToken: false, containers: [{name: c, image: none}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
+    """A pod of ours and a foreign one; RBAC allows the operator everything there, so that only the fence refuses."""
+    namespace = "chart-fence"
+    kubectl("create", "namespace", namespace)
+    eventually(lambda: "default" in kubectl("get", "serviceaccounts", f"--namespace={namespace}"))
+    kubectl("apply", "-f", "-", f"--namespace={namespace}", stdin=PODS)
+    account = f"--serviceaccount={chart.NAMESPACE}:tailseal-operator"
+    kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", account, f"--namespace={namespace}")
+    probe = ("probe=1", "--dry-run=server")  # what was written once would be no change any more
+    eventually(lambda: "may change no annotation" in attempt(kubectl, namespace, "annotate", "pod/ours", *probe))
+    yield namespace
+    kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_the_fence_lets_the_operator_stamp_and_delete_its_own_pods(pods: str, kubectl: Kubectl) -> None:
+    assert "annotated" in attempt(kubectl, pods, "annotate", "pod/ours", STAMP)
+    assert "annotated" in attempt(kubectl, pods, "annotate", "pod/ours", "tailseal.dev/bundle-")
+    assert "deleted" in attempt(kubectl, pods, "delete", "pod/ours")
+    kubectl("apply", "-f", "-", f"--namespace={pods}", stdin=PODS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("annotate", "pod/foreign", STAMP), "no pods but its workers"),
+        (("annotate", "pod/ours", "tailseal.dev/bundle=text"), "must be a digest"),
+        (("annotate", "pod/ours", "other-"), "no annotation but"),
+        (("label", "pod/ours", "a=b"), "labels, owners or finalizers"),
+        (("label", "pod/ours", "app.kubernetes.io/managed-by-"), "labels, owners or finalizers"),
+        (("set", "image", "pod/ours", "c=evil"), "may not change a pod's spec"),
+        (("delete", "pod/foreign"), "no pods but its workers"),
+        (("run", "new", "--image=evil"), "may only annotate and delete"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_fence_refuses_the_operator_everything_else(
+    pods: str, kubectl: Kubectl, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in attempt(kubectl, pods, *arguments)
+
+
+OURS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: x}}
+  template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: none}]}}
+"""
+
+
+def test_what_the_operator_asks_to_know_of_a_fence_is_what_the_fence_refuses(pods: str, kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", f"--namespace={pods}", stdin=OURS)
+    for resource in ("pods/ours", "deployments/given-away", "configmaps/given-away"):
+        asked = ("patch", resource, "--type=merge", f"--patch={json.dumps(fences.PROBE)}", "--dry-run=server")
+        eventually(lambda asked=asked: "ValidatingAdmissionPolicy" in attempt(kubectl, pods, *asked))  # type: ignore[misc]
+        assert "patched" in kubectl(*asked, f"--namespace={pods}"), "it is the fence that refuses"
+
+
+WORKLOAD = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: corp-sts
+  labels: {{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: sts}}}}
+  template:
+    metadata: {{labels: {{app: sts}}}}
+    spec:
+      serviceAccountName: corp-sts
+      automountServiceAccountToken: false
+      containers: [{{name: sts, image: {IMAGE}}}]
+      volumes:
+      - name: signing
+        projected: {{sources: [{{secret: {{name: corp-signing, optional: true}}}}]}}
+"""
+
+
+def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
+    """What kubectl says when the operator's account applies the Deployment, changed as told, in a dry run."""
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", f"--namespace={namespace}")
+    manifest = WORKLOAD.replace(*replacement) if replacement else WORKLOAD
+    assert not replacement or manifest != WORKLOAD
+    try:
+        return kubectl("apply", *flags, f"--as={ACCOUNT}", stdin=manifest)
+    except ControlPlaneError as error:
+        return str(error)
+
+
+DEPLOYMENT_ATTACKS = [
+    ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
+    ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
+    ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
+    ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
+    (
+        "name: sts, image: tailseal:0.1.0",
+        "name: sts, image: tailseal:0.1.0, securityContext: {allowPrivilegeEscalation: true}",
+        "privileged or can become so",
+    ),
+    (
+        "name: sts, image: tailseal:0.1.0",
+        "name: sts, image: tailseal:0.1.0, securityContext: {capabilities: {add: [SYS_ADMIN]}}",
+        "privileged or can become so",
+    ),
+    ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),
+    (
+        "projected: {sources: [{secret: {name: corp-signing, optional: true}}]}",
+        "hostPath: {path: /}",
+        "may mount nothing",
+    ),
+    (
+        "[{secret: {name: corp-signing, optional: true}}]",
+        "[{serviceAccountToken: {path: token}}]",
+        "may mount nothing but Secrets, ConfigMaps, its own claims and empty folders",
+    ),
+    ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
+]
+
+
+@pytest.mark.parametrize(("found", "put", "said"), DEPLOYMENT_ATTACKS, ids=[put for _, put, _ in DEPLOYMENT_ATTACKS])
+def test_the_fence_refuses_the_operator_any_other_deployment(
+    pods: str, kubectl: Kubectl, found: str, put: str, said: str
+) -> None:
+    eventually(lambda: said in _apply(kubectl, pods, found, put))
+    assert "serverside-applied" in _apply(kubectl, pods)
+
+
+def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str, kubectl: Kubectl) -> None:
+    spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
+    try:
+        half_way = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"tailseal:old"}]}}}}'
+        merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
+        assert "patched" in attempt(kubectl, pods, *merge)
+        assert "serverside-applied" in _apply(kubectl, pods)
+        foreign = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"another"}]}}}}'
+        assert "may run no image but" in attempt(kubectl, pods, *merge[:3], f"--patch={foreign}")
+    finally:
+        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
+
+
+OBJECT_ATTACKS = [
+    (("create", "configmap", "mine", "--from-literal=a=b"), "may write only what it marks as its own"),
+    (("annotate", "configmap/kube-root-ca.crt", "a=b"), "may write only what it marks as its own"),
+    (("label", "configmap/kube-root-ca.crt", "app.kubernetes.io/managed-by=tailseal"), "touch nothing that is not its"),
+    (("delete", "serviceaccount/default"), "may touch nothing that is not its own"),
+    (("create", "token", "default"), "no business with subresources"),
+]
+
+SECRET = """\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: app
+  labels: {{app.kubernetes.io/managed-by: tailseal, {label}: app}}
+  {owners}
+data: {{{key}: eA==}}
+"""
+_OWNER = (
+    "ownerReferences: [{apiVersion: tailseal.dev/v1alpha1, kind: OAuthClient, name: app, uid: u, controller: true}]"
+)
+_MINE = "tailseal.dev/oauth-client"
+_TOKEN_OF = "annotations: {kubernetes.io/service-account.name: default}"
+
+
+@pytest.mark.parametrize(
+    ("label", "owners", "key", "said"),
+    [
+        (_MINE, _OWNER, "client_secret", "created"),
+        (_MINE, "", "client_secret", "may keep only an OAuthClient's id, secret and endpoints"),
+        (_MINE, _OWNER, "tls.key", "may keep only an OAuthClient's id, secret and endpoints"),
+        ("other", _OWNER, "client_secret", "may keep Secrets of providers, signing keys and clients only"),
+        ("tailseal.dev/signing-key", "", "private.pem", "may keep Secrets of providers, signing keys and clients only"),
+    ],
+)
+def test_beside_applications_the_operator_may_keep_what_they_log_in_with_and_nothing_else(
+    pods: str, kubectl: Kubectl, label: str, owners: str, key: str, said: str
+) -> None:
+    manifest = SECRET.format(label=label, owners=owners, key=key)
+    eventually(lambda: said in attempt(kubectl, CLIENTS, "create", "--dry-run=server", "-f", "-", stdin=manifest))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("Opaque", "created"),
+        ("kubernetes.io/service-account-token", "may keep no Secrets that mean something to Kubernetes"),
+    ],
+)
+def test_the_operator_gets_no_token_of_another_account_through_a_secret(
+    installed: str, kubectl: Kubectl, kind: str, said: str
+) -> None:
+    manifest = SECRET.format(label="tailseal.dev/signing-key", owners=_TOKEN_OF, key="a") + f"type: {kind}\n"
+    eventually(lambda: said in attempt(kubectl, OPEN, "create", "--dry-run=server", "-f", "-", stdin=manifest))
+
+
+@pytest.mark.parametrize(("arguments", "said"), OBJECT_ATTACKS, ids=[" ".join(row[0]) for row in OBJECT_ATTACKS])
+def test_the_fence_refuses_the_operator_objects_of_others(
+    pods: str, kubectl: Kubectl, arguments: tuple[str, ...], said: str
+) -> None:
+    dry_run = () if "token" in arguments else ("--dry-run=server",)
+    eventually(lambda: said in attempt(kubectl, pods, *arguments, *dry_run))
+
+
+def test_the_fence_lets_the_operator_repair_a_label_that_somebody_took_off(pods: str, kubectl: Kubectl) -> None:
+    owner = OBJECTS.split("---")[1].replace(PROVIDERS, pods)
+    kubectl("apply", "-f", "-", stdin=owner)
+    uid = kubectl("get", "identityprovider/corp", f"--namespace={pods}", "--output=jsonpath={.metadata.uid}")
+    manifest = f"""\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: owned
+  ownerReferences:
+  - {{apiVersion: tailseal.dev/v1alpha1, kind: IdentityProvider, name: corp, uid: "{uid}", controller: true}}
+"""
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=manifest)
+    answer = attempt(
+        kubectl, pods, "label", "configmap/owned", "app.kubernetes.io/managed-by=tailseal", "--dry-run=server"
+    )
+    assert "labeled" in answer

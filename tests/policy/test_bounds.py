@@ -270,13 +270,19 @@ def test_identity_claims_are_set_only_where_bounds_list_them(listed: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("limits", "quota"), [((None,), None), ((5,), 5), ((5, 9), 9), ((5, None), None), ((0,), 0), ((), None)]
+    ("limits", "quota"),
+    [((None,), 1000), ((5,), 5), ((5, 9), 9), ((5, None), 1000), ((5000, None), 5000), ((0,), 0), ((), None)],
 )
 def test_the_number_of_policies_is_the_most_that_any_rule_allows(
     limits: tuple[int | None, ...], quota: int | None
 ) -> None:
     rules = tuple(bound(name=f"b{number}", max_policies=limit) for number, limit in enumerate(limits))
     assert bounds.policy_quota("team-a", settings(bounds=rules)) == quota
+
+
+def test_the_providers_own_namespace_has_any_number_unless_a_rule_says_otherwise() -> None:
+    assert bounds.policy_quota("identity", settings()) is None
+    assert bounds.policy_quota("identity", settings(bounds=(bound(max_policies=7),))) == 7
 
 
 def test_findings_name_the_bound_that_could_be_widened_and_no_other_namespace() -> None:

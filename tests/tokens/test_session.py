@@ -20,6 +20,7 @@ from fakes.exchange import (
     Bench,
     Keys,
     call,
+    claims,
     ec_key,
     form,
     jwk,
@@ -238,3 +239,21 @@ def test_capabilities_of_people_are_for_a_later_version() -> None:
     assert [(finding.path, finding.reason) for finding in outcome] == [
         ("spec.from.session.capability", "NotSupportedYet")
     ]
+
+
+def exchanged(**changes: object) -> str:
+    """A token of another Tailseal, as its exchange gives them."""
+    content = claims(client_id="policy:identity/ci", iat=int(NOW) - 10, exp=int(NOW) + 200) | changes
+    return token({name: value for name, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("client", "given"),
+    [("policy:identity/ci", 200), ("policy", 600), ("grafana", 600), (None, 600), (["policy:x/y"], 600)],
+    ids=repr,
+)
+def test_two_providers_that_trust_each_other_do_not_renew_a_token_for_ever(client: object, given: int) -> None:
+    """What another Tailseal's exchange gave is not prolonged by ours: no ring of providers outlives its first token."""
+    grant = {"name": "api", "jwt": {"audiences": [GATEWAY], "ttl": "10m"}}
+    status, answer = bench(record(SPEC | {"grants": [grant]})).answer(call(form(exchanged(client_id=client))))
+    assert (status, answer["expires_in"]) == (200, given)

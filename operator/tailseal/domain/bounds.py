@@ -55,6 +55,10 @@ _PINNING_MEMBERS: Final[Mapping[str, str]] = {
 UPSTREAM_LIFETIME: Final = 3600
 """Seconds that Tailscale's API tokens live; nobody can shorten that."""
 
+MOST_POLICIES: Final = 1000
+"""Policies that a tenant may attach where bounds say nothing: a token of an issuer that he speaks for can be made to be
+held against each of them, and everybody waits meanwhile."""
+
 _GITHUB: Final = "https://token.actions.githubusercontent.com"
 _GITHUB_IDS: Final = re.compile(r"repo:[^@/:*?]+@[0-9]+/")
 """Start of a subject in the form `repo:OWNER@ID/…`: no login can hold an `@`, so the id binds the owner."""
@@ -84,8 +88,12 @@ def default_ttl(namespace: str, settings: Settings) -> int:
 
 
 def policy_quota(namespace: str, settings: Settings) -> int | None:
-    """How many policies the namespace may attach: the most that any of its rules allows; None: any number."""
-    limits = [rule.max_policies for rule in rules_for(namespace, settings)]
+    """How many policies the namespace may attach: the most that any of its rules allows; None: any number.
+
+    A rule that does not say allows the provider's own namespace any number, and others `MOST_POLICIES`.
+    """
+    usual = None if namespace == settings.namespace else MOST_POLICIES
+    limits = [usual if rule.max_policies is None else rule.max_policies for rule in rules_for(namespace, settings)]
     return None if not limits or None in limits else max(limit for limit in limits if limit is not None)
 
 

@@ -269,11 +269,16 @@ def _act(decision: Granted, subject: Presented) -> dict[str, Any] | None:
 
 
 def _within_sessions(ttl: int, decision: Granted, subject: Presented, now: float) -> int:
-    """Seconds that a token may live which is given for one of ours: else a session could renew itself for ever."""
+    """Seconds that a token may live which is given for one of ours, or of another Tailseal's exchange.
+
+    Else a session could renew itself for ever, by itself or by two providers that trust each other.
+    """
     actor = decision.actor
-    if decision.policy.trust.source.kind == "session":
+    if decision.policy.trust.source.kind == "session" or verify.was_exchanged(subject.token.payload):
         ttl = _within(ttl, subject.token.payload["exp"], now)
-    return ttl if actor is None or actor.source.kind != "session" else _within(ttl, actor.claims["exp"], now)
+    if actor is not None and (actor.source.kind == "session" or verify.was_exchanged(actor.claims)):
+        ttl = _within(ttl, actor.claims["exp"], now)
+    return ttl
 
 
 def _within(ttl: int, expires_at: int, now: float) -> int:

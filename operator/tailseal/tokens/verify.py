@@ -84,6 +84,12 @@ def issuer(claims: Mapping[str, Any]) -> str:
     return _text(claims, "iss")
 
 
+def was_exchanged(claims: Mapping[str, Any]) -> bool:
+    """Whether a Tailseal gave the token in exchange for another one, or for a caller's word: it says by which policy."""
+    client = claims.get("client_id")
+    return type(client) is str and client.startswith("policy:")
+
+
 def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     """The `aud` claim, a text or a list of texts (RFC 7519 section 4.1.3).
 

@@ -129,4 +129,4 @@ class Bound(ApiModel):
     allow_unpinned: bool = False
     """Whether policies may trust a shared issuer without a claim that binds the tenant for good."""
     max_policies: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """How many TrustPolicies each namespace may attach; left out, any number."""
+    """How many TrustPolicies each namespace may attach; left out, 1000, and any number in the provider's own."""

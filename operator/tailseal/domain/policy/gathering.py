@@ -42,6 +42,7 @@ _EVERYTHING: Final = Bound(
     jwt_claims=tuple(sorted(minting.RESERVED_CLAIMS)),
     max_ttl=86_400,
     upstream_lifetime="Accept",
+    max_policies=100_000,
 )
 
 

@@ -62,6 +62,18 @@ def _oidc(message: str, keeps: Spec, breaks: Spec) -> Case:
     return Case("TrustPolicy", message, {"from": {"oidc": issuer | keeps}}, {"from": {"oidc": issuer | breaks}})
 
 
+_BLOCKS: dict[str, Spec] = {
+    "github": {"ownerID": "65"},
+    "gitlab": {"projectID": "7"},
+    "buildkite": {"organization": "acme"},
+    "circleci": {"organizationID": "12345678-1234-1234-1234-123456789012"},
+    "terraform": {"organizationID": "org-1"},
+    "kubernetes": {"issuer": "https://cluster.example", "namespaces": ["shop"]},
+    "session": {},
+}
+"""The least of every typed block that tokens can be meant by."""
+
+
 def _from(member: str, message: str, keeps: Spec, breaks: Spec) -> Case:
     return Case("TrustPolicy", message, {"from": {member: keeps}}, {"from": {member: breaks}})
 
@@ -311,6 +323,15 @@ CASES: tuple[Case, ...] = (
         {"keys": {"discovery": {}, "jwksURI": "https://ci.example/keys"}},
     ),
     _oidc("maxAge must be from 1s to 168h", {"maxAge": "1s"}, {"maxAge": "0s"}),
+    *(
+        _from(
+            member,
+            "maxAge must be from 1s to 168h",
+            block | {"maxAge": "168h", "replay": {"oneTime": True}, "condition": "true"},
+            block | {"maxAge": "169h"},
+        )
+        for member, block in _BLOCKS.items()
+    ),
     _oidc(
         "exactly one of claim, path must be given",
         {"claims": [{"path": ["a", "b"], "exact": "x"}]},
@@ -337,6 +358,11 @@ CASES: tuple[Case, ...] = (
         "exactly one of jwt, tailscale, tailscaleAuthKey must be given",
         {"tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
         {"jwt": {"audiences": ["a"]}, "tailscale": {"upstream": "prod", "scopes": ["devices:core:read"]}},
+    ),
+    _grant(
+        "exactly one of string, strings, integer, boolean must be given",
+        {"jwt": {"audiences": ["a"], "claims": [{"name": "b", "strings": "claims.b"}]}},
+        {"jwt": {"audiences": ["a"], "claims": [{"name": "b", "string": "claims.b", "boolean": "claims.b"}]}},
     ),
     _grant(
         "subjectPrefix goes with subject only",

@@ -158,6 +158,63 @@ def test_a_template_without_a_text_refuses_the_grant(team: object) -> None:
     assert ask(minting(subject="claims.team"), claims={"team": team}) == Refused(Denial.CLAIM_ERROR, "team-a/deploy")
 
 
+TYPED: dict[str, Any] = {
+    "text": "a",
+    "texts": ["a", "b"],
+    "none": [],
+    "n": 7,
+    "yes": True,
+    "odd": ["a", 1],
+    "hole": ["a", None],
+    "many": ["a"] * 65,
+    "long": ["a" * 513],
+    "much": ["a" * 500] * 9,
+    "far": 2**53,
+    "half": 1.0,
+    "o": {"a": "b"},
+}
+
+
+@pytest.mark.parametrize(
+    ("member", "gives"),
+    [
+        ("strings", {"texts": ("a", "b"), "none": ()}),
+        ("integer", {"n": 7}),
+        ("boolean", {"yes": True}),
+        ("string", {"text": "a"}),
+    ],
+)
+def test_a_template_gives_a_value_of_the_kind_that_is_said_or_nothing_is_granted(
+    member: str, gives: dict[str, Any]
+) -> None:
+    for name in [*TYPED, "missing"]:
+        found = ask(minting(claims=[{"name": "c", member: f"claims.{name}"}]), claims=TYPED)
+        if name in gives:
+            assert isinstance(found, Granted)
+            assert found.given.claims == (("c", gives[name]),)
+            assert type(found.given.claims[0][1]) is type(gives[name])
+        else:
+            assert found == Refused(Denial.CLAIM_ERROR, "team-a/deploy"), name
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [("strings", "'a'"), ("strings", "[1]"), ("integer", "1.0"), ("integer", "uint(1)"), ("boolean", "1")],
+)
+def test_a_template_that_can_only_give_another_kind_is_found_when_the_policy_is_accepted(
+    member: str, text: str
+) -> None:
+    assert refused({"claims": [{"name": "c", member: text}]}) == {
+        (f"spec.grants[0].jwt.claims[0].{member}", Reason.INVALID_SPEC)
+    }
+
+
+def test_a_list_of_groups_is_reserved_like_any_word_of_identity() -> None:
+    jwt = {"claims": [{"name": "groups", "strings": "claims.groups_direct"}]}
+    assert refused(jwt) == {("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)}
+    assert refused(jwt, jwt_claims=("groups",)) == set()
+
+
 @pytest.mark.parametrize("team", ["", "x" * 250, "a\nb", "ümläut", "a\x00"])
 def test_a_subject_is_visible_ascii_of_at_most_255_characters(team: str) -> None:
     assert ask(minting(subject="claims.team"), claims={"team": team}) == Refused(Denial.CLAIM_ERROR, "team-a/deploy")

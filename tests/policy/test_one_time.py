@@ -51,3 +51,30 @@ def test_a_proof_that_is_required_needs_somebody_to_remember_it() -> None:
     policy = accepted(record(required), SETTINGS.model_copy(update={"state": "Postgres"}))
     assert isinstance(policy, CompiledPolicy)
     assert policy.grants[0].require_dpop
+
+
+BLOCKS = {
+    "github": {"ownerID": "65"},
+    "gitlab": {"projectID": "7"},
+    "buildkite": {"organizationID": "12345678-1234-1234-1234-123456789012"},
+    "circleci": {"organizationID": "12345678-1234-1234-1234-123456789012"},
+    "terraform": {"organizationID": "org-1"},
+    "kubernetes": {"issuer": "https://cluster.example", "namespaces": ["shop"]},
+    "session": {},
+}
+
+
+@pytest.mark.parametrize("member", BLOCKS)
+def test_the_typed_blocks_say_how_old_and_how_often_in_the_same_words(member: str) -> None:
+    content = spec() | {"from": {member: BLOCKS[member] | {"maxAge": "5m", "replay": {"oneTime": True}}}}
+    found = accepted(record(content), SETTINGS)
+    assert isinstance(found, tuple)
+    assert [(finding.path, finding.reason) for finding in found] == [
+        (f"spec.from.{member}.replay.oneTime", Reason.NEEDS_SHARED_STATE)
+    ]
+    policy = accepted(record(content), SETTINGS.model_copy(update={"state": "Postgres"}))
+    assert isinstance(policy, CompiledPolicy)
+    assert (policy.trust.max_age, policy.trust.one_time) == (300, True)
+    plain = accepted(record(spec() | {"from": {member: BLOCKS[member]}}), SETTINGS)
+    assert isinstance(plain, CompiledPolicy)
+    assert (plain.trust.max_age, plain.trust.one_time, plain.trust.condition) == (None, False, None)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tailseal.api.trustpolicy import TailnetSource
 from tailseal.domain import capability
 from tailseal.domain.caller import Caller, Node, User
+from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers import tailnet
 
-RESOURCE = "audience/https://billing.corp.example"
+AUDIENCE = "https://billing.corp.example"
+RESOURCE = f"audience/{AUDIENCE}"
 ANA = Caller(
     Node("nANA11CNTRL", "11", "laptop.tail.ts.net", "nodekey:a", (), (ip_address("100.64.0.1"),)),
     User("1", "ana@corp.example", "Ana", groups=("sre@corp.example",)),
@@ -28,16 +30,17 @@ EXCHANGE = {"v": 1, "allow": [{"action": ["exchange"], "resource": [RESOURCE]}]}
 GROUPED = EXCHANGE | {"claims": {"groups": ["eng", 1, True]}}
 
 
-def block(**members: object) -> tailnet.FromTailnet:
-    return tailnet.compiled(TailnetSource.model_validate(members), "spec.from.tailnet")
+def block(**members: object) -> General:
+    return tailnet.general(TailnetSource.model_validate(members), "spec.from.tailnet")
 
 
-def trusts(trust: tailnet.FromTailnet, claims: Any) -> bool:  # noqa: ANN401 - any JSON object
+def trusts(trust: General, claims: Any) -> bool:  # noqa: ANN401 - any JSON object
     return not trust.findings and all(rule.test(claims) is Verdict.MATCH for rule in trust.rules)
 
 
 def seen(caller: Caller, *values: object) -> Any:  # noqa: ANN401
-    return tailnet.claims(caller, capability.read(values), RESOURCE)
+    granted = capability.read(values)
+    return {**tailnet.claims(caller, granted, [AUDIENCE]), "capabilities": granted}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,25 @@ def test_a_name_may_change_hands_but_an_id_does_not() -> None:
     renamed = replace(ANA, user=replace(ANA.user, login="ben@corp.example"))
     assert seen(renamed)["sub"] == seen(ANA)["sub"] == "userid:1"
     assert trusts(block(nodes=["nANA11CNTRL"]), seen(renamed))
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked", "counts"),
+    [
+        ([RESOURCE], [AUDIENCE], True),
+        ([RESOURCE], [AUDIENCE, "https://other.example"], False),
+        ([RESOURCE, "audience/https://other.example"], [AUDIENCE, "https://other.example"], True),
+        ([RESOURCE], [], False),
+        (["*"], [], True),
+        (["*"], [AUDIENCE, "https://other.example"], True),
+    ],
+)
+def test_a_group_counts_for_what_it_was_granted_for_and_for_nothing_else(
+    resources: list[str], asked: list[str], *, counts: bool
+) -> None:
+    rule = {"v": 1, "allow": [{"action": ["exchange"], "resource": resources}], "claims": {"groups": ["eng"]}}
+    found = tailnet.claims(ANA, capability.read([rule]), asked)["groups"]
+    assert found == (["eng"] if counts else []) + ["sre@corp.example"]
 
 
 @pytest.mark.parametrize("forged", [{"*": ["*"]}, [EXCHANGE], "exchange", True])

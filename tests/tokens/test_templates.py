@@ -35,6 +35,16 @@ def test_what_templates_give_stands_in_the_token_and_the_policy_stays_its_client
     assert minted["client_id"] == "policy:identity/ci"
 
 
+def test_claims_are_of_the_kind_that_the_policy_says() -> None:
+    members = {"strings": "claims.groups_direct", "integer": "claims.n", "boolean": "claims.n > 1", "string": "'x'"}
+    content = granting(claims=[{"name": f"a_{member}", member: text} for member, text in members.items()])
+    status, answer = Bench(record(content)).answer(call(form(token(claims(groups_direct=["a", "b"], n=2)))))
+    assert status == 200
+    minted = claims_of(answer["access_token"])
+    given = {member: minted[f"a_{member}"] for member in members}
+    assert given == {"strings": ["a", "b"], "integer": 2, "boolean": True, "string": "x"}
+
+
 def test_a_token_without_what_a_template_needs_gets_nothing() -> None:
     content = granting(claims=[{"name": "team", "string": "claims.team"}])
     assert Bench(record(content)).reason(token()) == "ClaimError"

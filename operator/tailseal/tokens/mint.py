@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from tailseal.domain.policy.cel import Result
 from tailseal.tokens.compact import encode
 from tailseal.tokens.signers import Signer
 
@@ -42,7 +43,7 @@ class Minted(NamedTuple):
     token_id: str
     act: Mapping[str, Any] | None = None
     cnf: Mapping[str, Any] | None = None
-    claims: Sequence[tuple[str, str]] = ()
+    claims: Sequence[tuple[str, Result]] = ()
 
 
 def mint(content: Minted, signer: Signer, typ: str) -> str:

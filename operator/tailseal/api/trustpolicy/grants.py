@@ -10,14 +10,25 @@ from tailseal.api.base import ApiModel, Items, Rule, exactly_one
 from tailseal.api.durations import Duration, between
 from tailseal.api.fields import Audience, DnsLabel, Scope, TailscaleTag
 
+Template = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+"""A CEL expression that gives a value."""
+
 
 class JwtClaim(ApiModel):
-    """A claim of the minted JWT."""
+    """A claim of the minted JWT; what its expression gives must be of the kind that is said, or nothing is granted."""
+
+    rules: ClassVar = (exactly_one("string", "strings", "integer", "boolean"),)
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     """Name of the claim."""
-    string: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    string: Template | None = None
     """A CEL expression over the subject token's `claims` that gives a string."""
+    strings: Template | None = None
+    """One that gives a list of strings: at most 64, and 4096 characters in all."""
+    integer: Template | None = None
+    """One that gives a whole number."""
+    boolean: Template | None = None
+    """One that gives true or false."""
 
 
 class JwtGrant(ApiModel):
@@ -40,7 +51,7 @@ class JwtGrant(ApiModel):
     """Scopes that it may carry."""
     claims: Annotated[tuple[JwtClaim, ...], Items(8, "map")] = ()
     """Claims that it carries beside the usual ones."""
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    subject: Template | None = None
     """A CEL expression over the subject token's `claims` that gives a string: what follows
     `policy:<namespace>/<name>:` in `sub`. Left out, `sub` is `policy:<namespace>/<name>`."""
     subject_prefix: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+$")] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -148,10 +148,25 @@ class Replay(ApiModel):
     """Take each token once only; needs storage that all replicas share."""
 
 
-class Oidc(ApiModel):
-    """Tokens of any OpenID Connect issuer, by their claims; everything that is said must hold."""
+AGE: Final = between("max_age", 1, 7 * 86_400)
+"""The law about how old tokens may be, for every model that says it."""
 
-    rules: ClassVar = (between("max_age", 1, 7 * 86_400),)
+
+class Demands(ApiModel):
+    """What may be asked of anybody's tokens, beside what their claims say."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (AGE,)
+
+    condition: Condition | None = None
+    """A CEL expression over `claims`, asked last; only true is a yes."""
+    max_age: Duration | None = None
+    """How long ago the token may have been issued (`iat`); left out, only its expiry counts."""
+    replay: Replay | None = None
+    """Whether a token counts more than once; left out, it does."""
+
+
+class Oidc(Demands):
+    """Tokens of any OpenID Connect issuer, by their claims; everything that is said must hold."""
 
     issuer: ForeignIssuer
     """The `iss` of the tokens, compared byte by byte."""
@@ -167,9 +182,3 @@ class Oidc(ApiModel):
     """Condition on `sub`: exactly one member."""
     claims: Annotated[tuple[ClaimRule, ...], Items(16)] = ()
     """Conditions on claims; all must hold."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
-    max_age: Duration | None = None
-    """How long ago the token may have been issued (`iat`); left out, only its expiry counts."""
-    replay: Replay | None = None
-    """Whether a token counts more than once; left out, it does."""

@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from tailseal.api.base import ApiModel, Items, Rule
 from tailseal.api.fields import Audience, Certificates, DnsLabel, ForeignIssuer, Visible
-from tailseal.api.trustpolicy.oidc import Condition, Keys
+from tailseal.api.trustpolicy.oidc import AGE, Demands, Keys
 
 NumericID = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+$")]
 """An id that is a number, as text."""
@@ -26,10 +26,11 @@ _KEYS_NEED_ISSUER: Final = Rule(
 )
 
 
-class GitHub(ApiModel):
+class GitHub(Demands):
     """Jobs of GitHub Actions. Both forms of `sub` (by names, and by names with ids) are matched."""
 
     rules: ClassVar = (
+        AGE,
         _KEYS_NEED_ISSUER,
         Rule(
             cel="!has(self.repository) || (!self.repository.contains('/') && (has(self.owner) || has(self.ownerID)))",
@@ -75,14 +76,12 @@ class GitHub(ApiModel):
     `gollum`, `watch`. Each of these must be named, without `*`."""
     workflows: Patterns = ()
     """Workflow files (`job_workflow_ref`), such as `acme/ci/.github/workflows/deploy.yml@refs/heads/main`."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
-class GitLab(ApiModel):
+class GitLab(Demands):
     """Jobs of GitLab CI."""
 
-    rules: ClassVar = (_KEYS_NEED_ISSUER,)
+    rules: ClassVar = (AGE, _KEYS_NEED_ISSUER)
 
     issuer: ForeignIssuer | None = None
     """For a GitLab of one's own: its URL; left out, https://gitlab.com."""
@@ -116,11 +115,9 @@ class GitLab(ApiModel):
     """
     ci_configs: Patterns = ()
     """Pipeline definitions (`ci_config_ref_uri`), such as `gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main`."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
-class Buildkite(ApiModel):
+class Buildkite(Demands):
     """Jobs of Buildkite."""
 
     audiences: Audiences = ()
@@ -137,11 +134,9 @@ class Buildkite(ApiModel):
     """Git refs, such as `refs/heads/main`."""
     steps: Patterns = ()
     """Keys of steps."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
-class CircleCI(ApiModel):
+class CircleCI(Demands):
     """Jobs of CircleCI."""
 
     organization_id: UUID
@@ -157,14 +152,12 @@ class CircleCI(ApiModel):
     `refs/heads/pull/` or `refs/merge-requests/`."""
     origins: Patterns = ()
     """Repositories that the code comes from (`oidc.circleci.com/vcs-origin`): keeps builds of forks out."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
-class Terraform(ApiModel):
+class Terraform(Demands):
     """Runs of HCP Terraform."""
 
-    rules: ClassVar = (_KEYS_NEED_ISSUER,)
+    rules: ClassVar = (AGE, _KEYS_NEED_ISSUER)
 
     issuer: ForeignIssuer | None = None
     """For Terraform Enterprise: its URL; left out, https://app.terraform.io."""
@@ -188,11 +181,9 @@ class Terraform(ApiModel):
     """Id of the workspace."""
     run_phases: Annotated[tuple[Literal["plan", "apply"], ...], Items(2, "set")] = ()
     """Phases of a run; left out, both."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
-class KubernetesSource(ApiModel):
+class KubernetesSource(Demands):
     """Service accounts of a Kubernetes cluster."""
 
     issuer: ForeignIssuer
@@ -217,8 +208,6 @@ class KubernetesSource(ApiModel):
     """Names of the nodes that tokens are bound to, or that their pods run on."""
     node_uids: Annotated[tuple[UUID, ...], Items(16, "set")] = ()
     """Uids of these nodes."""
-    condition: Condition | None = None
-    """A CEL expression over `claims`, asked last; only true is a yes."""
 
 
 class CallerCapability(ApiModel):
@@ -255,7 +244,7 @@ class TailnetSource(ApiModel):
     """An app capability that the caller must have been granted."""
 
 
-class SessionSource(ApiModel):
+class SessionSource(Demands):
     """Tokens that this very provider issued, such as those of people who have logged in.
 
     What is exchanged for one never outlives it.

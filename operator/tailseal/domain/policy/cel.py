@@ -25,11 +25,18 @@ MAX_VALUES: Final = 256
 """Values in one claim, lists and objects counted with what they hold."""
 MAX_RESULT: Final = 512
 """Characters of a text that an expression gives."""
+MAX_TEXTS: Final = 64
+"""Texts in a list that an expression gives."""
+MAX_TOGETHER: Final = 4096
+"""Characters of all of these."""
 
-Kind = Literal["condition", "text"]
+Kind = Literal["condition", "text", "texts", "integer", "boolean"]
+Result = bool | int | str | tuple[str, ...]
+"""What expressions give: nothing that JSON, and everybody who reads it, has not just so."""
 
 _STRANGE: Final = re.compile("[\x00\ud800-\udfff]")
 _INT64: Final = range(-(2**63), 2**63)
+_SAFE: Final = range(-(2**53) + 1, 2**53)  # what every reader of JSON keeps exact (RFC 8259 section 6)
 
 
 class ExpressionError(ValueError):
@@ -46,7 +53,8 @@ class Program:
 
     Args:
         text: as its author wrote it.
-        kind: `condition` gives true or false, `text` a string.
+        kind: `condition` and `boolean` give true or false, `text` a string, `texts` a list of them, `integer` a whole
+            number.
         claims: names of the claims that it looks at.
     """
 
@@ -56,22 +64,22 @@ class Program:
     _expression: Expression = field(repr=False, compare=False)
     _type: Any = field(repr=False, compare=False)
 
-    def evaluate(self, values: Values) -> bool | str:
-        """What the expression gives: exactly `True` or `False` for a condition, a text for a text.
+    def evaluate(self, values: Values) -> Result:
+        """What the expression gives, exactly of its kind.
 
         Raises:
-            EvaluationError: it fails, gives another type or too long a text, or needs a claim that cannot be carried.
+            EvaluationError: it fails, gives another type or too much, or needs a claim that cannot be carried.
         """
         if not self.claims.isdisjoint(values.unfit):
             raise EvaluationError("a claim holds a value that expressions cannot be given")
         try:
             found = self._expression.eval(values.activation(_environment()))
-            value = found.value() if found.type() == self._type else None
+            value = _read(found) if found.type() == self._type else None
         except Exception:  # noqa: BLE001 - the library's own texts may hold values
             value = None
-        if value is True or value is False or (type(value) is str and len(value) <= MAX_RESULT):
-            return value
-        raise EvaluationError("the expression fails, or does not give what is asked for")
+        if value is None:
+            raise EvaluationError("the expression fails, or does not give what is asked for")
+        return value
 
 
 class Values:
@@ -127,13 +135,44 @@ def compiled(text: str, kind: Kind) -> Program:
     found = expression.return_type()
     if found.name() not in allowed:
         raise ExpressionError(f"gives {found.name()}, and must give {wanted}")
-    return Program(text, kind, claims, expression, cel.Type.BOOL if kind == "condition" else cel.Type.STRING)
+    return Program(text, kind, claims, expression, getattr(cel.Type, _GIVEN[kind]))
+
+
+def _read(found: Any) -> Result | None:  # noqa: ANN401 - a value of the library, of a type that was compared
+    """The value, if it is within bounds."""
+    value = found.value()
+    if type(value) is str:
+        return value if len(value) <= MAX_RESULT else None
+    if type(value) is int:
+        return value if value in _SAFE else None
+    return _texts(value) if type(value) is list else value if type(value) is bool else None
+
+
+def _texts(items: list[Any]) -> tuple[str, ...] | None:
+    """The items, if all are texts and none says too much: each is a value of the library with a type of its own."""
+    if len(items) > MAX_TEXTS:
+        return None
+    texts = tuple(item.value() for item in items if item.type().name() == "STRING")
+    short = all(len(text) <= MAX_RESULT for text in texts) and sum(map(len, texts)) <= MAX_TOGETHER
+    return texts if short and len(texts) == len(items) else None
 
 
 _TYPES: Final[Mapping[Kind, tuple[str, frozenset[str]]]] = {
     "condition": ("true or false: compare the claim, as in claims.NAME == true", frozenset({"BOOL"})),
-    "text": ("a text: write string(...) around it", frozenset({"STRING", "DYN"})),  # a claim's type is known later
+    # A claim's type is known later.
+    "text": ("a text: write string(...) around it", frozenset({"STRING", "DYN"})),
+    "texts": ("a list of texts", frozenset({"LIST<STRING>", "LIST<DYN>", "DYN"})),
+    "integer": ("a whole number: write int(...) around it", frozenset({"INT", "DYN"})),
+    "boolean": ("true or false", frozenset({"BOOL", "DYN"})),
 }
+_GIVEN: Final[Mapping[Kind, str]] = {
+    "condition": "BOOL",
+    "text": "STRING",
+    "texts": "LIST",
+    "integer": "INT",
+    "boolean": "BOOL",
+}
+"""The library's type of what an expression of the kind must give."""
 
 
 @functools.cache

@@ -22,9 +22,9 @@ from tailseal.domain import bounds, canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.policy import cel, matchers, patterns, providers
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
-from tailseal.domain.policy.general import General
+from tailseal.domain.policy.general import General, demanding
 from tailseal.domain.policy.matchers import Rule
-from tailseal.domain.policy.source import KeySource, SourceKind, well_known
+from tailseal.domain.policy.source import TAILNET, KeySource, SourceKind, well_known
 from tailseal.domain.policy.trust import Trust
 from tailseal.domain.policy.upstreams import upstream_grant
 
@@ -45,6 +45,15 @@ _MATCHERS: Final[Mapping[str, tuple[int, Callable[[Any], matchers.Test]]]] = {
     "regex": (matchers.REGEX, lambda value: matchers.text(patterns.regex(value))),
 }
 """Cost (see `Rule`) and maker of a test, by attribute of the model."""
+
+
+_CLAIM_KINDS: Final[tuple[tuple[str, cel.Kind], ...]] = (
+    ("string", "text"),
+    ("strings", "texts"),
+    ("integer", "integer"),
+    ("boolean", "boolean"),
+)
+"""What the expression of a claim gives, by the member of the model it stands in."""
 
 
 class PolicyError(SpecError):
@@ -96,7 +105,7 @@ def general(trust: From, path: str) -> General | None:
 
 def _oidc(oidc: Oidc, origin: str) -> General:
     findings: list[Finding] = []
-    return General(
+    found = General(
         origin=origin,
         issuer=oidc.issuer,
         rules=_rules(oidc, origin, findings),
@@ -104,11 +113,9 @@ def _oidc(oidc: Oidc, origin: str) -> General:
         ca_bundle=oidc.ca_bundle or "",
         algorithms=oidc.algorithms or DEFAULT_ALGORITHMS,
         audiences=oidc.audiences,
-        max_age=oidc.max_age,
-        one_time=oidc.replay is not None and oidc.replay.one_time,
-        condition=oidc.condition or "",
         findings=tuple(findings),
     )
+    return demanding(found, oidc)
 
 
 def _compile(
@@ -139,6 +146,9 @@ def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) 
     trust = general(actor, path)
     if trust is None:  # pragma: no cover - what this version cannot do was found before
         raise PolicyError([Finding(path, "is not supported by this version yet", Reason.NOT_SUPPORTED_YET)])
+    if trust.tailnet:
+        message = "is nobody who has an actor token: name who issues it"
+        findings.append(Finding(trust.origin, message))
     return _trust(trust, settings, findings)
 
 
@@ -159,6 +169,8 @@ def _trust(trust: General, settings: Settings, findings: list[Finding]) -> Trust
 
 def _source(trust: General, settings: Settings, findings: list[Finding]) -> KeySource:
     keys, bundle = trust.keys, trust.ca_bundle
+    if trust.tailnet:
+        return TAILNET
     if not trust.issuer:
         return _named(settings.issuer, "session", settings.issuer, "")
     if keys is not None and keys.jwks is not None:
@@ -267,7 +279,8 @@ def _grant(grant: Grant, path: str, namespace: str, settings: Settings, findings
 
 def _claims(grant: JwtGrant, path: str, findings: list[Finding]) -> Iterator[tuple[str, cel.Program]]:
     for position, claim in enumerate(grant.claims):
-        program = _program(claim.string, "text", f"{path}.claims[{position}].string", findings)
+        member, kind = next(found for found in _CLAIM_KINDS if getattr(claim, found[0]) is not None)
+        program = _program(getattr(claim, member), kind, f"{path}.claims[{position}].{member}", findings)
         if program is not None:
             yield claim.name, program
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.cel import Program
+from tailseal.domain.policy.cel import Program, Result
 from tailseal.domain.policy.matchers import REGEX, Path
 from tailseal.domain.policy.trust import Acting, Trust
 
@@ -70,7 +70,7 @@ class Given(NamedTuple):
     """
 
     subject: str = ""
-    claims: tuple[tuple[str, str], ...] = ()
+    claims: tuple[tuple[str, Result], ...] = ()
     acting: Acting | None = None
 
 

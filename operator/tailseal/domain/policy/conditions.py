@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from tailseal.domain.policy.cel import EvaluationError, Program, Values
+from tailseal.domain.policy.cel import EvaluationError, Program, Result, Values
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given
 from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.trust import Acting, Claims, Trust
@@ -74,7 +74,7 @@ class _Work:
         self.seconds: dict[str, float] = defaultdict(float)
         self.given: dict[tuple[object, ...], Given | Denial] = {}
 
-    def ask(self, program: Program, claims: Claims) -> bool | str:
+    def ask(self, program: Program, claims: Claims) -> Result:
         """The value of an expression; carrying the claims over is a part of what the first one takes."""
         values = self._values.get(id(claims))
         if values is None:
@@ -181,13 +181,13 @@ def _outcome(
     if acting and actor is None:
         return Denial.ACTOR_NOT_TRUSTED
     try:
-        templates = tuple((name, str(work.ask(program, claims))) for name, program in grant.claims)
+        templates = tuple((name, work.ask(program, claims)) for name, program in grant.claims)
         return Given(_subject(policy, grant, work, claims), templates, actor)
     except EvaluationError:
         return Denial.CLAIM_ERROR
 
 
-def refusal(trust: Trust, ask: Callable[[Program], bool | str]) -> Denial | None:
+def refusal(trust: Trust, ask: Callable[[Program], Result]) -> Denial | None:
     """What the condition has against a token that the trust means otherwise.
 
     Args:

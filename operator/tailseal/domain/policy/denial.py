@@ -75,7 +75,7 @@ class Denial(StrEnum):
     """The policy's condition, asked after everything else, does not hold."""
 
     CLAIM_ERROR = "ClaimError"
-    """An expression for the subject or a claim of the token to mint gives no text for this token."""
+    """An expression for the subject or a claim of the token to mint gives no value of its kind for this token."""
 
     AUDIT_ONLY = "AuditOnly"
     """A policy would grant, but its enforcement is `Audit`."""

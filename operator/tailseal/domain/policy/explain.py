@@ -267,7 +267,7 @@ def _conditions(policy: CompiledPolicy, outcome: str, subject: Verified, at: _Mo
         names = ", ".join(grant.name for grant in policy.grants)
         yield Check("spec.grants", outcome, "one grant", f"several of {names}", fix)
     elif reason is Denial.CLAIM_ERROR:
-        yield Check("spec.grants", outcome, "a text from every expression of the grant", "", fix)
+        yield Check("spec.grants", outcome, "from every expression of the grant a value of its kind", "", fix)
     else:
         yield Check("spec", outcome, "", "", fix)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tailseal.api.findings import Finding
-from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS, Keys
+from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS, Demands, Keys
 from tailseal.domain.policy.matchers import Rule
 
 
@@ -25,6 +25,7 @@ class General:
         max_age: seconds since `iat`; None: no limit but `exp`.
         one_time: whether a token counts once only.
         condition: an expression over the claims, asked last; empty: there is none.
+        tailnet: whether callers whom the tailnet vouches for are meant, who need no token.
         findings: what is wrong with the block; a policy with any of them grants nothing.
     """
 
@@ -39,4 +40,15 @@ class General:
     max_age: int | None = None
     one_time: bool = False
     condition: str = ""
+    tailnet: bool = False
     findings: tuple[Finding, ...] = ()
+
+
+def demanding(trust: General, demands: Demands) -> General:
+    """The same trust with what is asked of anybody's tokens: said in every block in the same words."""
+    return replace(
+        trust,
+        condition=demands.condition or "",
+        max_age=demands.max_age,
+        one_time=demands.replay is not None and demands.replay.one_time,
+    )

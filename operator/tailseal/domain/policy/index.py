@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.matchers import Path, Rule
-from tailseal.domain.policy.source import KeySource, well_known
+from tailseal.domain.policy.source import TAILNET, KeySource, well_known
 from tailseal.domain.policy.trust import Claims
 
 MOST_SOURCES: Final = 8
@@ -92,7 +92,7 @@ class PolicyIndex:
             policy: id of the policy that is named; None, or one that is not there or not about the issuer: nothing is.
         """
         named = self._policies.get(policy) if policy is not None else None
-        if named is not None and named.trust.source.issuer == issuer:
+        if named is not None and named.trust.source.issuer == issuer and named.trust.source.kind != TAILNET.kind:
             return (named.trust.source,)
         return self._considered.get(issuer, ())
 
@@ -139,6 +139,8 @@ def _sources(named: Iterable[KeySource]) -> dict[str, tuple[KeySource, ...]]:
     """Sources by issuer; of those that differ only in the expiry of their keys, one with the latest."""
     sources: dict[KeySource, KeySource] = {}
     for source in named:
+        if source.kind == TAILNET.kind:  # no token is ever held against its policies
+            continue
         known = sources.setdefault(source, source)
         if known.expires_at is not None:
             limit = source.expires_at

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-SourceKind = Literal["discovery", "jwksURI", "jwks", "session"]
+SourceKind = Literal["discovery", "jwksURI", "jwks", "session", "tailnet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class KeySource:
     Args:
         issuer: byte for byte what `iss` must be.
         kind: `discovery` (location: URL of the discovery document), `jwksURI` (location: URL of the JWKS), `jwks`
-            (location: digest of the JWKS that stands in the policy) or `session` (location: our own issuer; the keys
-            are those that we publish, and are never fetched).
+            (location: digest of the JWKS that stands in the policy), `session` (location: our own issuer; the keys
+            are those that we publish, and are never fetched) or `tailnet` (see `TAILNET`).
         location: see `kind`.
         ca_digest: digest of `ca_bundle`, empty where there is none.
         jwks: the inline JWKS as canonical JSON; empty for the other kinds.
@@ -43,6 +43,10 @@ class KeySource:
 
     def __hash__(self) -> int:  # of what is compared: every decision looks a source up, and they never change
         return self._hash
+
+
+TAILNET: Final = KeySource("", "tailnet", "")
+"""Of callers whom the tailnet vouches for: there is no token, and no token can have an empty issuer."""
 
 
 def well_known(issuer: str) -> str:

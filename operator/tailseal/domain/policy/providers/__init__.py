@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from tailseal.api.base import to_alias
 from tailseal.api.trustpolicy import From
-from tailseal.domain.policy.general import General
-from tailseal.domain.policy.providers import buildkite, circleci, github, gitlab, kubernetes, session, terraform
+from tailseal.api.trustpolicy.oidc import Demands
+from tailseal.domain.policy.general import General, demanding
+from tailseal.domain.policy.providers import (
+    buildkite,
+    circleci,
+    github,
+    gitlab,
+    kubernetes,
+    session,
+    tailnet,
+    terraform,
+)
 
 _BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
     "github": github.general,
@@ -19,6 +28,7 @@ _BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
     "terraform": terraform.general,
     "kubernetes": kubernetes.general,
     "session": session.general,
+    "tailnet": tailnet.general,
 }
 
 
@@ -33,5 +43,5 @@ def general(trust: From, path: str) -> General | None:
         block = getattr(trust, member)
         if block is not None:
             found = compile_block(block, f"{path}.{to_alias(member)}")
-            return replace(found, condition=getattr(block, "condition", None) or "")
+            return demanding(found, block) if isinstance(block, Demands) else found
     return None

@@ -6,42 +6,35 @@ and hold what no token can hold, hence nothing that somebody sent is ever held a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tailseal.api.findings import Finding
 from tailseal.api.trustpolicy import CallerCapability, TailnetSource
+from tailseal.domain.bundle.model import Settings
 from tailseal.domain.caller import Caller
-from tailseal.domain.capability import Action, Capabilities, v1
-from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.capability import EVERYTHING, Action, Capabilities, audience, v1
+from tailseal.domain.policy.general import General
+from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers.block import Block, Either
+from tailseal.domain.policy.source import TAILNET
+from tailseal.domain.policy.trust import Verified
 
 SUBJECT: Final = "sub"
 USER: Final = "user"
+DISPLAY_NAME: Final = "display_name"
 GROUPS: Final = "groups"
 TAGS: Final = "tags"
 NODE: Final = "node"
 CAPABILITIES: Final = "capabilities"
 
-
-@dataclass(frozen=True, slots=True)
-class FromTailnet:
-    """A compiled `tailnet` block.
-
-    Args:
-        origin: its place in the manifest.
-        rules: on the claims of a caller; all must hold.
-        findings: what is wrong with the block; a policy with any of them grants nothing.
-    """
-
-    origin: str
-    rules: tuple[Rule, ...]
-    findings: tuple[Finding, ...]
+UNSIGNED: Final = ""
+"""In place of an algorithm: nothing is signed. No token's algorithm is empty."""
 
 
-def compiled(block: TailnetSource, origin: str) -> FromTailnet:
-    """The rules of a `tailnet` block.
+def general(block: TailnetSource, origin: str) -> General:
+    """The general form of a `tailnet` block.
 
     Args:
         block: from the manifest.
@@ -60,28 +53,48 @@ def compiled(block: TailnetSource, origin: str) -> FromTailnet:
         findings += _faults(wanted, f"{origin}.capability")
         expected = f"{wanted.action} {wanted.resource}"
         rules.add("capability", (CAPABILITIES,), _Granted(wanted.action, wanted.resource), expected)
-    return FromTailnet(origin, rules.rules, tuple(findings))
+    return General(
+        origin=origin,
+        issuer="",
+        rules=rules.rules,
+        algorithms=(UNSIGNED,),
+        tailnet=True,
+        findings=tuple(findings),
+    )
 
 
-def claims(caller: Caller, granted: Capabilities, resource: str) -> Mapping[str, Any]:
-    """What the rules are held against.
+def verified(caller: Caller, granted: Capabilities, audiences: Sequence[str], settings: Settings) -> Verified:
+    """The caller, as policies see them.
 
     Args:
         caller: who asks.
         granted: what the provider's capability says of them.
-        resource: what they ask for, e.g. `audience/https://billing.corp.example`: groups may be granted for it alone.
+        audiences: that they ask for: what is granted for some of them alone does not count for all.
+        settings: of the provider.
     """
-    said = granted.claims(resource).values.get(GROUPS, ())
+    seen = {**claims(caller, granted, audiences), CAPABILITIES: granted}
+    return Verified(TAILNET, UNSIGNED, settings.subject_audiences, seen)
+
+
+def claims(caller: Caller, granted: Capabilities, audiences: Sequence[str]) -> dict[str, Any]:
+    """What rules are held against and expressions see, but for what was granted; the arguments are `verified`'s."""
+    resources = [audience(uri) for uri in audiences] or [EVERYTHING]
+    listed = frozenset.intersection(*(_groups(granted, resource) for resource in resources))
     reported = caller.user.groups if caller.user is not None else ()
-    listed = (group for group in said if isinstance(group, str)) if isinstance(said, tuple) else ()
     return {
         SUBJECT: caller.subject,
         USER: caller.user.login if caller.user is not None else None,
+        DISPLAY_NAME: caller.user.display_name if caller.user is not None else None,
         GROUPS: sorted({*reported, *listed}),
         TAGS: list(caller.node.tags),
         NODE: caller.node.stable_id,
-        CAPABILITIES: granted,
     }
+
+
+def _groups(granted: Capabilities, resource: str) -> frozenset[str]:
+    """Those that are granted for a resource."""
+    said = granted.claims(resource).values.get(GROUPS, ())
+    return frozenset(group for group in said if isinstance(group, str)) if isinstance(said, tuple) else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

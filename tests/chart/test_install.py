@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from chart.installed import ACCOUNT, CLIENTS, OBJECTS, PROVIDERS, Kubectl, eventually
 from tailseal_dev import chart, process
@@ -98,3 +99,29 @@ def test_an_application_gets_its_secret_where_the_chart_says_so_and_elsewhere_th
     finally:
         kubectl("delete", "oauthclient/grafana", "--namespace=default")
         kubectl("delete", "--ignore-not-found", "-f", "-", stdin=OBJECTS)
+
+
+VARIANTS: list[tuple[str, ...]] = [
+    (),
+    ("--set=clusterWide=true",),
+    (f"--set=namespaces={{{PROVIDERS}}}", "--set=operator.replicas=2"),
+    ("--set=metrics.dashboard.enabled=true", "--set-string=egress.extraCA=-----BEGIN CERTIFICATE-----"),
+    ("--set=serviceAccount.annotations.a=b", "--set=operator.priorityClassName=system-cluster-critical"),
+]
+
+
+@pytest.mark.parametrize("flags", VARIANTS, ids=lambda flags: " ".join(flags) or "as it comes")
+def test_every_variant_passes_the_api_server_s_strict_validation(
+    installed: str, kubectl: Kubectl, flags: tuple[str, ...]
+) -> None:
+    rendered = chart.render(*flags)
+    strict = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-f", "-")
+    answer = kubectl(*strict, stdin=rendered)
+    documents = [document for document in yaml.safe_load_all(rendered) if document]
+    assert len(answer.splitlines()) == len(documents)
+
+
+def test_strict_validation_refuses_a_field_that_is_misspelt(installed: str, kubectl: Kubectl) -> None:
+    spoiled = chart.render().replace("terminationGracePeriodSeconds:", "terminationGracePeriod:")
+    with pytest.raises(ControlPlaneError, match=r"terminationGracePeriod: field not declared|unknown field"):
+        kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=spoiled)

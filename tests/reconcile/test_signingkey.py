@@ -14,6 +14,7 @@ from tailseal.api.times import format_time
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
 from tailseal.cluster.port import Object, Ref
+from tailseal.domain.rotation import issuer
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.signingkey import reconcile
 
@@ -365,6 +366,24 @@ async def test_a_revocation_says_whom_it_does_not_reach_until_somebody_says_that
     await settled(seen)
     assert "VerifiersUnreached" not in conditions(seen)
     assert revoked not in public(seen)
+
+
+async def test_a_key_for_which_a_set_has_no_room_waits_and_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = await settled(in_use())
+    monkeypatch.setattr(issuer, "MOST_KEYS", 1)
+    first = status(seen)["activeKeyID"]
+    annotate(seen, format_time(seen.clock.now()))
+    await settled(seen)
+    await seen.run_for(2 * 3600)
+    assert status(seen)["activeKeyID"] == first
+    assert conditions(seen)["Published"][1] != "WaitingForReplicas"
+    assert conditions(seen)["Reconciling"] == ("True", "KeySetFull")
+    assert "1 keys are published" in message(seen, "Reconciling")
+    assert "Stalled" not in conditions(seen), "no replica holds it up"
+    monkeypatch.setattr(issuer, "MOST_KEYS", 48)
+    await seen.run_for(3600)
+    assert status(seen)["activeKeyID"] != first
+    assert "KeySetFull" not in {reason for _, reason in conditions(seen).values()}
 
 
 async def test_a_replica_that_holds_a_rotation_up_for_too_long_is_named() -> None:

@@ -325,6 +325,10 @@ def test_the_set_never_grows_beyond_what_verifiers_read_and_a_revocation_finds_r
         issuer.offered = (*retiring, key(f"k{number}"), spare(f"s{number}"))
         issuer.live(WAIT + 60)
     assert len(issuer.published()) == 6
+    kept_out = {offer.kid for offer in issuer.offered if not offer.superseded} - set(issuer.published())
+    waiting = [blocked for blocked in issuer.last.blocked if blocked.reason == "KeySetFull"]
+    assert {blocked.kid for blocked in waiting} == kept_out != set()
+    assert "6 keys are published" in waiting[0].message
     signer = issuer.last.active["ES256"]
     issuer.offered = (revoked_offer(signer, "corp"), *retiring, key("new", sign_now=True), spare("spare"))
     issuer.step()

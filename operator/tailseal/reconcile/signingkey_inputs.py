@@ -16,6 +16,7 @@ from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
 from tailseal.cluster.port import Object
 from tailseal.domain.keyimport import ImportedKey
 from tailseal.domain.rotation import IssuedKey, LedgerError
+from tailseal.domain.rotation.issuer import full
 from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish
 from tailseal.domain.rotation.signingkey_import import names
 from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedger
@@ -79,7 +80,7 @@ def issuers_of(ctx: Context, namespace: str, name: str, ledger: SigningKeyLedger
         listed = provider in providers and lists(providers[provider], name)
         usage = _usage(ledgers.get(provider), name, ledger, ctx.clock.now(), orphan=provider not in providers)
         if listed or usage:
-            found.append(Issuer(provider, listed, usage))
+            found.append(Issuer(provider, listed, usage, _full(ledgers.get(provider))))
     return found
 
 
@@ -153,6 +154,14 @@ def _usage(
     if orphan:
         return dict(_orphaned((key for key in issuer.keys if key.source == name), now))
     return usage_of(issuer, name)
+
+
+def _full(secret: Object | None) -> str:
+    """Why the issuer takes no new key up; empty if it does, or is not to be read."""
+    try:
+        return full(state_of(secret).ledger) if secret is not None and secret.get("data") else ""
+    except LedgerError:
+        return ""
 
 
 def _orphaned(issued: Iterable[IssuedKey], now: float) -> Iterable[tuple[str, Usage]]:

@@ -109,6 +109,8 @@ def _published(view: View) -> Fact:
     state = next((state for state in view.plan.states if record and state.record.kid == record.kid), None)
     if state is None:
         return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.PENDING, message="there is no key")
+    if crowded := _crowded(view, state.record.kid):
+        return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.KEY_SET_FULL, message=crowded)
     if state.publish_time is None:
         missing = ", ".join(_not_serving(view, state))
         message = f"key {state.record.kid} is not yet seen on every replica of IdentityProvider {missing}"
@@ -117,6 +119,12 @@ def _published(view: View) -> Fact:
     if not any(issuer.listed for issuer in view.issuers):
         message = "no IdentityProvider lists this key; the ConfigMap has its public keys"
     return Fact(ConditionType.PUBLISHED, status=True, reason=Reason.PUBLISHED, message=message)
+
+
+def _crowded(view: View, kid: str) -> str:
+    """Which issuers have no room for the key, and till when; empty if all that list it have it."""
+    full = [issuer for issuer in view.issuers if issuer.listed and issuer.full and kid not in issuer.usage]
+    return "; ".join(f"key {kid} is not published by IdentityProvider {issuer.name}: {issuer.full}" for issuer in full)
 
 
 def _not_serving(view: View, state: KeyState) -> list[str]:
@@ -170,6 +178,8 @@ def _waiting(ctx: Context, view: View, facts: list[Fact], *, stalled: bool) -> l
     if signer is None or any(fact.type == ConditionType.STALLED for fact in facts):
         return facts
     others = [fact for fact in facts if fact.type != ConditionType.RECONCILING]
+    if crowded := _crowded(view, signer.kid):
+        return [*others, Fact(ConditionType.RECONCILING, status=True, reason=Reason.KEY_SET_FULL, message=crowded)]
     pods = _pods_behind(ctx, view, signer.kid)
     if stalled and pods:
         message = f"key {signer.kid} may not sign before it is served and held by " + ", ".join(pods)

@@ -5,7 +5,7 @@ Every step is recorded in the ledger before a worker can know of it, so a crash 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from tailseal.domain.evidence import Copy, Replica
 from tailseal.domain.rotation import issuer_evidence as evidence_of
 from tailseal.domain.rotation.issuer_choice import Choice, choose
 from tailseal.domain.rotation.issuer_evidence import Evidence
-from tailseal.domain.rotation.issuer_gate import WAITING, shut
+from tailseal.domain.rotation.issuer_gate import shut
 from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
 from tailseal.domain.rotation.issuer_model import (
     LEASE,
@@ -24,15 +24,13 @@ from tailseal.domain.rotation.issuer_model import (
     OfferedKey,
     Transition,
 )
+from tailseal.domain.rotation.issuer_result import crowding, result
 
-__all__ = ["LEASE", "Blocked", "HeldKid", "IssuerPlan", "IssuerSpec", "OfferedKey", "Transition", "plan"]
+__all__ = ["LEASE", "Blocked", "HeldKid", "IssuerPlan", "IssuerSpec", "OfferedKey", "Transition", "full", "plan"]
 
 MOST_KEYS = 48
 """How many keys are published before new ones wait until former ones may leave: verifiers, our own workers among them,
 refuse sets of more than 64, and a revocation must still find room for a successor and a spare of each SigningKey."""
-
-LOOK_AGAIN = 10.0
-"""Seconds after which to plan again while evidence is missing, should no event bring it earlier."""
 
 
 def plan(
@@ -72,7 +70,12 @@ def plan(
     ledger = _hold(spec, ledger, choice, usable, evidence)
     ledger = ledger.with_keys(evidence_of.stopping(key, evidence) for key in ledger.keys)
     ledger = _number(before, _carry(before, _remove(ledger, evidence)), now)
-    return _result(spec, before, ledger, choice, evidence)
+    return result(spec, before, ledger, choice, evidence, _crowded(spec, ledger, offers))
+
+
+def full(ledger: IssuerLedger) -> str:
+    """Why no new key is taken up now; empty if there is room."""
+    return crowding(ledger) if len(ledger.keys) >= MOST_KEYS else ""
 
 
 def _inherit(ledger: IssuerLedger, offered: Sequence[OfferedKey]) -> IssuerLedger:
@@ -149,6 +152,12 @@ def _room(ledger: IssuerLedger, live: Sequence[OfferedKey]) -> list[OfferedKey]:
     room = MOST_KEYS - len(ledger.keys)
     fresh.sort(key=lambda offer: not offer.wanted)
     return [offer for number, offer in enumerate(fresh) if number < room or offer.source in ledger.bereft]
+
+
+def _crowded(spec: IssuerSpec, ledger: IssuerLedger, offers: Mapping[str, OfferedKey]) -> list[OfferedKey]:
+    """The new keys that the set had no room for."""
+    live = (offer for offer in offers.values() if offer.source in spec.order and _publishable(offer, ledger))
+    return [offer for offer in live if offer.private and ledger.key(offer.kid) is None]
 
 
 def _publishable(offer: OfferedKey, ledger: IssuerLedger) -> bool:
@@ -253,86 +262,3 @@ def _promises(ledger: IssuerLedger) -> tuple[Any, ...]:
     kept = {"kid", "max_age", "set_age", "clock_skew", "longest_ttl", "activated_at", "held", "sign_until"}
     keys = [key.model_dump(include=kept) for key in ledger.keys]
     return keys, ledger.active, ledger.default_algorithm, ledger.max_age, ledger.revoked.keys()
-
-
-def _result(
-    spec: IssuerSpec, before: IssuerLedger, ledger: IssuerLedger, choice: Choice, evidence: Evidence
-) -> IssuerPlan:
-    blocked = tuple(_blocked(ledger, choice, evidence))
-    broken = tuple(_broken(ledger))
-    return IssuerPlan(
-        ledger=ledger,
-        active=ledger.active,
-        default_algorithm=ledger.default_algorithm,
-        published=tuple(key.public_jwk for key in ledger.keys),
-        held=tuple(HeldKid(key.kid, key.alg, key.source, key.sign_until) for key in ledger.keys if key.held),
-        next_change=min(_removals(ledger), default=None),
-        max_age=ledger.max_age,
-        max_token_ttl=spec.longest_ttl,
-        wake_at=_wake_at(spec, ledger, blocked, broken, evidence.now),
-        blocked=blocked,
-        overlap_broken_until=max(broken, default=None),
-        events=tuple(_transitions(before, ledger)),
-    )
-
-
-def _removals(ledger: IssuerLedger) -> list[float]:
-    return [due for key in ledger.keys if (due := key.remove_at) is not None]
-
-
-def _blocked(ledger: IssuerLedger, choice: Choice, evidence: Evidence) -> Iterable[Blocked]:
-    for key in ledger.keys:
-        if key.kid in choice.waiting and key.wanted_since is not None:
-            why = shut(key, evidence)
-            if why is not None and why.reason != WAITING:
-                yield Blocked(key.kid, why.reason, f"key {key.kid}: {why.message}", key.wanted_since, why.pods)
-
-
-def _broken(ledger: IssuerLedger) -> Iterable[float]:
-    for key in ledger.keys:
-        if key.overlap_broken and key.kid in ledger.active.values():
-            yield key.last_without + key.wait
-
-
-def _wake_at(
-    spec: IssuerSpec, ledger: IssuerLedger, blocked: tuple[Blocked, ...], broken: tuple[float, ...], now: float
-) -> float | None:
-    """The earliest instant at which time alone could change the plan."""
-    times = [*_removals(ledger), *broken]
-    times += [key.last_without + key.wait for key in ledger.keys if key.wanted_since is not None]
-    times += [key.sign_until - spec.lease / 2 for key in ledger.keys if key.held]
-    if blocked or any(_unsettled(key) for key in ledger.keys):
-        times.append(now + LOOK_AGAIN)
-    return min((due if due > now else now + _retry(now - due) for due in times), default=None)
-
-
-def _retry(overdue: float) -> float:
-    """What is due may wait for a report; soon there is one, or there is none for long."""
-    return LOOK_AGAIN if overdue > evidence_of.FRESH else 1.0
-
-
-def _unsettled(key: IssuedKey) -> bool:
-    stopping = key.dropped_at is not None and key.stopped_at is None
-    return key.behind != () or stopping
-
-
-def _transitions(before: IssuerLedger, after: IssuerLedger) -> Iterable[Transition]:
-    known, kept = {key.kid for key in before.keys}, {key.kid for key in after.keys}
-    former = set(before.active.values())
-    for kid in sorted(after.revoked.keys() - before.revoked.keys()):
-        if kid in known:
-            yield Transition("KeyRevoked", f"key {kid} is revoked: not published, not signed with any more", True)
-    for key in after.keys:
-        if key.kid not in known:
-            yield Transition("KeyPublished", f"key {key.kid} ({key.alg}, SigningKey {key.source}) is published")
-        if key.kid in after.active.values() and key.kid not in former:
-            yield _activated(key)
-    for kid in sorted(known - kept - after.revoked.keys()):
-        yield Transition("KeyRemoved", f"key {kid} is no longer published: nothing it signed is valid any more")
-
-
-def _activated(key: IssuedKey) -> Transition:
-    if key.overlap_broken:
-        message = f"key {key.kid} signs before every verifier can know it, since its predecessor was revoked"
-        return Transition("OverlapBroken", message, warning=True)
-    return Transition("KeyActivated", f"key {key.kid} ({key.alg}, SigningKey {key.source}) signs now")

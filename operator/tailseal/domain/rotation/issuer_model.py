@@ -80,7 +80,8 @@ class Blocked:
 
     Args:
         kid: the key.
-        reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind`, `CopyUnreachable`, `CopyBehind` or `ClockSkew`.
+        reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind`, `CopyUnreachable`, `CopyBehind`,
+            `ClockSkew` or `KeySetFull`.
         message: for people.
         since: since when it should sign (Unix seconds).
         pods: names of the pods, or copies, in the way.

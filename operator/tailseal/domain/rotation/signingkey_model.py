@@ -75,11 +75,13 @@ class Issuer:
         name: of the provider.
         listed: it exists and lists this SigningKey.
         usage: what its ledger says, by key id; only keys of this SigningKey.
+        full: why it takes no new key up now; empty if it does.
     """
 
     name: str
     listed: bool
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    full: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
 from tailseal.domain.keyhandle import taken_up
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
+from tailseal.domain.rotation.issuer import full
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
 from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
@@ -95,7 +96,7 @@ class Keeper:
         """Plan one SigningKey, make what the plan needs, and write it down."""
         held = self._held(name)
         ledger, pems = held.ledger or SigningKeyLedger(schedule=wish.schedule), dict(held.pems)
-        user = Issuer("serve", name in spec.order, usage_of(issuer, name))
+        user = Issuer("serve", name in spec.order, usage_of(issuer, name), full(issuer))
         for _ in range(_MOST_NEW_KEYS):
             decided = plan(wish, ledger, frozenset(pems), [user], now)
             for new in decided.make:

@@ -495,3 +495,60 @@ async def test_any_refused_write_is_made_up_for() -> None:
         made.cluster.user_apply(client())
 
     assert await fail_everywhere(lambda: world(provider()), whole, first) >= 4
+
+
+def signing(*algorithms: str) -> dict[str, Any]:
+    """What the provider's workers sign with."""
+    labels = {meta.MANAGED_BY: meta.MANAGER, meta.PROVIDER_LABEL: "corp"}
+    content = json.dumps({"active": dict.fromkeys(algorithms, "k"), "jwks": {"keys": []}})
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "corp-signing", "namespace": "identity", "labels": labels},
+        "data": {"signing.json": base64.b64encode(content.encode()).decode()},
+    }
+
+
+def signing_key(algorithm: str | None) -> dict[str, Any]:
+    spec = {"algorithm": algorithm} if algorithm else {}
+    metadata = {"name": "corp", "namespace": "identity"}
+    return {"apiVersion": meta.API_VERSION, "kind": "SigningKey", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("there", "reason", "text"),
+    [
+        ([signing("ES384", "ES256")], "Resolved", "everything"),
+        ([signing("ES256")], "RefNotFound", "has no key of ES384, and signs with ES256: choose that, or have"),
+        ([], "RefNotFound", "signs with nothing yet"),
+        ([signing(), signing_key("ES384")], "RefNotReady", "no key of ES384 that signs yet"),
+        ([signing(), signing_key(None)], "RefNotFound", "has no key of ES384"),
+    ],
+)
+async def test_an_algorithm_that_no_key_of_the_provider_has_is_said_and_nothing_is_lost(
+    there: list[dict[str, Any]], reason: str, text: str
+) -> None:
+    made = world(provider(), client(idTokenAlgorithm="ES384"), *there)
+    await serve(made)
+    assert conditions(made)["ResolvedRefs"][1] == reason
+    assert text in message(made, "ResolvedRefs")
+    assert conditions(made)["Accepted"] == ("True", "Accepted")
+    assert conditions(made)["Programmed"] == ("True", "Programmed"), "it stays served"
+    assert secret(made)["client_secret"]
+    assert await made.idle_writes() == []
+
+
+async def test_a_client_without_a_wish_goes_by_what_there_is() -> None:
+    made = world(provider(), client(), signing())
+    await serve(made)
+    assert conditions(made)["ResolvedRefs"] == ("True", "Resolved")
+
+
+async def test_spoilt_signing_files_are_no_offer() -> None:
+    made = world(provider(), client(idTokenAlgorithm="ES256"))
+    await serve(made)
+    broken = signing()
+    broken["data"]["signing.json"] = base64.b64encode(b"[]").decode()
+    made.cluster.user_apply(broken)
+    await made.reconcile("OAuthClient", "team-a", "grafana")
+    assert conditions(made)["ResolvedRefs"] == ("False", "RefNotFound")

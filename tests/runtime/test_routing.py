@@ -33,7 +33,7 @@ SIGNING_KEY = custom("SigningKey", "id", "k1")
 NEAR = custom("TrustPolicy", "id", "near", identityProviderRef={"name": "corp"})
 FAR = custom("TrustPolicy", "team", "far", identityProviderRef={"name": "corp", "namespace": "id"})
 CLIENT = custom("OAuthClient", "team", "app", identityProviderRef={"name": "corp", "namespace": "id"}, clientID="a")
-TWIN = custom("OAuthClient", "id", "twin", identityProviderRef={"name": "corp"}, clientID="a")
+TWIN = custom("OAuthClient", "id", "twin", identityProviderRef={"name": "corp"}, clientID="a", idTokenAlgorithm="ES384")
 STRANGER = custom("TrustPolicy", "team", "stranger", identityProviderRef={"name": "corp"})
 
 
@@ -85,6 +85,10 @@ CASES = {
     "a shard wakes those who write, stamp and judge it": (
         made("v1", "ConfigMap", "id", "corp-policies-07", OF_CORP),
         {CORP, BUNDLE, PROPAGATION},
+    ),
+    "what signs wakes the clients that ask for an algorithm": (
+        made("v1", "Secret", "id", "corp-signing", OF_CORP),
+        {CORP, BUNDLE, PROPAGATION, "OAuthClient id/twin"},
     ),
     "the issuer's ledger wakes the keys beside it": (
         made("v1", "Secret", "id", "corp-issuer", OF_CORP),

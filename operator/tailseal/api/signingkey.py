@@ -18,6 +18,9 @@ KeyState = Literal["Pending", "Published", "Active", "Retiring", "Retired", "Rev
 MINIMAL_WAIT: Final = 30
 """Seconds that some verifiers keep a key set whatever its headers say (npm jose, PyJWKClient: measured)."""
 
+DEFAULT_ALGORITHM: Final = "ES256"
+"""What `algorithm` is if it is left out."""
+
 _RSA: Final = ("RS256", "PS256")
 _DAY: Final = 86_400
 
@@ -140,7 +143,7 @@ class SigningKeySpec(ApiModel):
         ),
     )
 
-    algorithm: Algorithm = "ES256"
+    algorithm: Algorithm = DEFAULT_ALGORITHM
     """Algorithm of the keys made from now on; a change takes effect with the next key."""
     rsa_bits: Literal[2048, 3072, 4096] = Field(default=3072, json_schema_extra={"x-default-in-code": True})
     """Size of RSA keys (RS256, PS256); 3072 if left out."""

@@ -31,7 +31,7 @@ from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.issuer_ledger import NameTaken
 from tailseal.reconcile.measured import UNREACHABLE
-from tailseal.reconcile.provider_refs import copied
+from tailseal.reconcile.provider_refs import copied, signing_algorithms
 from tailseal.reconcile.served import everywhere, remembered_settings, served
 
 MANAGER = client_secret.MANAGER
@@ -90,6 +90,8 @@ async def _work(run: _Run, settings: Settings | Fact) -> None:
     if compiled is None or verdict.status is not True:
         run.facts.append(Fact(ConditionType.PROGRAMMED, False, verdict.reason, _NOT_SERVED))
         return
+    if compiled.id_token_algorithm and (lacking := _unsigned(run.ctx, run.obj, compiled.id_token_algorithm)):
+        run.facts[1] = lacking  # it stays served: people log in again as soon as there is such a key
     stuck = await _keep_secret(run, compiled, settings)
     run.facts.append(stuck or served(run.ctx, run.obj, placement(run.ctx, run.obj)))
 
@@ -108,6 +110,22 @@ def _verdict(ctx: Context, obj: Object, settings: Settings) -> tuple[CompiledCli
     if placement(ctx, obj) is Placement.NO_ROOM:
         return compiled, _refused(Reason.CAPACITY_EXCEEDED, _FULL)
     return compiled, Fact(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the spec is valid and within bounds")
+
+
+def _unsigned(ctx: Context, obj: Object, algorithm: str) -> Fact | None:
+    """That no key of the provider signs its ID tokens, if so."""
+    namespace, name = provider_of(obj)
+    active, listed = signing_algorithms(ctx.objects, namespace, name)
+    if algorithm in active:
+        return None
+    path, who = "spec.idTokenAlgorithm", f"IdentityProvider {namespace}/{name}"
+    if algorithm in listed:
+        return _unresolved(
+            Reason.REF_NOT_READY, f"{path}: {who} has no key of {algorithm} that signs yet", stalled=False
+        )
+    offer = ", ".join(sorted(active)) or "nothing yet"
+    text = f"{path}: {who} has no key of {algorithm}, and signs with {offer}: choose that, or have such a key listed"
+    return _unresolved(Reason.REF_NOT_FOUND, text)
 
 
 async def _keep_secret(run: _Run, compiled: CompiledClient, settings: Settings) -> Fact | None:
@@ -215,8 +233,8 @@ def _refused(reason: Reason, message: str) -> Fact:
     return Fact(ConditionType.ACCEPTED, False, reason, message, stalled=True)
 
 
-def _unresolved(reason: Reason, message: str) -> Fact:
-    return Fact(ConditionType.RESOLVED_REFS, False, reason, message, stalled=True)
+def _unresolved(reason: Reason, message: str, *, stalled: bool = True) -> Fact:
+    return Fact(ConditionType.RESOLVED_REFS, False, reason, message, stalled=stalled)
 
 
 def _stuck(run: _Run, reason: Reason, message: str) -> Fact:

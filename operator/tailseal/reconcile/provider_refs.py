@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,8 +11,10 @@ from tailseal.api import meta
 from tailseal.api.conditions import conditions_of, get_condition
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
+from tailseal.api.signingkey import DEFAULT_ALGORITHM
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
+from tailseal.domain.bundle.model import SIGNING_FILE
 from tailseal.domain.render.common import decoded
 from tailseal.domain.rotation import LedgerError, OfferedKey, offers, revoked_offer
 from tailseal.domain.selecting import select
@@ -91,6 +95,18 @@ def signing_keys(objects: Objects, namespace: str, spec: IdentityProviderSpec, p
         keys += offered.keys
         pems |= offered.pems
     return OfferedKeys(tuple(keys), pems, tuple(problems))
+
+
+def signing_algorithms(objects: Objects, namespace: str, provider: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The algorithms that the provider's workers sign with, and those of the SigningKeys that its spec lists."""
+    active: frozenset[str] = frozenset()
+    with contextlib.suppress(ValueError, KeyError, AttributeError, TypeError):
+        written = files_of(objects, namespace, meta.signing_secret(provider))[SIGNING_FILE]
+        active = frozenset(json.loads(written)["active"])
+    obj = objects.get(Ref(kinds.IDENTITY_PROVIDER, namespace, provider)) or {}
+    names = [reference.get("name", "") for reference in (obj.get("spec") or {}).get("signingKeys") or ()]
+    keys = [objects.get(Ref(kinds.SIGNING_KEY, namespace, name)) for name in names]
+    return active, frozenset(key["spec"].get("algorithm") or DEFAULT_ALGORITHM for key in keys if key is not None)
 
 
 def credentials(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files:

@@ -194,11 +194,20 @@ def _owned(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:
             yield Key(PUBLISH, namespace, provider)
         if metadata["name"] == meta.issuer_secret(provider):
             yield from _all(SIGNING_KEY, kinds.SIGNING_KEY, namespace, known)
+        if metadata["name"] == meta.signing_secret(provider):
+            yield from _waiting_for_keys(namespace, provider, known)
     if (client := labels.get(meta.OAUTH_CLIENT_LABEL)) and obj["kind"] == "Secret":
         yield from _client_secret(obj, client, known)
     if signing_key:
         yield Key(SIGNING_KEY, namespace, signing_key)
         yield from _all(IDENTITY_PROVIDER, kinds.IDENTITY_PROVIDER, namespace, known)
+
+
+def _waiting_for_keys(namespace: str, provider: str, known: Known) -> Iterator[Key]:
+    """What signs now may be what a client's ID tokens ask for, or no longer be it."""
+    for client in _clients(namespace, provider, known):
+        if (client.get("spec") or {}).get("idTokenAlgorithm"):
+            yield _key(OAUTH_CLIENT, client)
 
 
 def _secret(obj: Object, known: Known, *, told: bool) -> Iterator[Key]:

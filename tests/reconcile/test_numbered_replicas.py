@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from fakes.provider import NS, conditions, files, message, policy, provider, secret, signing_key, world
+from fakes.provider import NS, conditions, files, message, policy, provider, secret, signing_key, status, world
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
 from tailseal.cluster import kinds
@@ -213,3 +214,42 @@ async def test_numbered_replicas_can_be_told_apart_and_are_found_by_their_servic
 
 def _env(container: Object) -> dict[str, str]:
     return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+
+
+def nodes(seen: World, **states: str) -> None:
+    """Let the identity provider's replicas tell of their nodes, by name of the pod's Deployment."""
+    told = []
+    for replica in seen.replicas.obedient(NS, "corp"):
+        state = states.get(replica.name.replace("-", "_").rpartition("_")[0], "")
+        report = replica.report
+        assert report is not None
+        node = {"state": state, "name": f"{replica.name}.tail.example" if state == "Running" else ""} if state else {}
+        labels = {meta.ORDINAL_LABEL: replica.name.split("-")[2]} if replica.component == "idp" else {}
+        told.append(dataclasses.replace(replica, report=dataclasses.replace(report, node=node), labels=labels))
+    seen.replicas.tell(NS, "corp", told)
+
+
+async def test_status_says_what_the_nodes_are_called_and_that_the_issuer_has_several() -> None:
+    seen = on_a_tailnet(tailnet=DIRECT, storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    nodes(seen, corp_idp_0="Running", corp_idp_1="Running")
+    await seen.run_for(60)
+    endpoints = {entry["name"]: entry["url"] for entry in status(seen)["endpoints"]}
+    assert endpoints["tailnet-0"] == "https://corp-idp-0-0.tail.example"
+    assert endpoints["tailnet-1"] == "https://corp-idp-1-0.tail.example"
+    assert conditions(seen)["IssuerShared"] == ("False", "IssuerNotShared")
+    assert "TailnetJoined" not in conditions(seen)
+    assert "Restricted" not in conditions(seen)
+
+
+async def test_a_node_that_is_not_up_is_named_with_its_state() -> None:
+    seen = on_a_tailnet()
+    await seen.converge()
+    nodes(seen, corp_idp_0="NeedsLogin")
+    await seen.run_for(60)
+    assert conditions(seen)["TailnetJoined"] == ("False", "NodeNotRunning")
+    assert "corp-idp-0-0: NeedsLogin" in message(seen, "TailnetJoined")
+    assert conditions(seen)["Restricted"] == ("False", "ServeNeedsRoot")
+    nodes(seen, corp_idp_0="Running")
+    await seen.run_for(60)
+    assert "TailnetJoined" not in conditions(seen)

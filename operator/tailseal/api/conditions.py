@@ -46,6 +46,12 @@ class ConditionType(StrEnum):
     fetched, a kube-apiserver for ever; the message says what to do about it."""
     CLOCK_SKEW = "ClockSkew"
     """True while a replica's clock is off by more than clockSkew; the message names it."""
+    TAILNET_JOINED = "TailnetJoined"
+    """False while a node of the identity provider is not on the tailnet; the message says which, and its state."""
+    ISSUER_SHARED = "IssuerShared"
+    """False where several nodes answer for one issuer, which only DNS with the addresses of all of them can lead to."""
+    RESTRICTED = "Restricted"
+    """False where the namespace must admit more than Pod Security's level `restricted`."""
     REPLICAS_CURRENT = "ReplicasCurrent"
     """False while a replica is known to serve an older bundle."""
 

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """Keys that tokens were signed with are gone, with their ledger; a new key waits as if it had rotated."""
     LEDGER_UNREADABLE = "LedgerUnreadable"
     """The ledger is there but cannot be read; nothing is changed until a person has looked."""
+    REPAIRED = "Repaired"
+    """Something that we own was changed or deleted by others, and is put back."""
     NAMESPACE_CLAIMED = "NamespaceClaimed"
     """The namespace was given to another installation, so this one leaves it alone."""
     FORBIDDEN = "Forbidden"

@@ -20,6 +20,7 @@ class Report:
         signing: the key id it signs with, by algorithm.
         problems: short reason words of what it could not load, never content.
         revision: of the issuer's ledger that its keys follow from; 0: not said.
+        node: `state` and `name` of its node in the tailnet; empty: it has none.
     """
 
     sent_at: float
@@ -31,6 +32,7 @@ class Report:
     signing: Mapping[str, str]
     problems: tuple[str, ...] = ()
     revision: int = 0
+    node: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tailseal.domain import canonical
@@ -77,6 +77,7 @@ class Answer:
     signing: Mapping[str, str]
     problems: tuple[str, ...] = ()
     revision: int = 0
+    node: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mute(self) -> bool:
@@ -95,6 +96,7 @@ class Answer:
             signing=dict(self.signing),
             problems=self.problems,
             revision=self.revision,
+            node=dict(self.node),
         )
 
 
@@ -132,6 +134,7 @@ def seal_answer(answer: Answer, key: bytes) -> bytes:
         "signing": dict(answer.signing),
         "problems": list(answer.problems),
         "revision": answer.revision,
+        "node": dict(answer.node),
     }
     return _seal(_ANSWER, payload, key)
 
@@ -154,6 +157,7 @@ def open_answer(body: bytes, key: bytes, *, nonce: str, pod_uid: str) -> Answer:
             signing=_strings(payload["signing"]),
             problems=tuple(map(str, payload["problems"])),
             revision=int(payload.get("revision", 0)),
+            node=_strings(payload.get("node", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PollError("malformed answer") from error

@@ -15,7 +15,7 @@ from tailseal.domain.bundle import build, digest
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
-from tailseal.reconcile import attached, fences, measured, publish_seen, trouble
+from tailseal.reconcile import attached, fences, measured, provider_tailnet, publish_seen, trouble
 from tailseal.reconcile.clocks import skewed
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
@@ -67,6 +67,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)
+    facts = (*facts, *provider_tailnet.facts(ctx, provider.namespace, provider.name, spec))
     if skew := skewed(ctx, obj, spec.tokens.clock_skew):
         facts = (*facts, skew)
     spoken = publish_seen.lines(ctx, obj, spec)
@@ -74,7 +75,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
         facts = (*facts, published)
     fields = {
         "publish": spoken,
-        "endpoints": list(_endpoints(provider, spec)),
+        "endpoints": list(_endpoints(ctx, provider, spec)),
         "bundleDigest": digest.stamp(replicas.wanted),
         "replicas": replicas.replicas,
         "servingReplicas": len(replicas.serving),
@@ -166,11 +167,12 @@ def _slow(ctx: Context, provider: Provider) -> Fact | None:
     return Fact("FastPropagation", status=False, reason=Reason.KUBELET_SPEED, message=text)
 
 
-def _endpoints(provider: Provider, spec: IdentityProviderSpec) -> Iterator[dict[str, str]]:
+def _endpoints(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[dict[str, str]]:
     """Where the services are reached: as the spec says, and inside the cluster."""
     found = {endpoint.name: endpoint.url for endpoint in spec.serving.endpoints}
     tls = spec.serving.tls is not None
     enabled = {"sts": spec.sts.enabled, "idp": spec.idp.enabled}
     inside: dict[str, str] = {name: url(provider, name, tls=tls) for name in COMPONENTS if enabled[name]}
+    nodes = provider_tailnet.names(ctx, provider.namespace, provider.name)
     jwks = {"jwks": f"{build.base_url(spec)}/.well-known/jwks.json"}
-    yield from ({"name": name, "url": where} for name, where in {**inside, **jwks, **found}.items())
+    yield from ({"name": name, "url": where} for name, where in {**inside, **jwks, **nodes, **found}.items())

@@ -1,12 +1,19 @@
-"""What an IdentityProvider's nodes join their tailnet by: a copy of what its spec names, as containerboot takes it."""
+"""An IdentityProvider's nodes in the tailnet: what they join by, and what was seen of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.reasons import Reason
+from tailseal.domain.evidence import Replica
 from tailseal.domain.render.sidecar import AUTH_FILE
-from tailseal.reconcile.context import Objects
+from tailseal.reconcile.conditions import Fact
+from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.provider_refs import Files, copied, files_of
+
+_RUNNING = "Running"
 
 
 def joining(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files | None:
@@ -29,3 +36,42 @@ def joining(objects: Objects, namespace: str, provider: str, spec: IdentityProvi
         return Files({})
     kept = files_of(objects, namespace, meta.tailnet_secret(provider))
     return Files({AUTH_FILE: joins} if joins else kept, given.problems)
+
+
+def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> Iterator[Fact]:
+    """What people should know of the nodes; each condition is there only while something is to be said."""
+    if spec.tailnet is None or not spec.idp.enabled:
+        return
+    down = [
+        f"{replica.name}: {state}"
+        for replica in _replicas(ctx, namespace, provider)
+        if (state := _state(replica)) not in {"", _RUNNING}
+    ]
+    if down:
+        text = f"{'; '.join(down)}; see the log of the container tailscale"
+        yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NOT_RUNNING, message=text)
+    if (spec.idp.replicas or 1) > 1:
+        text = "each replica is a node with a name of its own: let DNS lead from the issuer to all their addresses"
+        yield Fact("IssuerShared", status=False, reason=Reason.ISSUER_NOT_SHARED, message=text)
+    if spec.tailnet.mode == "Serve":
+        text = "the node beside the worker runs as user 0 without any capability: the namespace must admit `baseline`"
+        yield Fact("Restricted", status=False, reason=Reason.SERVE_NEEDS_ROOT, message=text)
+
+
+def names(ctx: Context, namespace: str, provider: str) -> dict[str, str]:
+    """Where each node is reached: URL by endpoint name."""
+    return {
+        f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": f"https://{replica.report.node['name']}"
+        for replica in _replicas(ctx, namespace, provider)
+        if replica.report is not None and replica.report.node.get("name")
+    }
+
+
+def _replicas(ctx: Context, namespace: str, provider: str) -> list[Replica]:
+    found = (replica for replica in ctx.replicas.of(namespace, provider) if replica.component == "idp")
+    return sorted((replica for replica in found if not replica.terminating), key=lambda replica: replica.name)
+
+
+def _state(replica: Replica) -> str:
+    """State of its node; empty: nothing was heard."""
+    return replica.report.node.get("state", "") if replica.report is not None else ""

@@ -96,7 +96,7 @@ class Worker:
         self._staleness = Staleness(clock, expected=polled)
         self.loader = Loader(source, clock=clock, observe=self._observed, swapped=self._swapped)
         self.health = Health(lambda: self.loader.snapshot, lambda: self.loader.problems)
-        self._status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
+        self.status = Status(pod_uid, lambda: self.loader.snapshot, self._staleness, clock)
         self._egress = (_Egress(self._current, _PER_KEY_HOST), _Egress(self._current, _PER_UPSTREAM))
         remote = RemoteSigning()
         self.state = State(self._current, self.metrics)
@@ -209,7 +209,7 @@ class Worker:
         await asyncio.gather(*serving)
 
     def _management(self) -> ASGIApp:
-        return management.application(self.health, self.metrics, self._status, self._staleness)
+        return management.application(self.health, self.metrics, self.status, self._staleness)
 
     async def _certificates(self, folder: Path | None, stop: asyncio.Event) -> Certificates | None:
         """The serving certificate; where it is not there yet, we wait for it, unready."""

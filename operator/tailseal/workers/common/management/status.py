@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tailseal.domain import poll
 from tailseal.workers.common.bundle.snapshot import Snapshot
@@ -23,6 +23,8 @@ class Status:
         self, pod_uid: str, current: Callable[[], Snapshot | None], staleness: Staleness, clock: Callable[[], float]
     ) -> None:
         self._pod_uid, self._current, self._staleness, self._clock = pod_uid, current, staleness, clock
+        self.node: Mapping[str, str] = {}
+        """State and name of our node in the tailnet, as it last was; empty: there is none."""
 
     def answer(self, body: bytes) -> bytes | None:
         """The sealed answer, or None before the first snapshot: there is no key yet to know the operator by.
@@ -56,4 +58,5 @@ class Status:
             },
             problems=(*snapshot.problems, *(["KeyCannotSign"] if len(signing.proven) < len(signing.held) else [])),
             revision=signing.model.revision,
+            node=self.node,
         )

@@ -21,15 +21,14 @@ from fakes.worker import LOOPBACK, content, eventually, form, granting, running,
 from tailseal.domain import poll
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http.address import Address
-from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.idp import app as idp
 from tailseal.workers.sts import app as sts
 
 
-@pytest.mark.parametrize("build", [sts.build, idp.build], ids=["sts", "idp"])
+@pytest.mark.parametrize("build", [sts.of_worker, idp.of_worker], ids=["sts", "idp"])
 async def test_a_worker_exchanges_publishes_and_is_ready(
-    client: httpx.AsyncClient, audit_file: Path, build: Callable[[Runtime], ASGIApp]
+    client: httpx.AsyncClient, audit_file: Path, build: Callable[[Worker], ASGIApp]
 ) -> None:
     worker_app: list[ASGIApp] = []
 
@@ -37,7 +36,7 @@ async def test_a_worker_exchanges_publishes_and_is_ready(
         await worker_app[0](scope, receive, send)
 
     async with running(granting(), audit_file, app=late) as worker:
-        worker_app.append(build(worker.worker.runtime))
+        worker_app.append(build(worker.worker))
         answer = await client.post(f"{worker.public}/token", data=form())
         assert answer.status_code == 200, answer.text
         assert (await client.get(f"{worker.public}/.well-known/jwks.json")).json()["keys"][0]["kid"] == "k1"

@@ -8,6 +8,6 @@ from tailseal.cli.workers import worker_command
 
 command: Final = worker_command(
     "idp",
-    "Run the identity provider: discovery, JWKS and the token exchange.",
+    "Run the identity provider: logins with the tailnet, tokens, and the token exchange.",
     "tailseal.workers.idp.app",
 )

@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="Host, address or range beyond the public internet that keys may be fetched from; may be repeated.",
 )
+@click.option(
+    "--callers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML table of made-up people and machines, who can then log in: for this machine alone.",
+)
 @options.log_level
 def command(
     *,
@@ -50,9 +55,10 @@ def command(
     management: Address,
     state: Path | None,
     open_hosts: tuple[str, ...],
+    callers: Path | None,
     log_level: str,
 ) -> None:
-    """Serve SigningKey, IdentityProvider and TrustPolicy from the YAML files in DIRECTORY.
+    """Serve SigningKey, IdentityProvider, TrustPolicy and OAuthClient from the YAML files in DIRECTORY.
 
     Changes count within 200 ms. A bad file never loses keys or settings; a policy that is bad grants nothing.
     Decisions are written to standard output, one JSON object a line; problems and events to standard error.
@@ -62,7 +68,7 @@ def command(
     from tailseal.workers.embedded.state import State, StateError  # noqa: PLC0415
 
     logs.configure("warning" if log_level == "info" else log_level)
-    place = Options(directory, state or directory / ".tailseal", listen, management, open_hosts)
+    place = Options(directory, state or directory / ".tailseal", listen, management, open_hosts, callers)
     try:
         embedded = Embedded(place, _tell, State(place.state))
     except StateError as error:
@@ -72,7 +78,9 @@ def command(
 
 def _run(embedded: Embedded) -> None:
     from tailseal.domain.rotation import LedgerError  # noqa: PLC0415
+    from tailseal.tailnet.static import MisplacedError  # noqa: PLC0415
     from tailseal.workers.common.worker import run_loop  # noqa: PLC0415
+    from tailseal.workers.embedded.callers import CallersError  # noqa: PLC0415
     from tailseal.workers.embedded.state import StateError  # noqa: PLC0415
 
     try:
@@ -89,6 +97,8 @@ def _run(embedded: Embedded) -> None:
 
     try:
         run_loop(embedded.run(started))
+    except (CallersError, MisplacedError) as error:
+        raise Failure(f"--callers: {error}", hint="docs/login.md has an example", exit_code=2) from None
     except OSError as error:
         text = f"cannot listen: {error.strerror or error}"
         raise Failure(text, hint="--listen names another address", exit_code=UNREACHABLE) from None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tailseal.state.protocol import Store
-    from tailseal.workers.common.runtime import Runtime
 
 _GARBAGE: Final = 20_000
 """New objects before cycles are looked for: looking through modules and policies, which stay, is a third of a load."""
@@ -84,7 +83,7 @@ def worker_command(name: str, summary: str, application: str) -> click.Command:
     Args:
         name: of the component: `sts` or `idp`.
         summary: first line of its help.
-        application: module whose `build` makes the endpoints from a runtime.
+        application: module whose `of_worker` makes the endpoints.
     """
 
     @click.pass_context
@@ -120,10 +119,10 @@ def _run(  # noqa: PLR0913 - one argument an option
     worker = Worker(component, DirectorySource(bundle), clock=time.time, pod_uid=pod_uid)
     if state is not None:
         worker.state.local = _store(state)
-    build: Callable[[Runtime], ASGIApp] = importlib.import_module(application).build
+    of_worker: Callable[[Worker], ASGIApp] = importlib.import_module(application).of_worker
     try:
         place = Place(listen, management, tls, drain)
-        run_loop(worker.run(build(worker.runtime), place, beside=[explaining(worker.runtime, socket)]))
+        run_loop(worker.run(of_worker(worker), place, beside=[explaining(worker.runtime, socket)]))
     except OSError as error:
         text = f"cannot listen on {listen} and {management}: {error.strerror or error}"
         raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None

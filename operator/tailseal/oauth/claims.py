@@ -44,7 +44,7 @@ def of(
     known = _known(who.caller, issuer)
     found = {name: known[name] for name in names & known.keys()}
     said = who.capabilities.claims(capability.client(client.client_id), userinfo=userinfo).values
-    return found | _said(found, said, names)
+    return dict(sorted((found | _said(found, said, names)).items()))
 
 
 def _said(found: Mapping[str, Any], said: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Nonces:
 
 
 class Expected(NamedTuple):
-    """What a proof at the token endpoint must say.
+    """What a proof must say.
 
     Args:
         url: of the endpoint.
@@ -138,6 +138,8 @@ class Expected(NamedTuple):
         skew: seconds by which the caller's clock may differ from ours.
         nonce: whether a nonce is ours and young enough.
         nonce_needed: whether there must be one.
+        method: of the request.
+        token: access token that is used with it, whose hash the proof must have (`ath`, section 4.3); empty: none.
     """
 
     url: str
@@ -145,6 +147,8 @@ class Expected(NamedTuple):
     skew: float
     nonce: Callable[[str], bool]
     nonce_needed: bool = False
+    method: str = "POST"
+    token: str = ""
 
 
 def check(header: str, expected: Expected) -> Proof:
@@ -212,8 +216,10 @@ def _check_request(claims: dict[str, Any], expected: Expected) -> None:
         value = claims.get(name)
         if type(value) is not str or not 0 < len(value) <= (verify.MAX_TEXT if name == "htu" else _MAX_TEXT):
             raise ProofError(ProofFault.MALFORMED, f"claim `{name}` is not a text of reasonable length")
-    if claims["htm"] != "POST":
-        raise ProofError(ProofFault.OTHER_REQUEST, "claim `htm` is not POST")
+    if claims["htm"] != expected.method:
+        raise ProofError(ProofFault.OTHER_REQUEST, f"claim `htm` is not {expected.method}")
+    if expected.token and claims.get("ath") != compact.encode(sha256(expected.token.encode()).digest()).decode():
+        raise ProofError(ProofFault.OTHER_REQUEST, "claim `ath` is not the hash of the access token")
     if not same_place(claims["htu"], expected.url):
         raise ProofError(ProofFault.OTHER_REQUEST, f"claim `htu` is not {expected.url}")
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.applications import Starlette
+from starlette.routing import Route
 from watchfiles import awatch
 
 from tailseal.domain.bundle import build
@@ -22,15 +23,15 @@ from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import LedgerError
 from tailseal.state.protocol import StateUnavailable
 from tailseal.state.sqlite import SQLiteStore
+from tailseal.tailnet.static import Static
 from tailseal.workers.common.bundle.problem import Problem
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.http.application import application
 from tailseal.workers.common.http.serving import Listener
-from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.worker import Place, Worker, stop_signal
-from tailseal.workers.embedded import manifests
+from tailseal.workers.embedded import callers, manifests
 from tailseal.workers.embedded.household import Household, Reader
 from tailseal.workers.embedded.keeper import Keeper
 from tailseal.workers.embedded.manifests import FileProblem
@@ -67,6 +68,7 @@ class Options:
         listen: None: where the provider's URL leads, if that is this machine.
         management: for health and metrics.
         open_hosts: hosts or ranges beyond the public internet that may be fetched from.
+        callers: file with a table of who may call; None: nobody can log in.
     """
 
     directory: Path
@@ -74,6 +76,7 @@ class Options:
     listen: Address | None
     management: Address
     open_hosts: tuple[str, ...] = ()
+    callers: Path | None = None
 
 
 @dataclass(slots=True)
@@ -127,11 +130,18 @@ class Embedded:
         following.add_done_callback(lambda _: stop.set())  # a folder that nobody follows must not go on granting
         try:
             beside = [explaining(self.worker.runtime, self.options.state / SOCKET)]
-            await self.worker.run(_endpoints(self.worker.runtime), place, stop=stop, started=started, beside=beside)
+            app = _endpoints(self.worker, self._callers(place))
+            await self.worker.run(app, place, stop=stop, started=started, beside=beside)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+
+    def _callers(self, place: Place) -> Static | None:
+        """Made-up callers; raises `CallersError`, `MisplacedError`, `OSError` where there must be none."""
+        if self.options.callers is None:
+            return None
+        return Static(callers.read(self.options.callers), (place.serving.host,), os.environ)
 
     async def _follow(self) -> None:
         changed = asyncio.Event()
@@ -199,9 +209,11 @@ def _remembering(file: Path) -> SQLiteStore:
         raise StateError(str(error)) from None
 
 
-def _endpoints(runtime: Runtime) -> Starlette:
-    """What both workers answer, each path once."""
-    return application({route.path: route for route in (*idp.routes(runtime), *sts.routes(runtime))}.values())
+def _endpoints(worker: Worker, known: Static | None) -> Starlette:
+    """What both workers answer: the identity provider first, but for TailSTS's tokens, which are posted to `/`."""
+    tailsts = {route.path: route for route in sts.routes(worker.runtime)}["/"]
+    posted = Route("/", tailsts.endpoint, methods=["POST"] if known is not None else None)
+    return application((posted, *idp.routes(idp.ports(worker, known))))
 
 
 def address_of(household: Household) -> Address:

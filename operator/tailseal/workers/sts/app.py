@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.applications import Starlette
 
 from tailseal.workers.common.http.application import application
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.exchange.routes import routes
 
-__all__ = ["build", "routes"]
+if TYPE_CHECKING:
+    from tailseal.workers.common.worker import Worker
+
+__all__ = ["build", "of_worker", "routes"]
 
 
 def build(runtime: Runtime) -> Starlette:
@@ -18,3 +23,8 @@ def build(runtime: Runtime) -> Starlette:
         runtime: the worker's ports.
     """
     return application(routes(runtime))
+
+
+def of_worker(worker: Worker) -> Starlette:
+    """The application of a worker."""
+    return build(worker.runtime)

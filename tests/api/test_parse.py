@@ -142,19 +142,16 @@ LATER = (
         {"tailnet": {"mode": "Serve", "auth": {"workloadIdentity": {"clientID": "c"}}}},
         "spec.tailnet.auth.workloadIdentity",
     ),
-    ("IdentityProvider", {"registration": {"dynamic": "Enabled"}}, "spec.registration.dynamic"),
-    (
-        "IdentityProvider",
-        {"registration": {"clientIDMetadata": {"allowedDomains": ["a.example"]}}},
-        "spec.registration.clientIDMetadata.allowedDomains",
-    ),
-    ("TrustPolicy", {"from": {"tailnet": {"users": ["ana@corp.example"]}}}, "spec.from.tailnet"),
     (
         "TrustPolicy",
         {"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}},
         "spec.from.session.capability",
     ),
-    ("TrustPolicy", {"actors": [{"tailnet": {"users": ["ana"]}}]}, "spec.actors[0].tailnet"),
+    (
+        "TrustPolicy",
+        {"actors": [{"session": {"capability": {"action": "exchange", "resource": "*"}}}]},
+        "spec.actors[0].session.capability",
+    ),
 )
 
 
@@ -169,6 +166,8 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
     [
         ("SigningKey", {"source": {"generate": {}}}),
         ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {}}, "registration": {"dynamic": "Disabled"}}),
+        ("IdentityProvider", {"registration": {"dynamic": "Enabled"}}),
+        ("IdentityProvider", {"registration": {"clientIDMetadata": {"allowedDomains": ["a.example"]}}}),
         ("IdentityProvider", {"publish": [], "bounds": [{"name": "b", "namespaces": {"from": "All"}}]}),
         ("IdentityProvider", {"storage": {"type": "SQLite", "sqlite": {"volume": {"size": "1Gi"}}}}),
         ("IdentityProvider", {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}}}),
@@ -179,6 +178,7 @@ def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change:
         ),
         ("TrustPolicy", oidc(replay={"oneTime": True}, maxAge="5m") | {"actors": []}),
         ("TrustPolicy", {"grants": [{"name": "g", "jwt": {"audiences": ["a"], "requireDPoP": True}}]}),
+        ("TrustPolicy", {"from": {"tailnet": {"users": ["ana@corp.example"]}}}),
     ],
 )
 def test_what_asks_for_nothing_new_is_not_reported(kind: str, change: dict[str, Any]) -> None:

@@ -195,10 +195,10 @@ async def test_a_replica_that_is_not_heard_makes_programmed_unknown_till_it_is()
             "spec.from.oidc.subject.regex: ",
         ),
         (
-            [provider(), policy(**{"from": {"tailnet": {"tags": ["tag:ci"]}}})],
+            [provider(), policy(**{"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}})],
             "Accepted",
             "NotSupportedYet",
-            "spec.from.tailnet: ",
+            "spec.from.session.capability: ",
         ),
         (
             [provider(), policy(**{"from": {"oidc": {"issuer": trust.GITHUB}}})],

@@ -52,6 +52,9 @@ _PINNING_MEMBERS: Final[Mapping[str, str]] = {
 }
 """What the same claims are called in the typed blocks."""
 
+_WITHOUT_LOCATION: Final = {"jwks": "inline keys", "session": "our own tokens", "tailnet": "the tailnet's word"}
+"""Key sources that are not fetched, as a message calls them."""
+
 UPSTREAM_LIFETIME: Final = 3600
 """Seconds that Tailscale's API tokens live; nobody can shorten that."""
 
@@ -153,10 +156,10 @@ def _beyond_rules(policy: CompiledPolicy, settings: Settings) -> Iterator[Findin
 
 def _trust(trust: Trust, rule: Bound, settings: Settings) -> Iterator[Finding]:
     source = trust.source
-    if not allows(source.issuer, rule.issuers):
+    if source.kind != "tailnet" and not allows(source.issuer, rule.issuers):
         yield exceeds(f"{trust.origin}.issuer", f"issuer {source.issuer}", "issuers")
     if not _key_source_allowed(source, rule.key_sources):
-        what = {"jwks": "inline keys", "session": "our own tokens"}.get(source.kind, f"keys from {source.location}")
+        what = _WITHOUT_LOCATION.get(source.kind, f"keys from {source.location}")
         yield exceeds(f"{trust.origin}.keys", what, "keySources")
     for audience in sorted(trust.audiences.difference(settings.subject_audiences)):
         if not allows(audience, rule.subject_audiences):
@@ -257,6 +260,8 @@ def _key_source_allowed(source: KeySource, allowed: Iterable[str]) -> bool:
         return "JWKS" in allowed or "*" in allowed
     if source.kind == "session":
         return "Session" in allowed or "*" in allowed
+    if source.kind == "tailnet":
+        return "Tailnet" in allowed or "*" in allowed
     if leads_elsewhere(source.location):
         return False
     if source.kind == "discovery" and source.location == well_known(source.issuer):

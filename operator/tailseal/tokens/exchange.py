@@ -44,6 +44,7 @@ from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import RequestError, TokenRequest, read
 from tailseal.tokens.signers import Signer
 from tailseal.tokens.trust import Delegate, Hand, Judge, Presented, Refusing, present
+from tailseal.tokens.vouched import Vouched
 
 __all__ = ["Answered", "Call", "Exchange", "NeedKeys", "NeedUpstream", "Outcome", "finish", "refuse", "unavailable"]
 
@@ -116,9 +117,11 @@ class Exchange:
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
+            call.watch.saw(subject.token, request.asked, None)
             actor = _actor(request, audit) if request.actor_token else None
             presented = None if actor is None else actor.presented
-            call.watch.saw(subject.token, request.asked, None if presented is None else presented.token)
+            if presented is not None:
+                call.watch.saw(subject.token, request.asked, presented.token)
             hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch))
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):
@@ -137,6 +140,26 @@ class Exchange:
         except Refusing as error:
             return refuse(call, audit, error.refusal)
 
+    def step_for(self, caller: Vouched, call: Call, now: float) -> Step:
+        """The same for a caller who needs no token.
+
+        Args:
+            caller: who, and what they ask for; also in the call.
+            call: the request.
+            now: Unix seconds.
+        """
+        audit: Audit = {"time": now, "decision": call.decision, "caller": call.peer}
+        audit["subject"], audit["node"] = caller.subject, caller.node
+        if call.dpop is not None:
+            call = self._with_nonce(call, now)
+        conditions = Conditions(caller.claims, self._ticks, call.watch)
+        decision = self._judge.known(caller.verified, caller.asked, now, conditions)
+        try:
+            return self._conclude(decision, _Case(call, caller.asked, caller.presented, None, audit, now))
+        except ProofError as error:
+            refusal = Refusal(400, error.error, error.reason, str(error))
+            return refuse(self._with_nonce(call, now), audit, refusal)
+
     def _with_nonce(self, call: Call, now: float) -> Call:
         return call if self._nonces is None or call.nonce else call._replace(nonce=self._nonces.make(now))
 
@@ -147,7 +170,8 @@ class Exchange:
             if decision.policy:
                 audit["policy"] = decision.policy
                 audit["generation"] = self._judge.generation(decision.policy)
-            return refuse(call, audit, refusals.denied(decision.reason))
+            denied = refusals.denied if call.vouched is None else refusals.denied_to_caller
+            return refuse(call, audit, denied(decision.reason))
         act = _act(decision, case.subject)
         audit["policy"] = decision.policy.id
         audit["generation"] = decision.policy.generation
@@ -193,7 +217,7 @@ class Exchange:
             return None
         nonces, now, skew = self._nonces, case.now, self._settings.clock_skew
         expected = Expected(
-            url=self._settings.token_endpoint,
+            url=self._settings.token_endpoint if case.call.vouched is None else case.call.vouched.url,
             now=now,
             skew=skew,
             nonce=lambda nonce: nonces is not None and nonces.accepts(nonce, now, skew),
@@ -209,11 +233,11 @@ class Exchange:
         self, signer: Signer, decision: Granted, act: dict[str, Any] | None, proof: Proof | None, case: _Case
     ) -> Answered | NeedSignature:
         call, now = case.call, case.now
-        own = f"policy:{decision.policy.id}"
+        own, caller = f"policy:{decision.policy.id}", call.vouched
         ttl = _within_sessions(min(decision.ttl, self._max_token_ttl), decision, case.subject, now)
         content = Minted(
             issuer=self._settings.issuer,
-            subject=decision.given.subject or own,
+            subject=decision.given.subject or (own if caller is None else caller.subject),
             client_id=own,
             audiences=decision.audience,
             scopes=decision.scopes,
@@ -221,7 +245,7 @@ class Exchange:
             ttl=ttl,
             token_id=call.decision,
             act=act,
-            claims=decision.given.claims,
+            claims=decision.given.claims if caller is None else (*decision.given.claims, *caller.told),
             cnf=None if proof is None else {"jkt": proof.jkt},
         )
         typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from tailseal.domain.policy.conditions import Bottomless
 from tailseal.domain.policy.grants import AUTH_KEY, GrantRequest
@@ -14,6 +14,9 @@ from tailseal.tokens.answers import Header, Refusal, Response
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.request import TokenRequest
+
+if TYPE_CHECKING:
+    from tailseal.tokens.vouched import Vouched
 
 Audit = dict[str, object]
 
@@ -30,7 +33,7 @@ class Watch(Protocol):
     """What the shell has a say in while one request is decided."""
 
     def saw(self, token: Compact, asked: GrantRequest, actor: Compact | None) -> None:
-        """Told of a well-formed token of a named issuer, and of the actor's; nothing of them is verified yet."""
+        """Told of a well-formed token, and again with the actor's if that is one; nothing of them is verified yet."""
         ...
 
     def admit(self, issuer: str, policy: str) -> Refusal | None:
@@ -96,6 +99,7 @@ class Call(NamedTuple):
         dpop: header `DPoP`, None if there is none.
         nonce: what to hand out for the caller's next proof; empty: nothing.
         taken: marks of what counts once that this request has taken.
+        vouched: the subject, where it is known without a token.
     """
 
     body: bytes
@@ -109,6 +113,7 @@ class Call(NamedTuple):
     dpop: str | None = None
     nonce: str = ""
     taken: frozenset[bytes] = frozenset()
+    vouched: Vouched | None = None
 
 
 class Answered(NamedTuple):

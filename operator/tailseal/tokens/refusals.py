@@ -81,6 +81,15 @@ def denied(reason: Denial) -> Refusal:
     return Refusal(400, reason.error, reason, _DESCRIPTIONS.get(reason, "the subject token is not trusted"))
 
 
+def denied_to_caller(reason: Denial) -> Refusal:
+    """The same for a caller who is known without a token."""
+    refusal = denied(reason)
+    text = refusal.description.replace("the subject token", "the caller")
+    if refusal.error != "invalid_request":
+        return refusal._replace(description=text)
+    return refusal._replace(status=403, error="access_denied", description=text)
+
+
 def of_actor(error: TokenError) -> Refusal:
     """The actor token is not accepted; its reasons are those of subject tokens, told apart by their first word."""
     return Refusal(400, "invalid_request", f"Actor{error.reason}", f"actor_token: {error}")

@@ -56,7 +56,7 @@ class RequestError(Exception):
         status: HTTP status.
     """
 
-    def __init__(self, error: str, reason: RequestFault, message: str, status: int = 400) -> None:
+    def __init__(self, error: str, reason: str, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.error = error
         self.reason = reason
@@ -92,14 +92,7 @@ def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest
     Raises:
         RequestError: it cannot be decided on.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise _refuse(RequestFault.TOO_LARGE, f"the body is longer than {MAX_BODY_BYTES} bytes", status=413)
-    if content_type != _FORM and content_type.partition(";")[0].strip().lower() != _FORM:
-        raise _refuse(RequestFault.MEDIA_TYPE, f"Content-Type must be {_FORM}")
-    try:
-        fields = form.parse(body, _REPEATABLE)
-    except form.FormError as error:
-        raise _refuse(RequestFault.FORM, str(error)) from None
+    fields = _fields(body, content_type)
     if authorization or not _CREDENTIALS.isdisjoint(fields):
         raise RequestError(
             "invalid_client",
@@ -108,6 +101,35 @@ def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest
             status=401,
         )
     return _request(fields)
+
+
+def read_wish(body: bytes, content_type: str) -> GrantRequest:
+    """Read what a caller asks for who needs no token: a JWT, of as many parameters of `read` as they give.
+
+    Args:
+        body: the form; nothing at all is as good.
+        content_type: header `Content-Type`.
+
+    Raises:
+        RequestError: it cannot be decided on.
+    """
+    fields = _fields(body, content_type) if body else {}
+    values = tuple([tuple(fields[name]) if name in fields else () for name in _ASKED])
+    asked = _asked(values)
+    if asked.requested_token_type not in {None, verify.JWT}:
+        raise _refuse(RequestFault.TOKEN_TYPE, f"parameter `requested_token_type` must be {verify.JWT}")
+    return asked._replace(requested_token_type=verify.JWT)
+
+
+def _fields(body: bytes, content_type: str) -> Fields:
+    if len(body) > MAX_BODY_BYTES:
+        raise _refuse(RequestFault.TOO_LARGE, f"the body is longer than {MAX_BODY_BYTES} bytes", status=413)
+    if content_type != _FORM and content_type.partition(";")[0].strip().lower() != _FORM:
+        raise _refuse(RequestFault.MEDIA_TYPE, f"Content-Type must be {_FORM}")
+    try:
+        return form.parse(body, _REPEATABLE)
+    except form.FormError as error:
+        raise _refuse(RequestFault.FORM, str(error)) from None
 
 
 def _request(fields: Fields) -> TokenRequest:

@@ -143,6 +143,10 @@ class Judge:
 
         return _nearest(misses, hand.unavailable, could_grant)
 
+    def known(self, subject: Verified, asked: GrantRequest, now: float, conditions: Conditions) -> Granted | Refused:
+        """The decision on a subject that is known without a token."""
+        return decide(self._index, subject, asked, self._settings, now, conditions=conditions)
+
     def generation(self, policy: str) -> int | None:
         """Of the policy with that id; None if there is none."""
         found = self._index.get(policy)

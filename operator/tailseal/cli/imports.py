@@ -85,6 +85,31 @@ def tsidp(*, places: tuple[Path, ...], provider: str, namespace: str, signing_ke
     click.echo(written, nl=False)
 
 
+@command.command("tailbone", short_help="Keys of Tailbone: JWK files in, YAML out.")
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-n", "--namespace", default="", help="Namespace of the SigningKeys.  [default: none is written]")
+@click.option(
+    "--signing-key", default="tailbone", show_default=True, help="Name of the SigningKey for the key that signs."
+)
+@click.option("--all", "every", is_flag=True, help="Take keys along that no longer sign, under names of their own.")
+def tailbone(*, directory: Path, namespace: str, signing_key: str, every: bool) -> None:
+    """Write a SigningKey and its Secret for the newest *.private.jwk in DIR, which is the one that Tailbone signs with.
+
+    The key keeps its id. It goes to standard output IN CLEAR. If a key cannot be taken over, nothing is written.
+
+    Exit codes: 0 success, 1 a key cannot be taken over, 2 wrong usage, 3 a file cannot be read.
+    """
+    from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.tailbone import Target, translate  # noqa: PLC0415
+    from tailseal.cli.tailsts import NotTakenOverError  # noqa: PLC0415
+
+    try:
+        written = translate(_files(directory), Target(namespace, signing_key, every))
+    except NotTakenOverError as error:
+        raise Failure("\n       ".join(map(printable, error.problems)), hint="nothing was written") from None
+    click.echo(written, nl=False)
+
+
 def _files(directory: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     try:

@@ -132,17 +132,18 @@ async def test_without_any_key_nothing_is_served_so_that_the_first_key_is_in_the
 # refused specs
 
 
+LATER = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "service": "svc:idp"}
+
+
 async def test_what_is_not_supported_yet_is_refused_by_its_path_while_the_last_good_spec_serves_on() -> None:
     seen = await settled(signing_key(), provider(), policy())
     kid = signing(seen)["active"]["ES256"]
-    seen.cluster.user_apply(
-        provider(registration={"dynamic": "Enabled"}, tokens={"accessTokenTTL": "20m"}, sts={"replicas": 5})
-    )
+    seen.cluster.user_apply(provider(tailnet=LATER, tokens={"accessTokenTTL": "20m"}, sts={"replicas": 5}))
     await seen.converge()
     assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
     assert conditions(seen)["Ready"] == ("False", "NotSupportedYet")
     assert conditions(seen)["Programmed"] == ("True", "Programmed")
-    assert message(seen, "Accepted").startswith("spec.registration.dynamic: ")
+    assert message(seen, "Accepted").startswith("spec.tailnet.service: ")
     assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["replicas"] == 2
     seen.restart()
     lease = signing(seen)["held"][0]["signUntil"]

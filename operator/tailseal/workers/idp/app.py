@@ -13,7 +13,7 @@ from tailseal.tailnet.resolve import CallerResolver
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.http import wellknown
 from tailseal.workers.common.http.application import application
-from tailseal.workers.idp import authorize, others, userinfo
+from tailseal.workers.idp import authorize, issue, others, userinfo
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.known import KnownClients
 from tailseal.workers.idp.token import Token
@@ -65,6 +65,7 @@ def routes(runtime: IdpRuntime) -> list[Route]:
         Route(authorize.CONFIRM, authorize.confirmation(runtime)),
         *wellknown.routes(runtime.common, openid=document, oauth=document),
         *others.routes(runtime),
+        *issue.routes(runtime),
     ]
 
 

@@ -274,9 +274,36 @@ async def test_what_somebody_changed_is_repaired(name: str) -> None:
     before = essence(seen, kind, target)
     seen.cluster.user_edit(kind, NS, target, change)
     assert essence(seen, kind, target) != before
+    said = len(repairs(seen))
     await seen.converge()
     assert essence(seen, kind, target) == before
     assert_ready(seen)
+    kind_name = f"{kind.kind} {target}"
+    assert repairs(seen)[said:] == [f"{kind_name} was changed by somebody else: it is put back"]
+    assert await seen.idle_writes() == []
+
+
+def repairs(seen: World) -> list[str]:
+    return [message for _, _, reason, message in seen.recorder.events if reason == "Repaired"]
+
+
+async def test_what_somebody_deleted_is_made_again_and_said() -> None:
+    seen = standard()
+    await seen.converge()
+    await seen.run_for(10)
+    seen.cluster.user_delete(kinds.DEPLOYMENT, NS, "corp-sts")
+    await seen.converge()
+    assert seen.cluster.exists(kinds.DEPLOYMENT, NS, "corp-sts")
+    assert repairs(seen) == ["Deployment corp-sts was deleted by somebody else: it is put back"]
+
+
+async def test_what_we_change_ourselves_is_no_repair() -> None:
+    seen = standard()
+    await seen.converge()
+    await seen.run_for(10)
+    seen.cluster.user_apply(provider(workload={"labels": {"a": "b"}}))
+    await seen.converge()
+    assert repairs(seen) == []
 
 
 @pytest.mark.parametrize(

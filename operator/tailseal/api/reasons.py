@@ -84,6 +84,8 @@ class Reason(StrEnum):
     """The ledger is there but cannot be read; nothing is changed until a person has looked."""
     REPAIRED = "Repaired"
     """Something that we own was changed or deleted by others, and is put back."""
+    REPAIRED = "Repaired"
+    """Something that we own was changed or deleted by others, and is put back."""
     NAMESPACE_CLAIMED = "NamespaceClaimed"
     """The namespace was given to another installation, so this one leaves it alone."""
     FORBIDDEN = "Forbidden"

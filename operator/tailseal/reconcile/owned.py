@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tailseal.api.meta import MANAGED_BY, MANAGER, PROVIDER_LABEL
+from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Transient
 from tailseal.cluster.port import Object, Ref
+from tailseal.domain import canonical
 from tailseal.domain.render import drift
 from tailseal.reconcile import kept_secret
-from tailseal.reconcile.context import Context
+from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.issuer_ledger import NameTaken
 
 
@@ -36,15 +38,33 @@ async def ensure(
         ClusterError: whatever the API server said to the write.
     """
     ref = kinds.ref(wanted)
+    key = Key("Owned", ref.namespace, f"{ref.kind.kind}/{ref.name}")
+    wish = canonical.digest(canonical.dumps(wanted))
+    made = await _ensured(ctx, wanted, seen, manager, exact=exact, known=ctx.memory.get(key) == wish)
+    ctx.memory[key] = wish
+    return made
+
+
+async def _ensured(
+    ctx: Context, wanted: Object, seen: Object | None, manager: str, *, exact: bool, known: bool
+) -> Object:
+    """See `ensure`; `known`: we made it so already, and what differs was changed by others."""
+    ref = kinds.ref(wanted)
     # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
     present = seen or ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:
+        if known:
+            await _say(ctx, wanted, "deleted")
         return await (kept_secret.put(ctx, None, wanted, manager=manager) if exact else _apply(ctx, wanted, manager))
     _refuse_foreign(wanted, present)
     if drift.must_be_replaced(wanted, present):
+        if known:
+            await _say(ctx, wanted, "changed")
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
     patch = drift.foreign(wanted, present)
+    if known and (patch is not None or drift.differs(wanted, present)):
+        await _say(ctx, wanted, "changed")
     if patch is not None:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
         present = await ctx.cluster.merge(ref, {**version, **patch})
@@ -62,6 +82,14 @@ async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
         return False
     await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
     return True
+
+
+async def _say(ctx: Context, wanted: Object, what: str) -> None:
+    name = wanted["metadata"]["labels"].get(PROVIDER_LABEL, "")
+    provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, wanted["metadata"]["namespace"], name))
+    if provider is not None:
+        text = f"{wanted['kind']} {wanted['metadata']['name']} was {what} by somebody else: it is put back"
+        await ctx.recorder.event(provider, warning=True, reason=Reason.REPAIRED, message=text)
 
 
 async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:

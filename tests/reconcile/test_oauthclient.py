@@ -154,6 +154,22 @@ async def test_an_application_gets_its_nine_keys_and_workers_a_hash() -> None:
     assert (owner["kind"], owner["controller"]) == ("OAuthClient", True)
 
 
+TAILNET = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "tailnet"}}}
+
+
+async def test_a_client_that_every_replica_knows_is_ready() -> None:
+    made = world(provider(tailnet=TAILNET), client())
+    await serve(made)
+    assert conditions(made)["Ready"] == ("True", "Ready")
+
+
+async def test_a_client_of_machines_needs_no_tailnet() -> None:
+    bounds = TEAM | {"grantTypes": ["client_credentials"]}
+    made = world(provider(bounds=[bounds]), client(grantTypes=["client_credentials"], redirectURIs=[]))
+    await serve(made)
+    assert conditions(made)["Ready"] == ("True", "Ready")
+
+
 async def test_all_is_programmed_but_nothing_ready_while_nobody_can_log_in() -> None:
     made = world()
     await made.converge()
@@ -163,10 +179,10 @@ async def test_all_is_programmed_but_nothing_ready_while_nobody_can_log_in() -> 
         "Accepted": ("True", "Accepted"),
         "ResolvedRefs": ("True", "Resolved"),
         "Programmed": ("True", "Programmed"),
-        "Ready": ("False", "NotSupportedYet"),
-        "Stalled": ("True", "NotSupportedYet"),
+        "Ready": ("False", "NoTailnet"),
+        "Stalled": ("True", "NoTailnet"),
     }
-    assert message(made, "Ready") == "the identity provider does not serve logins yet"
+    assert message(made, "Ready").startswith("nobody can log in: the IdentityProvider needs spec.tailnet")
     assert (status(made)["clientID"], status(made)["secretName"]) == (ID, "grafana-oauthclient")
 
 

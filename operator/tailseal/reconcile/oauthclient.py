@@ -13,7 +13,7 @@ from typing import Any
 from tailseal.api import meta
 from tailseal.api.conditions import ConditionType
 from tailseal.api.findings import Finding, SpecError
-from tailseal.api.oauthclient import OAuthClientSpec
+from tailseal.api.oauthclient import DEFAULT_GRANT_TYPES, OAuthClientSpec
 from tailseal.api.parse import parse
 from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
@@ -45,7 +45,8 @@ _RETRY = 60.0
 
 _NOT_SERVED = "a client that is not accepted is not served: nobody logs in to it"
 _FULL = "the IdentityProvider's list of clients is full, and this namespace takes more of it than others"
-_NO_LOGINS = "the identity provider does not serve logins yet"
+_NO_LOGINS = "nobody can log in: the IdentityProvider needs spec.tailnet, and spec.idp.enabled not false"
+_OF_PEOPLE = frozenset({"authorization_code", "urn:ietf:params:oauth:grant-type:device_code"})
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     run = _Run(ctx, obj, [], [])
     await _work(run, remembered_settings(ctx, *provider_of(obj)))
     fields: dict[str, Any] = {"clientID": _client_id(obj), "secretName": run.secret_name}
-    await write_status(ctx, obj, _summary(run.facts), fields, manager=MANAGER)
+    await write_status(ctx, obj, _summary(run), fields, manager=MANAGER)
     if any(fact.reason == Reason.WAITING_FOR_REPLICAS for fact in run.facts):
         run.wakes.append(UNREACHABLE + 1)  # new reports wake us; that none comes we must notice by ourselves
     return Done(after=min(run.wakes, default=None))
@@ -220,13 +221,22 @@ def _client_id(obj: Object) -> str | None:
     return client_id_of(obj["metadata"]["namespace"], obj["metadata"]["name"], spec)
 
 
-def _summary(facts: Sequence[Fact]) -> Sequence[Fact]:
-    """As for every kind; but as long as nobody can log in, nothing is ready."""
-    found = summarise(facts)
-    if any(fact.status is not True for fact in facts):
+def _summary(run: _Run) -> Sequence[Fact]:
+    """As for every kind; but a client of people is not ready where the tailnet that they come from is missing."""
+    found = summarise(run.facts)
+    if any(fact.status is not True for fact in run.facts) or not _lacks_people(run.ctx, run.obj):
         return found
-    unready = replace(found[-1], status=False, reason=Reason.NOT_SUPPORTED_YET, message=_NO_LOGINS)
-    return (*facts, unready, replace(unready, type="Stalled", status=True))
+    unready = replace(found[-1], status=False, reason=Reason.NO_TAILNET, message=_NO_LOGINS)
+    return (*run.facts, unready, replace(unready, type="Stalled", status=True))
+
+
+def _lacks_people(ctx: Context, obj: Object) -> bool:
+    """Whether people are to log in to it, and its provider has nowhere that they could come from."""
+    provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, *provider_of(obj))) or {}
+    spec: dict[str, Any] = provider.get("spec") or {}
+    serves = "tailnet" in spec and (spec.get("idp") or {}).get("enabled") is not False
+    grants = obj["spec"].get("grantTypes") or DEFAULT_GRANT_TYPES
+    return not serves and not _OF_PEOPLE.isdisjoint(grants)
 
 
 def _refused(reason: Reason, message: str) -> Fact:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fakes.exchange import SPEC, claims, form, record, spec, token
+from fakes.exchange import FOREIGN, JWT_TYPE, SPEC, claims, form, record, spec, token
 from fakes.sts import House, post, snapshot
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.index import PolicyIndex
@@ -60,6 +60,18 @@ async def test_a_grant_is_retold_as_well(house: House) -> None:
     assert (document["nearestMiss"], document["wouldNowGrant"]) == (None, True)
     assert document["policyGeneration"] == {"then": 3, "now": 3}
     assert all(check["outcome"] == "match" for check in document["policies"][0]["checks"])
+
+
+async def test_a_malformed_actor_token_is_told_with_the_subject_it_came_with(house: House) -> None:
+    actors = [{"oidc": {"issuer": FOREIGN, "subject": {"exact": "robot"}}}]
+    house.current = snapshot(spec=SPEC | {"actors": actors}, serial=2)
+    document = await decided(house, form(token(), actor_token="x.y.z", actor_token_type=JWT_TYPE, scope="read"))
+    assert document["decision"]["reason"] == "ActorTokenMalformed"
+    assert document["request"] == {"scopes": ["read"]}
+    assert [entry["outcome"] for entry in document["policies"]] == ["ActorNotTrusted"]
+    assert document["wouldNowGrant"] is False
+    house.current = snapshot(spec=SPEC, serial=3)
+    assert [entry["outcome"] for entry in told(house, decision="d1")["policies"]] == ["ActorNotAllowed"]
 
 
 async def test_what_is_not_the_policys_business_is_not_told(house: House) -> None:

@@ -159,7 +159,7 @@ def account_lines(account: Account, *, near: bool) -> Iterator[str]:
 def _check(check: Check) -> Iterator[str]:
     claim = f" ({check.claim})" if check.claim and not check.field.endswith(check.claim) else ""
     if check.passed:
-        yield f"  ok    {check.field}{claim}"
+        yield f"  ok    {check.field}{claim}{f': {check.note}' if check.note else ''}"
         return
     yield f"  FAIL  {check.field}{claim}: {check.outcome}"
     if check.expected:

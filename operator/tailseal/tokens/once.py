@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.source import KeySource
+from tailseal.domain.policy.trust import is_named
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.outcomes import Audit, Call
@@ -83,9 +84,7 @@ def token_key(settings: Settings, source: KeySource, token: Compact) -> OnceKey:
     The key source is part of it, so nobody with keys of his own uses up what another's issuer gives.
     """
     payload: dict[str, Any] = token.payload
-    jti = payload.get("jti")
-    named = isinstance(jti, str) and jti
-    what = ("jti", str(jti)) if named else ("token", sha256(token.signing_input).hexdigest())
+    what = ("jti", payload["jti"]) if is_named(payload) else ("token", sha256(token.signing_input).hexdigest())
     place = (source.issuer, source.kind, source.location, source.ca_digest)
     return once_key(settings, what[0], *place, what[1], until=payload["exp"])
 

@@ -20,7 +20,7 @@ from tailseal.domain.policy.denial import Denial, OAuthError
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
-from tailseal.domain.policy.trust import Acting, Verified, denial
+from tailseal.domain.policy.trust import Acting, Trust, Verified, denial
 
 __all__ = ["Denial", "GrantRequest", "Granted", "Refused", "Step", "decide"]
 
@@ -253,12 +253,24 @@ def _steps(
     for grant in policy.grants:
         missing = refusal(grant, request)
         yield Step(policy.id, f"spec.grants[{grant.name}]", missing.value if missing else Verdict.MATCH.value)
+    if isinstance(outcome, tuple):
+        for trust in _counting_once(policy, outcome[2]):
+            yield Step(policy.id, f"{trust.origin}.replay", Verdict.MATCH.value, "used for the first time")
     decided = outcome.value if isinstance(outcome, Denial) else Verdict.MATCH.value
     yield Step(policy.id, "spec", decided if policy.enforce else f"{decided} (Audit)")
 
 
+def _counting_once(policy: CompiledPolicy, given: Given) -> Iterator[Trust]:
+    """Whose tokens are marked as used before anything is given; whether one was before, no decision can know."""
+    if policy.trust.one_time:
+        yield policy.trust
+    if given.acting is not None and given.acting.trust.one_time:
+        yield given.acting.trust
+
+
 def _asked(outcome: _Chosen | Denial) -> str:
     """What came of the condition; empty where something else had refused before."""
-    if outcome in {Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE}:
-        return str(outcome)
-    return Verdict.MATCH.value if isinstance(outcome, tuple) or outcome is Denial.CLAIM_ERROR else ""
+    if isinstance(outcome, tuple) or outcome is Denial.CLAIM_ERROR:
+        return Verdict.MATCH.value
+    refused = outcome in {Denial.CONDITION_BUDGET, Denial.CONDITION_ERROR, Denial.CONDITION_FALSE}
+    return outcome.value if refused else ""

@@ -23,7 +23,7 @@ from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Rule, Verdict
-from tailseal.domain.policy.trust import Claims, Trust, Verified, denial
+from tailseal.domain.policy.trust import Claims, Trust, Verified, denial, is_named
 
 MATCH: Final = Verdict.MATCH.value
 
@@ -73,6 +73,7 @@ class Check:
         found: what the token or the request has there, as far as it may be shown; empty if there is nothing.
         fix: what would help; empty if nothing is wrong.
         claim: the claim that was looked at, dots between the names of nested ones; empty if it was none.
+        note: what is to be known although nothing is wrong; empty if there is nothing.
     """
 
     field: str
@@ -81,6 +82,7 @@ class Check:
     found: str = ""
     fix: str = ""
     claim: str = ""
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -181,7 +183,7 @@ def _account(
 ) -> Account:
     outcome = next((step.outcome.removesuffix(" (Audit)") for step in steps if step.field == "spec"), MATCH)
     rules = list(policy.trust.rules)
-    checks = [_check(policy, step, rules, subject, request) for step in steps if step.field != "spec"]
+    checks = [_check(policy, step, rules, subject, request, actors) for step in steps if step.field != "spec"]
     place = next((place for place, check in enumerate(checks) if _is_grant(check)), len(checks))
     checks[place:place] = [*_conditions(policy, outcome, subject, at), *_actor_checks(policy, outcome, actors, at)]
     if not policy.enforce:
@@ -193,7 +195,14 @@ def _is_grant(check: Check) -> bool:
     return check.field.startswith("spec.grants[")
 
 
-def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Verified, request: GrantRequest) -> Check:
+def _check(
+    policy: CompiledPolicy,
+    step: Step,
+    rules: list[Rule],
+    subject: Verified,
+    request: GrantRequest,
+    actors: Sequence[Verified] | None,
+) -> Check:
     if step.field == f"{policy.trust.origin}.audiences":
         found = sensitivity.shown(("aud",), subject.claims.get("aud") or "")
         fix = "" if step.outcome == MATCH else advice.of_audience(policy)
@@ -204,11 +213,22 @@ def _check(policy: CompiledPolicy, step: Step, rules: list[Rule], subject: Verif
             return Check(step.field, step.outcome, _offer(step, grant.targets), _asked(step, request), fix)
     if policy.trust.condition is not None and step.field == f"{policy.trust.origin}.condition":
         return _condition_check(step, policy.trust.condition, subject)
+    if step.field.endswith(".replay"):
+        return _replay_check(policy, step, subject, actors)
     rule = next((rule for rule in rules if (rule.field, rule.expected) == (step.field, step.expected)), None)
     if rule is None:
         return Check(step.field, step.outcome, step.expected)
     rules.remove(rule)  # several rules may stand for one field
     return _rule_check(step, rule, subject.claims)
+
+
+def _replay_check(policy: CompiledPolicy, step: Step, subject: Verified, actors: Sequence[Verified] | None) -> Check:
+    """What stands for a token that counts once; of its own it is never shown."""
+    of_subject = step.field == f"{policy.trust.origin}.replay"
+    token = subject if of_subject else next(iter(actors or ()), subject)
+    known = "its jti" if is_named(token.claims) else "what was signed, since it has no jti,"
+    note = f"{known} is marked as used before anything is given; whether it was before, only the store knows"
+    return Check(step.field, step.outcome, step.expected, claim="jti", note=note)
 
 
 def _condition_check(step: Step, condition: Program, subject: Verified) -> Check:

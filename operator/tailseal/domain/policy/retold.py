@@ -7,7 +7,7 @@ from typing import Any
 
 from tailseal.domain.policy.explain import Account, Check
 
-_MEMBERS = ("field", "claim", "outcome", "expected", "found", "fix")
+_MEMBERS = ("field", "claim", "outcome", "expected", "found", "fix", "note")
 
 
 def document(account: Account) -> dict[str, Any]:

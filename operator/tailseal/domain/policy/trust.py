@@ -97,6 +97,12 @@ def is_too_old(claims: Claims, max_age: int, now: float, skew: float) -> bool:
     return now - issued_at > max_age + skew
 
 
+def is_named(claims: Claims) -> bool:
+    """Whether a token has an id (`jti`), by which it is known again where it counts once; else by what was signed."""
+    jti = claims.get("jti")
+    return type(jti) is str and jti != ""
+
+
 class Acting(NamedTuple):
     """An actor token, and the entry of `actors` that means it."""
 

@@ -101,9 +101,9 @@ def _read(kept: Claims) -> tuple[str, Sequence[str], dict[str, Any]]:
 
 
 def _actors(record: Record, index: PolicyIndex) -> tuple[Verified, ...] | None:
-    """The actor token, once for each source that may have verified it; None: nobody acted."""
+    """The actor token, once for each source that may have verified it: none if it was no token; None: nobody acted."""
     if not record.actor.payload:
-        return None
+        return () if "actorTokenHash" in record.audit else None
     issuer, audiences, claims = _read(record.actor)
     return tuple(Verified(source, record.actor.algorithm, audiences, claims) for source in index.actors(issuer))
 

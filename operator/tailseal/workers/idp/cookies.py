@@ -39,13 +39,13 @@ def read(scope: Scope, settings: Settings, name: str) -> str:
     return found[0] if len(found) == 1 and 0 < len(found[0]) <= _LONGEST and found[0].isascii() else ""
 
 
-def written(settings: Settings, name: str, value: str, seconds: int, *, strict: bool = False) -> Header:
+def written(settings: Settings, name: str, value: str, seconds: int) -> Header:
     """A header that sets a cookie for our host alone; seconds 0 take it away.
 
     Over plain http, which is for one's own machine, browsers refuse the prefix that says so.
     """
     secure = "; Secure" if _is_secure(settings) else ""
-    text = f"{_name(settings, name)}={value}; Path=/; HttpOnly; SameSite={'Strict' if strict else 'Lax'}{secure}"
+    text = f"{_name(settings, name)}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
     return b"set-cookie", f"{text}; Max-Age={seconds}".encode()
 
 
@@ -54,7 +54,7 @@ def visit(runtime: IdpRuntime, scope: Scope, settings: Settings) -> tuple[str, t
     if found := read(scope, settings, VISIT):
         return found, ()
     made = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
-    return made, (written(settings, VISIT, made, FORM_SECONDS, strict=True),)
+    return made, (written(settings, VISIT, made, FORM_SECONDS),)
 
 
 def form_token(snapshot: Snapshot, bound: Iterable[str], now: float) -> str:

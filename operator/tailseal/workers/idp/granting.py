@@ -41,7 +41,7 @@ async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Resp
     bound = jkt if client.public else ""
     grant = Grant(client, family, login, who, login.scopes, resources, jkt, bound, kept.nonce)
     made = await issuing.of_login(runtime, request, grant)
-    return await _used(runtime, record, made, code.unknown)
+    return await _used(runtime, client, record, made, code.unknown)
 
 
 async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> Response:
@@ -56,7 +56,7 @@ async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> R
     who = await still(runtime, request, client, family, login)
     grant = Grant(client, family, login, who, scopes, resources, jkt, kept.jkt)
     made = await issuing.of_login(runtime, request, grant)
-    return await _used(runtime, record, made, refresh.unknown)
+    return await _used(runtime, client, record, made, refresh.unknown)
 
 
 async def by_client(runtime: IdpRuntime, request: Request, client: Client) -> Response:
@@ -97,7 +97,7 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
     bound = jkt if client.public else ""
     grant = Grant(client, family, login, who, login.scopes, _resources(request, client, login), jkt, bound)
     made = await issuing.of_login(runtime, request, grant)
-    return await _used(runtime, record, made, _device_unknown)
+    return await _used(runtime, client, record, made, _device_unknown)
 
 
 async def still(runtime: IdpRuntime, request: Request, client: Client, family: Family, login: Login) -> Person:
@@ -142,8 +142,11 @@ async def _kept(
     return record, family
 
 
-async def _used(runtime: IdpRuntime, record: Record, made: Made, unknown: Callable[[], OAuthError]) -> Response:
+async def _used(
+    runtime: IdpRuntime, client: Client, record: Record, made: Made, unknown: Callable[[], OAuthError]
+) -> Response:
     """The answer, if nobody was faster."""
+    await _check_client(runtime, client)
     taken = await runtime.grants.use(record.kind, record.digest, made.records)
     if taken is None:
         raise unknown()
@@ -151,6 +154,13 @@ async def _used(runtime: IdpRuntime, record: Record, made: Made, unknown: Callab
         await runtime.grants.end(record.family)
         raise unknown()
     return made.response()
+
+
+async def _check_client(runtime: IdpRuntime, client: Client) -> None:
+    """That it was not taken away while others were waited for."""
+    present = await runtime.find_client(client.client_id)
+    if present is None or present.uid != client.uid:
+        raise OAuthError("invalid_client", "there is no such client any more", status=401)
 
 
 async def _end(runtime: IdpRuntime, record: Record, client: Client) -> bool:

@@ -53,10 +53,15 @@ async def signed(
     signer = _signer(snapshot, algorithm, runtime.common.clock())
     header = encode(orjson.dumps({"alg": signer.alg, "kid": signer.kid, "typ": typ}))
     unsigned = header + b"." + encode(orjson.dumps(claims))
+    if not signer.remote:
+        return joined(unsigned, signer.sign(unsigned))
     try:
-        signature = await runtime.common.remote.sign(signer, unsigned) if signer.remote else signer.sign(unsigned)
+        signature = await runtime.common.remote.sign(signer, unsigned)
     except SigningUnavailable as error:
         raise unavailable(error.reason) from None
+    present = runtime.common.current()
+    if present is None or present.signing.signer(signer.alg, runtime.common.clock()) is not signer:
+        raise unavailable(Outage.NO_ACTIVE_KEY)  # revoked while it signed: what it made is thrown away
     return joined(unsigned, signature)
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.port import Object, Ref
+from tailseal.cluster.port import Object
 from tailseal.domain.clients.secrets import SecretLedger
-from tailseal.domain.render import drift
 from tailseal.domain.render.common import decoded, encoded
-from tailseal.reconcile.attached_clients import owns, read_ledger, secrets_of
+from tailseal.reconcile import owned
+from tailseal.reconcile.attached_clients import read_ledger, secrets_of
 from tailseal.reconcile.context import Context
-from tailseal.reconcile.issuer_ledger import NameTaken
-from tailseal.reconcile.owned import Leaving
 
 MANAGER = "tailseal-oauthclient"
+
+_REMEDY = "choose another spec.secretName"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,9 @@ async def read(ctx: Context, client: Object, name: str) -> Held:
         NameTaken: an object that is not ours holds the name.
         Leaving: it is being deleted, or still belongs to a deleted client of the same name.
     """
-    ref = Ref(kinds.SECRET, client["metadata"]["namespace"], name)
-    # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
-    present = ctx.objects.get(ref)
-    if present is None:
-        present = await ctx.cluster.get(ref)
-        if present is not None and owns(client, present):
-            ctx.objects.put(present)
+    present = await owned.find(ctx, _rendered(client, name, {}, SecretLedger()), remedy=_REMEDY)
     if present is not None:
-        _refuse_foreign(client, present)
+        ctx.objects.put(present)  # it may have lost our label
     for secret in ([present] if present is not None else []) or secrets_of(ctx.objects, client):
         return Held(present, _secret_in(secret), read_ledger(secret))
     return Held(None, "", SecretLedger())
@@ -69,20 +63,8 @@ async def write(
         Conflict: somebody else wrote first; plan again.
         ClusterError: whatever else the API server said.
     """
-    wanted, present = _rendered(client, name, data, ledger), held.obj
-    ref = kinds.ref(wanted)
-    if present is not None and drift.must_be_replaced(wanted, present):
-        await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
-        present = None
-    if present is not None and (patch := drift.foreign(wanted, present)) is not None:
-        version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
-        present = await ctx.cluster.merge(ref, {**version, **patch})
-        ctx.objects.put(present)
-    if present is not None and not drift.differs(wanted, present):
-        return
-    seen = {key: present["metadata"][key] for key in ("resourceVersion", "uid")} if present is not None else {}
-    written = await ctx.cluster.apply({**wanted, "metadata": {**wanted["metadata"], **seen}}, manager=MANAGER)
-    ctx.objects.put(written)
+    wanted = _rendered(client, name, data, ledger)
+    await owned.ensure(ctx, wanted, manager=MANAGER, exact=True, seen=held.obj, remedy=_REMEDY)
 
 
 async def sweep(ctx: Context, client: Object, keep: str) -> None:
@@ -91,16 +73,6 @@ async def sweep(ctx: Context, client: Object, keep: str) -> None:
         metadata = secret["metadata"]
         if metadata["name"] != keep and "deletionTimestamp" not in metadata:
             await ctx.cluster.delete(kinds.ref(secret), uid=metadata["uid"])
-
-
-def _refuse_foreign(client: Object, present: Object) -> None:
-    name, what = client["metadata"]["name"], f"Secret {present['metadata']['name']}"
-    marks = {meta.MANAGED_BY: meta.MANAGER, meta.OAUTH_CLIENT_LABEL: name}.items()
-    if not (owns(client, present) or marks <= present["metadata"].get("labels", {}).items()):
-        text = f"{what} is there but not ours: delete or rename it, or choose another spec.secretName"
-        raise NameTaken(text)
-    if not owns(client, present) or "deletionTimestamp" in present["metadata"]:
-        raise Leaving(f"{what} is being deleted with its former owner")
 
 
 def _secret_in(secret: Object) -> str:

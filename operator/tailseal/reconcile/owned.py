@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tailseal.api.meta import MANAGED_BY, MANAGER, PROVIDER_LABEL
+from typing import Final
+
+from tailseal.api.meta import MANAGED_BY, MANAGER, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Transient
@@ -13,13 +15,41 @@ from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.issuer_ledger import NameTaken
 
+RENAME: Final = "give this object another name"
+
 
 class Leaving(Transient):
     """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
 
 
+async def find(ctx: Context, wanted: Object, *, remedy: str = RENAME) -> Object | None:
+    """The object of the rendered one's name, if it is there and ours.
+
+    Args:
+        ctx: ports.
+        wanted: the rendered object; of its content nothing is looked at.
+        remedy: what else may be done where somebody else's has the name.
+
+    Raises:
+        NameTaken: an object that is not ours holds the name.
+        Leaving: it is being deleted, or still belongs to a deleted owner of the same name.
+    """
+    ref = kinds.ref(wanted)
+    # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
+    present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
+    if present is not None:
+        _refuse_foreign(wanted, present, remedy)
+    return present
+
+
 async def ensure(
-    ctx: Context, wanted: Object, *, manager: str, exact: bool = False, seen: Object | None = None
+    ctx: Context,
+    wanted: Object,
+    *,
+    manager: str,
+    exact: bool = False,
+    seen: Object | None = None,
+    remedy: str = RENAME,
 ) -> Object:
     """Make the object be as wanted; nothing is written if it is.
 
@@ -30,6 +60,7 @@ async def ensure(
         exact: write only over the version that was seen, and over none only where there is none, so that no stale
             second operator undoes a newer write.
         seen: that version, where `wanted` was planned from it some while ago; None: as it is now.
+        remedy: as for `find`.
 
     Raises:
         Conflict: with `exact`, the object is at another version by now.
@@ -40,23 +71,23 @@ async def ensure(
     ref = kinds.ref(wanted)
     key = Key("Owned", ref.namespace, f"{ref.kind.kind}/{ref.name}")
     wish = canonical.digest(canonical.dumps(wanted))
-    made = await _ensured(ctx, wanted, seen, manager, exact=exact, known=ctx.memory.get(key) == wish)
+    if seen is not None:
+        _refuse_foreign(wanted, seen, remedy)
+    present = seen or await find(ctx, wanted, remedy=remedy)
+    made = await _ensured(ctx, wanted, present, manager, exact=exact, known=ctx.memory.get(key) == wish)
     ctx.memory[key] = wish
     return made
 
 
 async def _ensured(
-    ctx: Context, wanted: Object, seen: Object | None, manager: str, *, exact: bool, known: bool
+    ctx: Context, wanted: Object, present: Object | None, manager: str, *, exact: bool, known: bool
 ) -> Object:
     """See `ensure`; `known`: we made it so already, and what differs was changed by others."""
     ref = kinds.ref(wanted)
-    # The store sees only what carries our label, so an absent object may be somebody else's: look before creating.
-    present = seen or ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:
         if known:
             await _say(ctx, wanted, "deleted")
         return await (kept_secret.put(ctx, None, wanted, manager=manager) if exact else _apply(ctx, wanted, manager))
-    _refuse_foreign(wanted, present)
     if drift.must_be_replaced(wanted, present):
         if known:
             await _say(ctx, wanted, "changed")
@@ -71,7 +102,7 @@ async def _ensured(
         ctx.objects.put(present)
     if not drift.differs(wanted, present):
         return present
-    version = {"resourceVersion": present["metadata"]["resourceVersion"]} if exact else {}
+    version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")} if exact else {}
     return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **version}}, manager)
 
 
@@ -98,13 +129,15 @@ async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:
     return written
 
 
-def _refuse_foreign(wanted: Object, present: Object) -> None:
+def _refuse_foreign(wanted: Object, present: Object, remedy: str) -> None:
     what = f"{wanted['kind']} {wanted['metadata']['name']}"
     ours = {owner["uid"] for owner in wanted["metadata"].get("ownerReferences", ())}
     theirs = {owner["uid"] for owner in present["metadata"].get("ownerReferences", ()) if owner.get("controller")}
     # Whoever takes our label off has not made the object his: the owner still says whose it is.
-    if not (ours & theirs or _ours(present, wanted["metadata"]["labels"][PROVIDER_LABEL])):
-        raise NameTaken(f"{what} is there but not ours: delete or rename it, or give this object another name")
+    labels = wanted["metadata"]["labels"]
+    marks = {name: labels[name] for name in (MANAGED_BY, PROVIDER_LABEL, OAUTH_CLIENT_LABEL) if name in labels}
+    if not (ours & theirs or marks.items() <= present["metadata"].get("labels", {}).items()):
+        raise NameTaken(f"{what} is there but not ours: delete or rename it, or {remedy}")
     if theirs - ours or "deletionTimestamp" in present["metadata"]:
         raise Leaving(f"{what} is being deleted with its former owner")
 

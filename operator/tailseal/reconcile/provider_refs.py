@@ -173,7 +173,9 @@ def _missing_key(objects: Objects, namespace: str, name: str, path: str, *, ther
     return Problem(path, Reason.REF_NOT_READY, f"SigningKey {name} has no key yet", stalled=False)
 
 
-def copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str) -> Files:
+def copied(
+    objects: Objects, namespace: str, name: str, needed: tuple[str, ...], path: str, *, optional: tuple[str, ...] = ()
+) -> Files:
     """Files of a Secret that may be read and holds all of them; none, and why not, where that is not so.
 
     Args:
@@ -182,6 +184,7 @@ def copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...],
         name: of the Secret.
         needed: files that must be there.
         path: of the reference.
+        optional: files that are taken along if they are there.
     """
     secret = objects.get(Ref(kinds.SECRET, namespace, name))
     if secret is None:
@@ -197,4 +200,4 @@ def copied(objects: Objects, namespace: str, name: str, needed: tuple[str, ...],
     if lacking := [file for file in needed if not held.get(file)]:
         text = f"Secret {name} lacks {', '.join(lacking)}"
         return Files({}, (Problem(path, Reason.REF_INVALID, text),))
-    return Files({file: held[file] for file in needed})
+    return Files({file: held[file] for file in (*needed, *optional) if held.get(file)})

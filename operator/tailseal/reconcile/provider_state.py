@@ -5,10 +5,7 @@ from __future__ import annotations
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
-from tailseal.cluster import kinds
-from tailseal.cluster.port import Ref
 from tailseal.domain.bundle.model import STATE_CA_FILE, STATE_URL_FILE
-from tailseal.domain.render.common import decoded
 from tailseal.reconcile.context import Objects
 from tailseal.reconcile.provider_refs import Files, Problem, copied, files_of
 from tailseal.state.url import DatabaseURL, URLInvalid
@@ -23,7 +20,7 @@ def shared_state(objects: Objects, namespace: str, provider: str, spec: Identity
     if spec.storage is None or spec.storage.postgres is None:
         return Files({})
     name = spec.storage.postgres.url_secret_ref.name
-    found = copied(objects, namespace, name, (_URL,), PATH)
+    found = copied(objects, namespace, name, (_URL,), PATH, optional=(_CA,))
     if not found.files:
         return Files(_kept(objects, namespace, provider), found.problems)
     url = found.files[_URL].strip()
@@ -35,9 +32,7 @@ def shared_state(objects: Objects, namespace: str, provider: str, spec: Identity
     except URLInvalid as error:
         problem = Problem(PATH, Reason.REF_INVALID, f"Secret {name}: {_URL} {error}")
         return Files(_kept(objects, namespace, provider), (problem,))
-    secret = objects.get(Ref(kinds.SECRET, namespace, name)) or {}
-    authorities = decoded(secret.get("data")).get(_CA)
-    return Files({STATE_URL_FILE: url} | ({STATE_CA_FILE: authorities} if authorities else {}))
+    return Files({STATE_URL_FILE: url} | ({STATE_CA_FILE: found.files[_CA]} if _CA in found.files else {}))
 
 
 def _kept(objects: Objects, namespace: str, provider: str) -> dict[str, bytes]:

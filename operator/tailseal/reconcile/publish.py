@@ -21,7 +21,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
 from tailseal.domain.publishing import Wish
 from tailseal.domain.publishing.store import Bucket
-from tailseal.domain.render.common import Provider, decoded
+from tailseal.domain.render.common import Provider
 from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.issuer_ledger import IssuerState, state_of
@@ -164,14 +164,11 @@ def _bucket(ctx: Context, namespace: str, entry: Entry) -> Bucket | Line | None:
     credentials = None
     if store.credentials_secret_ref is not None:
         name = store.credentials_secret_ref.name
-        found = copied(ctx.objects, namespace, name, _CREDENTIALS, entry.reference)
+        found = copied(ctx.objects, namespace, name, _CREDENTIALS, entry.reference, optional=(_SESSION,))
         if found.problems:
             problem = found.problems[0]
             return Line(status=False, reason=problem.reason, message=f"{problem.path}: {problem.message}")
-        secret = ctx.objects.get(Ref(kinds.SECRET, namespace, name)) or {}
-        session = decoded(secret.get("data")).get(_SESSION)
-        files = {**found.files, **({_SESSION: session} if session else {})}
-        credentials = {file: content.decode(errors="replace").strip() for file, content in files.items()}
+        credentials = {file: content.decode(errors="replace").strip() for file, content in found.files.items()}
         for file, text in credentials.items():
             if not (text and text.isascii() and text.isprintable()):
                 message = f"{entry.reference}: Secret {name}: {file} must have visible ASCII characters only"

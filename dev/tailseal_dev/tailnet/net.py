@@ -84,6 +84,10 @@ class Tailnet:
         node.up(self._key(member))
         return node
 
+    def stray(self, name: str) -> Node:
+        """A node that is not started, and has no key to join with."""
+        return self._node(Member(name))
+
     def set_policy(self, policy: Mapping[str, Any]) -> None:
         """Replace the policy; nodes hear of it a moment later."""
         self.headscale.set_policy(policy)

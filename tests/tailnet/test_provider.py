@@ -1,0 +1,254 @@
+"""The identity provider on a real tailnet: tokens for nodes that call, and keys with which new nodes join."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from fakes import bundles, exchange
+from tailnet import world
+from tailseal.domain.bundle.model import HeadscaleUpstream, PolicyRecord, Settings, Upstream
+from tailseal.domain.policy.grants import AUTH_KEY
+from tailseal_dev import process
+from tailseal_dev.tailnet import Node, Tailnet
+from tailseal_dev.tailnet.headscale import URL, TailnetError
+
+pytestmark = pytest.mark.tailnet
+ROOT = Path(__file__).parents[2]
+BILLING, WIKI = "https://billing.corp.example", "https://wiki.corp.example"
+PORT = 9443
+WITHIN = 30.0
+
+
+def policy(name: str, source: dict[str, Any], **grant: Any) -> PolicyRecord:  # noqa: ANN401 - as in a manifest
+    spec = {"identityProviderRef": {"name": "corp"}, "from": source, "grants": [{"name": "g", **grant}]}
+    return PolicyRecord(namespace="identity", name=name, uid=f"uid-{name}", generation=1, spec=spec)
+
+
+def of_ci(**grant: Any) -> PolicyRecord:  # noqa: ANN401
+    """Trusts jobs of a CI system whose keys stand in the policy."""
+    keys = {"jwks": {"keys": [exchange.jwk(exchange.rsa_key("foreign"), "f1", "RS256")]}}
+    return policy(
+        "ci", {"oidc": {"issuer": exchange.FOREIGN, "subject": {"exact": "repo:acme/app"}, "keys": keys}}, **grant
+    )
+
+
+POLICIES = (
+    policy("people", {"tailnet": {"users": ["*@example.com"]}}, jwt={"audiences": [BILLING, WIKI], "ttl": "5m"}),
+    policy("machines", {"tailnet": {"tags": ["tag:ci"]}}, jwt={"audiences": [BILLING], "ttl": "5m"}),
+    policy(
+        "readers",
+        {"tailnet": {"capability": {"action": "login", "resource": "client/grafana"}}},
+        jwt={"audiences": ["https://grafana.corp.example"], "ttl": "5m"},
+    ),
+    of_ci(tailscaleAuthKey={"upstream": "hs", "tags": ["tag:ci"], "ephemeral": True, "expiry": "2m"}),
+)
+
+
+class Provider:
+    """The running provider.
+
+    Args:
+        tailnet: that it is part of.
+        directory: short, as a socket's path is.
+    """
+
+    def __init__(self, tailnet: Tailnet, directory: Path) -> None:
+        self.tailnet, self.node = tailnet, tailnet.nodes["idp"]
+        self.log, self.bundle = directory / "provider.log", bundles.Mounted(directory / "bundle")
+        self.settings = Settings(
+            issuer=exchange.OURS,
+            namespace="identity",
+            name="corp",
+            token_endpoint=f"{exchange.OURS}/token",
+            subject_audiences=(exchange.OURS,),
+            upstreams=(Upstream(name="hs", headscale=HeadscaleUpstream(api_url=URL, credential="hs")),),
+            open_hosts=("127.0.0.1",),
+        )
+        self.bundle.project("signing", bundles.signing())
+        self.trust(*POLICIES)
+        key = tailnet.headscale.json("apikeys", "create", "--expiration", "1h")
+        self.bundle.project("credentials", {"hs.api_key": key.encode()})
+        argv = [sys.executable, str(Path(__file__).with_name("provider.py")), str(self.bundle.directory)]
+        argv += [str(self.node.socket), str(directory / "idp.sock"), str(PORT)]
+        self.running = tailnet.space.start(argv, self.log, os.environ | {"PYTHONPATH": str(ROOT / "operator")})
+        deadline = time.monotonic() + WITHIN
+        while "ready" not in self.log.read_text():
+            assert self.running.poll() is None, process.tail(self.log)
+            assert time.monotonic() < deadline, process.tail(self.log)
+            time.sleep(0.05)
+        self.node.tailscale("serve", "--bg", "--http=80", f"unix:{directory}/idp.sock")
+
+    def stop(self) -> None:
+        self.node.tailscale("serve", "reset")
+        process.stop(self.running)
+
+    def trust(self, *policies: PolicyRecord) -> None:
+        self.bundle.project("policies", bundles.policies(*policies, settings=self.settings))
+
+    def decisions(self) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if str(line.get("type", "")).startswith("dev.tailseal.exchange.")]
+
+    def asked(self, node: Node, path: str, *arguments: str) -> tuple[int, str]:
+        """Status and body, as a program on the node sees them."""
+        for _ in range(3):  # two busy nodes may not find each other in time
+            result = node.curl(f"http://{self.node.host}{path}", "--write-out", "\n%{http_code}", *arguments)
+            body, _, status = result.stdout.rpartition("\n")
+            if result.returncode == 0:
+                return int(status), body
+        raise AssertionError(f"{node.name} got no answer: {result.stdout}{result.stderr}{self.log.read_text()}")
+
+    def token(self, node: Node, *arguments: str) -> dict[str, Any]:
+        """The claims of the token that a node gets, verified with the keys that it is told."""
+        status, body = self.asked(node, "/issue", "--request", "POST", *arguments)
+        assert status == 200, body + self.log.read_text()
+        keys = KeySet.import_key_set(json.loads(self.asked(node, "/.well-known/jwks.json")[1]))
+        found: dict[str, Any] = jwt.decode(json.loads(body)["token"], keys, algorithms=["ES256"]).claims
+        return found
+
+
+@pytest.fixture(scope="module")
+def provider(tailnet: Tailnet) -> Iterator[Provider]:
+    directory = Path(tempfile.mkdtemp(prefix="provider-"))
+    running = Provider(tailnet, directory)
+    yield running
+    running.stop()
+    shutil.rmtree(directory)
+
+
+def test_a_node_of_a_person_gets_a_token_for_what_a_policy_says(provider: Provider) -> None:
+    alice = provider.tailnet.nodes["alice"]
+    assert provider.token(alice, "--data", f"audience={WIKI}")["aud"] == WIKI
+    found = provider.token(alice, "--data", "policy=identity/people")
+    assert (found["sub"], found["user"], found["display_name"]) == ("userid:1", "alice@example.com", "Alice Ä")
+    assert found["aud"] == [BILLING, WIKI]
+    assert found["exp"] - found["iat"] == 300
+    assert (decision := provider.decisions()[-1])["id"] == found["jti"]
+    assert (decision["subject"], decision["data"]["policy"]) == ("userid:1", "identity/people")
+
+
+def test_a_machine_gets_one_as_itself_and_whom_nothing_means_gets_none(provider: Provider) -> None:
+    found = provider.token(provider.tailnet.nodes["ci"])
+    stable_id = provider.tailnet.headscale.nodes()["ci"]["id"]
+    assert (found["sub"], found["node"], found["tags"]) == (f"node:{stable_id}", "ci.tn.test", ["tag:ci"])
+    assert "user" not in found
+    status, body = provider.asked(provider.tailnet.nodes["bob"], "/issue", "--request", "POST")
+    assert (status, json.loads(body)["error"]) == (403, "access_denied")
+
+
+FORGED = [
+    part
+    for header in (
+        "X-Forwarded-For: 100.64.99.99",
+        "X_Forwarded_For: 100.64.99.99",
+        "Tailscale-User-Login: root@example.com",
+        f"Tailscale-App-Capabilities: {json.dumps({world.CAPABILITY: [world.login_to('grafana')]})}",
+    )
+    for part in ("--header", header)
+]
+
+
+def test_whatever_a_caller_sends_they_are_who_they_are(provider: Provider) -> None:
+    asked = ["--request", "POST", *FORGED]
+    assert provider.asked(provider.tailnet.nodes["bob"], "/issue", *asked)[0] == 403
+    assert provider.token(provider.tailnet.nodes["ci"], *FORGED)["tags"] == ["tag:ci"]
+    neighbour = ["curl", "--silent", "--noproxy", "*", *asked, f"http://127.0.0.1:{PORT}/issue"]
+    assert json.loads(provider.tailnet.space.run(neighbour).stdout)["error"] == "access_denied"
+
+
+def test_a_grant_that_is_withdrawn_is_gone_with_the_next_call(provider: Provider) -> None:
+    alice, ask = provider.tailnet.nodes["alice"], ("--data", "policy=identity/readers")
+    assert provider.token(alice, *ask)["aud"] == "https://grafana.corp.example"
+    try:
+        provider.tailnet.set_policy(world.policy())
+        deadline = time.monotonic() + WITHIN
+        while provider.asked(alice, "/issue", *ask)[0] != 403:
+            assert time.monotonic() < deadline
+        policy = provider.tailnet.nodes["idp"].whois(alice.addresses[0])
+        assert policy is not None
+        assert world.CAPABILITY not in (policy["CapMap"] or {})
+    finally:
+        provider.tailnet.set_policy(world.policy(world.login_to("grafana")))
+        while provider.asked(alice, "/issue", *ask)[0] != 200:
+            time.sleep(0.02)
+
+
+def test_health_goes_by_what_the_node_says(provider: Provider) -> None:
+    status, body = provider.asked(provider.tailnet.nodes["alice"], "/_healthz")
+    assert (status, json.loads(body)["ok"]) == (200, True)
+
+
+# ------------------------------------------------------------------------------------------- keys with which to join
+
+
+def job_asks(provider: Provider, **claims: object) -> dict[str, Any]:
+    """What a CI job gets for its OIDC token."""
+    now = int(time.time())
+    subject = exchange.token(exchange.claims(iat=now, exp=now + 300, **claims))
+    body = exchange.form(subject, requested_token_type=AUTH_KEY).decode()
+    argv = ["curl", "--silent", "--noproxy", "*", "--data", body, f"http://127.0.0.1:{PORT}/token"]
+    result = provider.tailnet.space.run(argv)
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+@pytest.fixture
+def machine(tailnet: Tailnet) -> Iterator[Callable[[str], Node]]:
+    """Makes nodes that have not joined yet."""
+    made: list[Node] = []
+
+    def make(name: str) -> Node:
+        node = tailnet.stray(name)
+        made.append(node)
+        node.start()
+        return node
+
+    yield make
+    for node in made:
+        node.stop()
+        tailnet.nodes.pop(node.name)
+        if node.name in tailnet.headscale.nodes():
+            tailnet.headscale.delete(node.name)
+
+
+def test_a_job_joins_with_a_key_that_it_got_for_its_token_and_the_key_counts_once(
+    provider: Provider, machine: Callable[[str], Node]
+) -> None:
+    answer = job_asks(provider)
+    assert (answer["issued_token_type"], answer["token_type"], answer["expires_in"]) == (AUTH_KEY, "N_A", 120), answer
+    runner = machine("runner")
+    runner.up(answer["access_token"])
+    joined = provider.tailnet.headscale.nodes()["runner"]
+    assert (joined["tags"], joined["online"]) == (["tag:ci"], True)
+    assert joined["pre_auth_key"]["ephemeral"] is True
+    assert not joined["pre_auth_key"].get("reusable")
+    # The new node is what its tag says, to the provider as well.
+    found = provider.token(runner)
+    assert (found["tags"], found["sub"]) == (["tag:ci"], f"node:{joined['id']}")
+    (decision,) = [line for line in provider.decisions() if line["data"].get("upstream") == "hs"]
+    assert decision["type"].endswith(".granted")
+    assert decision["subject"] == "repo:acme/app"
+    assert (decision["data"]["policy"], decision["data"]["tags"]) == ("identity/ci", ["tag:ci"])
+    assert len(decision["id"]) == 32
+    assert answer["access_token"] not in provider.log.read_text()
+    with pytest.raises(TailnetError, match=r"(?i)authkey|auth key|pre-?auth|expired|invalid"):
+        machine("thief").up(answer["access_token"])
+    assert "thief" not in provider.tailnet.headscale.nodes()
+
+
+def test_a_job_that_no_policy_means_gets_no_key(provider: Provider) -> None:
+    answer = job_asks(provider, sub="repo:evil/app")
+    assert answer["error"] == "invalid_request"
+    assert "access_token" not in answer

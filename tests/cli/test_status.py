@@ -113,6 +113,7 @@ READY = ("Ready", "True", "Ready", "it works now")
         (1, (("Ready", "False", "X", "no key"), ("Reconciling", "True", "X", "for key")), "for key", ()),
         (1, (("Ready", "False", "X", "no key"), ("Stalled", "True", "X", "for you")), "for you", ()),
         (1, (("Ready", "False", "X", "no key"),), "no key", ()),
+        (1, (READY, ("Rotating", "True", "Rotating", "key k2 is to sign next")), "key k2 is to sign next", ()),
         (1, (READY, ("OverlapBroken", "True", "X", "text")), "", ("OverlapBroken=True X: text",)),
         (1, (READY, ("OverlapBroken", "False", "X", "text")), "", ()),
         (

@@ -156,12 +156,12 @@ async def test_a_request_by_annotation_publishes_waits_and_switches() -> None:
     await seen.converge()
     assert status(seen)["activeKeyID"] == first
     assert conditions(seen)["Ready"] == ("True", "Ready")
-    assert conditions(seen)["Reconciling"] == ("True", "Rotating")
+    assert conditions(seen)["Rotating"] == ("True", "Rotating")
     await seen.run_for(300)
     assert status(seen)["activeKeyID"] == first
     await seen.run_for(180)
     assert status(seen)["activeKeyID"] != first
-    assert "Reconciling" not in conditions(seen)
+    assert not {"Reconciling", "Rotating"} & conditions(seen).keys()
 
 
 async def test_an_annotation_that_is_no_time_is_refused_and_rotation_goes_on() -> None:
@@ -377,8 +377,8 @@ async def test_a_key_for_which_a_set_has_no_room_waits_and_says_for_what(monkeyp
     await seen.run_for(2 * 3600)
     assert status(seen)["activeKeyID"] == first
     assert conditions(seen)["Published"][1] != "WaitingForReplicas"
-    assert conditions(seen)["Reconciling"] == ("True", "KeySetFull")
-    assert "1 keys are published" in message(seen, "Reconciling")
+    assert conditions(seen)["Rotating"] == ("True", "KeySetFull")
+    assert "1 keys are published" in message(seen, "Rotating")
     assert "Stalled" not in conditions(seen), "no replica holds it up"
     monkeypatch.setattr(issuer, "MOST_KEYS", 48)
     await seen.run_for(3600)
@@ -392,7 +392,7 @@ async def test_a_replica_that_holds_a_rotation_up_for_too_long_is_named() -> Non
     seen.replicas.tell(NS, "corp", pods)
     annotate(seen, "2027-01-15T08:00:30Z")
     await seen.converge()
-    assert conditions(seen)["Reconciling"] == ("True", "Rotating")
+    assert conditions(seen)["Rotating"] == ("True", "Rotating")
     await seen.run_for(40)
     assert conditions(seen)["Stalled"] == ("True", "Stalled")
     assert all(pod.name in message(seen, "Stalled") for pod in pods)

@@ -31,6 +31,9 @@ class ConditionType(StrEnum):
     """It works now: the summary for `kubectl wait`."""
     RECONCILING = "Reconciling"
     """True while something is under way (kstatus)."""
+    ROTATING = "Rotating"
+    """True while a key follows another. All works meanwhile, so to kstatus nothing is under way: whoever waits for what
+    he applied, as Flux does, need not wait for a rotation of a day."""
     STALLED = "Stalled"
     """True when it will not go on by itself (kstatus)."""
     FAST_PROPAGATION = "FastPropagation"

@@ -89,7 +89,7 @@ def _waits_for(obj: Object) -> str:
     """Why the next step is not taken yet: a person, evidence, or only time."""
     if not (obj.get("status") or {}).get("conditions"):
         return _UNSEEN
-    for type_ in ("Stalled", "Reconciling"):
+    for type_ in ("Stalled", "Reconciling", "Rotating"):
         if (found := _condition(obj, type_)).get("status") == "True":
             return f"{printable(found.get('reason', ''))}: {printable(found.get('message', ''))}"
     return _NOTHING

@@ -16,7 +16,8 @@ _ORDER: Final = (kinds.IDENTITY_PROVIDER, kinds.SIGNING_KEY, kinds.TRUST_POLICY,
 _UNSEEN: Final = "the operator, which has not looked at it yet"
 _CHANGED: Final = "the operator, which has not looked at the latest change yet"
 _PLAIN: Final = frozenset({"Accepted", "ResolvedRefs", "Programmed", "Published", "Ready"})
-_GOOD_IF_FALSE: Final = frozenset({"Reconciling", "Stalled", "OverlapBroken", "ClockSkew"})
+_SAID: Final = frozenset({"Reconciling", "Rotating", "Stalled"})
+_GOOD_IF_FALSE: Final = frozenset({*_SAID, "OverlapBroken", "ClockSkew"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _waits_for(obj: Object, conditions: Mapping[str, Mapping[str, Any]]) -> str:
         return _UNSEEN
     if obj["status"].get("observedGeneration", 0) != obj["metadata"].get("generation", 0):
         return _CHANGED
-    for type_ in ("Stalled", "Reconciling"):
+    for type_ in ("Stalled", "Reconciling", "Rotating"):
         if (found := conditions.get(type_, {})).get("status") == "True":
             return str(found.get("message") or found.get("reason", ""))
     ready = conditions.get("Ready", {})
@@ -109,7 +110,7 @@ def _waits_for(obj: Object, conditions: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _is_note(entry: Mapping[str, Any]) -> bool:
     """Whether a condition beside the usual ones is not as it should be."""
-    if entry["type"] in _GOOD_IF_FALSE - {"Reconciling", "Stalled"}:
+    if entry["type"] in _GOOD_IF_FALSE - _SAID:
         return bool(entry["status"] == "True")
     return entry["type"] not in _PLAIN | _GOOD_IF_FALSE and entry["status"] != "True"
 

@@ -178,14 +178,16 @@ def _waiting(ctx: Context, view: View, facts: list[Fact], *, stalled: bool) -> l
     if signer is None or any(fact.type == ConditionType.STALLED for fact in facts):
         return facts
     others = [fact for fact in facts if fact.type != ConditionType.RECONCILING]
+    works = any(fact.type == ConditionType.READY and fact.status for fact in facts)
+    under_way = ConditionType.ROTATING if works else ConditionType.RECONCILING
     if crowded := _crowded(view, signer.kid):
-        return [*others, Fact(ConditionType.RECONCILING, status=True, reason=Reason.KEY_SET_FULL, message=crowded)]
+        return [*others, Fact(under_way, status=True, reason=Reason.KEY_SET_FULL, message=crowded)]
     pods = _pods_behind(ctx, view, signer.kid)
     if stalled and pods:
         message = f"key {signer.kid} may not sign before it is served and held by " + ", ".join(pods)
         return [*others, Fact(ConditionType.STALLED, status=True, reason=Reason.STALLED, message=message)]
     message = f"key {signer.kid} is to sign next"
-    return [*others, Fact(ConditionType.RECONCILING, status=True, reason=Reason.ROTATING, message=message)]
+    return [*others, Fact(under_way, status=True, reason=Reason.ROTATING, message=message)]
 
 
 def _pods_behind(ctx: Context, view: View, kid: str) -> list[str]:

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from fakes import exchange
 from tailnet import world
 from tailseal.domain import capability
 from tailseal.domain.capability import Action, Capabilities
+from tailseal.domain.policy.compile import compile_policy
+from tailseal.domain.policy.source import TAILNET
 from tailseal.tailnet import LocalApi, NobodyError, Outage, Refusal, Serve, UnavailableError
 from tailseal_dev.tailnet import Tailnet
 
@@ -75,3 +79,11 @@ async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> No
     assert not bob.scopes("client/grafana")
     assert machine.allow("exchange", "audience/https://billing.corp.example")
     assert not machine.allow("login", "client/grafana")
+
+
+def test_the_policy_on_the_page_is_one_that_gives_tokens_to_machines() -> None:
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "from:" in block)
+    manifest = yaml.safe_load(text)
+    policy = compile_policy(exchange.record(manifest["spec"], namespace="identity"), exchange.SETTINGS)
+    assert policy.trust.source is TAILNET
+    assert [rule.field for rule in policy.trust.rules] == ["spec.from.tailnet.tags"]

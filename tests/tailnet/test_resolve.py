@@ -10,7 +10,7 @@ import pytest
 
 from fakes.localapi import FakeLocalApi, recorded
 from tailseal.domain.caller import Caller
-from tailseal.tailnet import Direct, LocalApi, NobodyError, Outage, Refusal, Serve, Static, UnavailableError
+from tailseal.tailnet import Direct, Elsewhere, LocalApi, NobodyError, Outage, Refusal, Serve, Static, UnavailableError
 from tailseal.tailnet.static import MisplacedError
 from tailseal.tailnet.whois import caller as read_caller
 
@@ -240,3 +240,13 @@ def test_callers_from_a_table_refuse_to_be_anywhere_but_on_ones_own_machine(
     with pytest.raises(MisplacedError, match=r"one's own machine|loopback|at least one"):
         build()
     assert place
+
+
+async def test_elsewhere_nobody_is_known_but_sessions_are_looked_after(tailscaled: FakeLocalApi) -> None:
+    tailscaled.knows("user")
+    over_tailnet = serve(tailscaled)
+    elsewhere = Elsewhere(over_tailnet)
+    known = (await over_tailnet.caller(None, from_(ALICE))).known
+    connection = await elsewhere.accepted("127.0.0.1", 40000)
+    assert await refused(elsewhere.caller(connection, from_(ALICE))) is Refusal.OUTSIDE
+    assert (await elsewhere.again(known)).subject == "userid:1"

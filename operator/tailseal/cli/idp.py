@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from typing import Final
 
+import click
+
+from tailseal.cli import options
 from tailseal.cli.workers import worker_command
+
+_OPTIONS: Final = (
+    click.option(
+        "--tailnet",
+        type=options.TailnetType(),
+        envvar="TAILSEAL_TAILNET",
+        help="Where callers of the tailnet come in: unix:PATH behind `tailscale serve`, or a port on loopback.",
+    ),
+    click.option(
+        "--localapi",
+        default="/var/run/tailscale/tailscaled.sock",
+        show_default=True,
+        envvar="TAILSEAL_LOCALAPI",
+        help="Socket of the tailscaled that says who they are.",
+    ),
+)
 
 command: Final = worker_command(
     "idp",
     "Run the identity provider: logins with the tailnet, tokens, and the token exchange.",
     "tailseal.workers.idp.app",
+    _OPTIONS,
 )

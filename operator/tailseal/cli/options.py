@@ -46,6 +46,17 @@ class PlaceType(AddressType):
         return super().convert(value, param, ctx)
 
 
+class TailnetType(PlaceType):
+    """`unix:PATH`, or `HOST:PORT` on loopback: anywhere else, others than tailscaled could come."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Parse the text of the command line or the environment."""
+        place = super().convert(value, param, ctx)
+        if isinstance(place, Address) and not place.is_loopback:
+            self.fail(f"{place}: must be on loopback, where tailscaled hands connections on, or unix:PATH", param, ctx)
+        return place
+
+
 class Level(click.Choice[str]):
     """A log level in any case; custom resources write them capitalised."""
 

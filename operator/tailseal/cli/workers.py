@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +13,14 @@ import click
 
 from tailseal.cli import options
 from tailseal.cli.errors import UNREACHABLE, Failure
-from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.address import Address, UnixAddress
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tailseal.state.protocol import Store
+    from tailseal.workers.common.worker import Worker
+    from tailseal.workers.idp.tailnet import OnTailnet
 
 _GARBAGE: Final = 20_000
 """New objects before cycles are looked for: looking through modules and policies, which stay, is a third of a load."""
@@ -77,20 +79,23 @@ _OPTIONS = (
 )
 
 
-def worker_command(name: str, summary: str, application: str) -> click.Command:
+def worker_command(
+    name: str, summary: str, application: str, further: Sequence[Callable[..., Any]] = ()
+) -> click.Command:
     """The command that runs a worker.
 
     Args:
         name: of the component: `sts` or `idp`.
         summary: first line of its help.
         application: module whose `of_worker` makes the endpoints.
+        further: options of this component alone.
     """
 
     @click.pass_context
     def run(ctx: click.Context, /, **arguments: Any) -> None:  # noqa: ANN401, ARG001 - click passes options by name
         _run(name, application, **arguments)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_OPTIONS, *further)):
         run = option(run)
     return click.command(name, help=summary)(run)
 
@@ -108,6 +113,8 @@ def _run(  # noqa: PLR0913 - one argument an option
     pod_uid: str,
     socket: Path,
     log_level: str,
+    tailnet: Address | UnixAddress | None = None,
+    localapi: str = "",
 ) -> None:
     gc.set_threshold(_GARBAGE)
     from tailseal.workers.common.bundle.source import DirectorySource  # noqa: PLC0415
@@ -121,11 +128,23 @@ def _run(  # noqa: PLR0913 - one argument an option
         worker.state.local = _store(state)
     of_worker: Callable[[Worker], ASGIApp] = importlib.import_module(application).of_worker
     try:
-        place = Place(listen, management, tls, drain)
-        run_loop(worker.run(of_worker(worker), place, beside=[explaining(worker.runtime, socket)]))
+        place = Place(listen, management, tls, drain, tailnet)
+        beside = [explaining(worker.runtime, socket)]
+        if tailnet is None:
+            run_loop(worker.run(of_worker(worker), place, beside=beside))
+            return
+        joined = _joined(worker, tailnet, localapi)
+        beside.append(joined.watch)
+        run_loop(worker.run(joined.elsewhere, place, beside=beside, over_tailnet=joined.over_tailnet))
     except OSError as error:
         text = f"cannot listen on {listen} and {management}: {error.strerror or error}"
         raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None
+
+
+def _joined(worker: Worker, place: Address | UnixAddress, localapi: str) -> OnTailnet:
+    from tailseal.workers.idp.tailnet import join  # noqa: PLC0415 - nothing of it without --tailnet
+
+    return join(worker, place, localapi)
 
 
 def _store(folder: Path) -> Store:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tailseal.tailnet.errors import NobodyError, Outage, Refusal, UnavailableError
 from tailseal.tailnet.localapi import LocalApi
-from tailseal.tailnet.resolve import CallerResolver, Direct, Serve
+from tailseal.tailnet.resolve import CallerResolver, Direct, Elsewhere, Serve
 from tailseal.tailnet.static import Static
 
 __all__ = [
     "CallerResolver",
     "Direct",
+    "Elsewhere",
     "LocalApi",
     "NobodyError",
     "Outage",

@@ -185,6 +185,35 @@ class Direct(_Whois):
         return accepted
 
 
+class Elsewhere:
+    """On any other listener of a worker that is on a tailnet: nobody who comes there can be known.
+
+    What was given over the tailnet is looked after there as well, as applications ask from wherever they are.
+
+    Args:
+        over_tailnet: of the listener that people come to.
+    """
+
+    def __init__(self, over_tailnet: CallerResolver) -> None:
+        self._over_tailnet = over_tailnet
+
+    async def accepted(self, host: str, port: int) -> Caller | None:  # noqa: ARG002 - the protocol's
+        """See `CallerResolver`."""
+        return None
+
+    async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
+        """See `CallerResolver`; whatever a request says of its sender, it did not come over the tailnet."""
+        raise NobodyError(Refusal.OUTSIDE)
+
+    async def again(self, known: Known) -> Caller:
+        """See `CallerResolver`."""
+        return await self._over_tailnet.again(known)
+
+    async def own_node(self) -> whois.OwnNode:
+        """See `CallerResolver`."""
+        return await self._over_tailnet.own_node()
+
+
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from tailseal.tailnet.errors import UnavailableError
@@ -12,7 +12,7 @@ from tailseal.tailnet.resolve import CallerResolver
 LOOK_SECONDS: Final = 5.0
 
 
-async def keep(callers: CallerResolver, tell: Callable[[Mapping[str, str]], None]) -> None:
+async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) -> None:
     """Tell the node's state and name, again and again, until cancelled.
 
     Args:

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import exchange
 from tailseal.api.trustpolicy import TailnetSource
 from tailseal.domain import capability
+from tailseal.domain.bundle.model import Bound
 from tailseal.domain.caller import Caller, Node, User
+from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers import tailnet
@@ -161,3 +164,22 @@ def test_one_more_member_never_trusts_anybody_more(
     claims = seen(caller, *granted)
     if trusts(block(**(more | some)), claims):
         assert trusts(block(**some), claims)
+
+
+def held(**bound: object) -> tuple[str, ...]:
+    """What stands in the way of a tenant's policy about callers, under a bound."""
+    rule = Bound(name="teams", namespaces=("team-a",), audiences=(AUDIENCE,), max_ttl=3600, **bound)  # type: ignore[arg-type]
+    spec = exchange.SPEC | {
+        "from": {"tailnet": {"tags": ["tag:ci"]}},
+        "grants": [{"name": "g", "jwt": {"audiences": [AUDIENCE], "ttl": "5m"}}],
+    }
+    settings = exchange.SETTINGS.model_copy(update={"bounds": (rule,)})
+    outcome = accepted(exchange.record(spec, namespace="team-a"), settings)
+    return tuple(finding.path for finding in outcome) if isinstance(outcome, tuple) else ()
+
+
+def test_a_tenant_may_trust_the_tailnets_word_only_where_bounds_say_so() -> None:
+    assert held(key_sources=("Tailnet",)) == ()
+    assert held(key_sources=("*",)) == ()
+    assert held(key_sources=("Discovery", "JWKS", "Session"), issuers=("*",)) == ("spec.from.tailnet.keys",)
+    assert held() == ("spec.from.tailnet.keys",)

@@ -99,7 +99,8 @@ class Bound(ApiModel):
     """Issuers whose tokens may be trusted."""
     key_sources: Patterns = ()
     """Where verification keys may come from: `Discovery` (the issuer's own metadata), `JWKS` (inline), `Session`
-    (tokens of this provider itself), or a pattern that a jwksURI or discoveryURL must match."""
+    (tokens of this provider itself), `Tailnet` (callers without a token, whom the tailnet vouches for), or a pattern
+    that a jwksURI or discoveryURL must match."""
     subject_audiences: Patterns = ()
     """Audiences of subject tokens that may be accepted beside our own issuer and token service."""
     audiences: Patterns = ()

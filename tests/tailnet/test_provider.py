@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -166,6 +167,33 @@ def test_whatever_a_caller_sends_they_are_who_they_are(provider: Provider) -> No
     assert provider.token(provider.tailnet.nodes["ci"], *FORGED)["tags"] == ["tag:ci"]
     neighbour = ["curl", "--silent", "--noproxy", "*", *asked, f"http://127.0.0.1:{PORT}/issue"]
     assert json.loads(provider.tailnet.space.run(neighbour).stdout)["error"] == "access_denied"
+
+
+_RAW = """
+import socket, sys
+port, host, first = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+with socket.create_connection(("127.0.0.1", port), 10) as raw:
+    raw.sendall(f"CONNECT {host}:80 HTTP/1.1\\r\\nHost: {host}:80\\r\\n\\r\\n".encode())
+    assert b" 200 " in raw.recv(4096)
+    request = f"POST /issue HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\nContent-Length: 0\\r\\n\\r\\n"
+    raw.sendall(first.encode() + request.encode())
+    print(b"".join(iter(lambda: raw.recv(4096), b"")).decode())
+"""
+
+
+def test_who_says_by_the_proxy_protocol_who_they_are_is_not_heard(provider: Provider) -> None:
+    ci, bob = (provider.tailnet.nodes[name] for name in ("ci", "bob"))
+
+    def said(node: Node, first: str) -> str:
+        argv = [sys.executable, "-c", _RAW, str(node.proxy), provider.node.host, first]
+        result = subprocess.run(node.inside(*argv), capture_output=True, text=True, check=False, timeout=30)
+        return result.stdout + result.stderr
+
+    assert '"token"' in said(ci, ""), "as it is without that line"
+    for node in (ci, bob):
+        answer = said(node, f"PROXY TCP4 {ci.addresses[0]} {provider.node.addresses[0]} 40000 80\r\n")
+        assert "400 Bad Request" in answer, answer
+        assert '"token"' not in answer
 
 
 def test_a_grant_that_is_withdrawn_is_gone_with_the_next_call(provider: Provider) -> None:

@@ -250,3 +250,21 @@ async def test_elsewhere_nobody_is_known_but_sessions_are_looked_after(tailscale
     connection = await elsewhere.accepted("127.0.0.1", 40000)
     assert await refused(elsewhere.caller(connection, from_(ALICE))) is Refusal.OUTSIDE
     assert (await elsewhere.again(known)).subject == "userid:1"
+
+
+async def test_a_megabyte_of_capabilities_takes_nobody_else_down(tailscaled: FakeLocalApi) -> None:
+    tailscaled.knows("user", CapMap={"tailseal.dev/cap/idp": ["x" * 1_000_000]})
+    tailscaled.knows("tagged")
+    resolver = serve(tailscaled)
+    assert await refused(resolver.caller(None, from_(ALICE))) is Outage.MALFORMED
+    assert (await resolver.caller(None, from_(CI))).subject == "node:3"
+
+
+@pytest.mark.parametrize("values", [None, "all", {"v": 1}, 7, True])
+async def test_capabilities_of_the_wrong_shape_are_no_capabilities(tailscaled: FakeLocalApi, values: Any) -> None:  # noqa: ANN401
+    tailscaled.knows("user", CapMap={"tailseal.dev/cap/idp": values})
+    asking = serve(tailscaled).caller(None, from_(ALICE))
+    if values is None:
+        assert (await asking).capabilities == {"tailseal.dev/cap/idp": ()}
+    else:
+        assert await refused(asking) is Outage.MALFORMED

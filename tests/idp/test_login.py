@@ -1,0 +1,564 @@
+"""Logging in, from an application's request to tokens and what they tell, over the provider's own endpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from fakes import idp, oauthclients
+from fakes.idp import CALLBACK, Provider, authorization, form, parameters
+from tailseal.oauth import jws
+from tailseal.tailnet.errors import Outage, UnavailableError
+
+API = "https://api.example"
+PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"], "tags": ["tag:ci"]}}
+APP = oauthclients.record(scopes=["openid", "profile", "email", "groups", "offline_access"], audiences=[API], **PEOPLE)
+BY_CAPABILITY = oauthclients.record("capable")
+SPA = oauthclients.record("spa", type="Public", **PEOPLE)
+OPAQUE = oauthclients.record("opaque", accessTokenFormat="Opaque", **PEOPLE)
+EC = oauthclients.record("ec", idTokenAlgorithm="ES256", subjectType="Pairwise", **PEOPLE)
+ONCE = oauthclients.record("once", grantTypes=["authorization_code"], **PEOPLE)
+ROBOT = oauthclients.record(
+    "robot",
+    grantTypes=["client_credentials"],
+    redirectURIs=None,
+    scopes=["invoices.read", "openid"],
+    audiences=[API],
+)
+
+
+@pytest.fixture
+async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
+    async with idp.running(tmp_path, APP, BY_CAPABILITY, SPA, OPAQUE, EC, ONCE, ROBOT) as made:
+        yield made
+
+
+async def claims(provider: Provider, token: str) -> dict[str, Any]:
+    """Of a token that verifies with the published keys by somebody else's library."""
+    keys = (await provider.browser().http.get("/.well-known/jwks.json")).json()
+    found = jwt.decode(token, KeySet.import_key_set(keys), algorithms=["RS256", "ES256"])
+    return dict(found.claims) | {"alg": found.header["alg"], "typ": found.header["typ"]}
+
+
+def events(provider: Provider) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in provider.audit.read_text().splitlines()]
+
+
+def redemption(code: str) -> dict[str, str]:
+    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK}
+    return data | {"code_verifier": idp.VERIFIER}
+
+
+# -------------------------------------------------------------------------------------------------------- the way
+
+
+async def test_a_person_confirms_once_and_is_then_sent_straight_back(provider: Provider) -> None:
+    ana = provider.browser()
+    page = await ana.http.get("/authorize", params=authorization(nonce="n"))
+    assert page.status_code == 200
+    assert "Log in to grafana?" in page.text
+    assert "ana@corp.example" in page.text
+    answer = await ana.submit(page, answer="yes")
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith(CALLBACK + "?code=")
+    assert (parameters(answer)["state"], parameters(answer)["iss"]) == ("s1", provider.issuer)
+    again = await ana.http.get("/authorize", params=authorization(prompt="none"))
+    assert again.status_code == 303
+    assert "code" in parameters(again)
+
+
+async def test_tokens_say_who_it_is_and_that_they_belong_together(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens(scope="openid profile email groups offline_access", nonce="n-1")
+    assert (given["token_type"], given["expires_in"]) == ("Bearer", 600)
+    assert given["scope"] == "openid profile email groups offline_access"
+    found = await claims(provider, given["id_token"])
+    assert {name: found[name] for name in ("iss", "sub", "aud", "azp", "nonce", "alg", "typ")} == {
+        "iss": provider.issuer,
+        "sub": "userid:1",
+        "aud": "grafana",
+        "azp": "grafana",
+        "nonce": "n-1",
+        "alg": "RS256",
+        "typ": "JWT",
+    }
+    assert found["at_hash"] == jws.half_hash(given["access_token"], "RS256")
+    assert found["auth_time"] == provider.clock[0]
+    assert (found["email"], found["email_verified"]) == ("ana@corp.example", True)
+    access = await claims(provider, given["access_token"])
+    assert (access["typ"], access["aud"], access["sub"]) == ("at+jwt", provider.issuer, "userid:1")
+    assert (access["client_id"], access["alg"]) == ("grafana", "ES256")
+
+
+async def test_a_client_has_its_own_algorithm_and_subject(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login(client_id="ec")
+    data = redemption(code)
+    given = (await ana.post("/token", data, "ec")).json()
+    found = await claims(provider, given["id_token"])
+    assert found["alg"] == "ES256"
+    assert found["sub"] != "userid:1"
+    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert told.json()["sub"] == found["sub"] == (await claims(provider, given["access_token"]))["sub"]
+
+
+async def test_no_refresh_token_for_who_may_not_refresh(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login(client_id="once")
+    data = redemption(code)
+    assert "refresh_token" not in (await ana.post("/token", data, "once")).json()
+
+
+async def test_without_openid_there_is_no_id_token(provider: Provider) -> None:
+    given = await provider.browser().tokens(scope=None)
+    assert "id_token" not in given
+    answer = await provider.browser().http.get(
+        "/userinfo", headers={"authorization": f"Bearer {given['access_token']}"}
+    )
+    assert (answer.status_code, answer.json()["error"]) == (403, "insufficient_scope")
+    assert 'scope="openid"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("mode", ["query", "fragment", "form_post"])
+@pytest.mark.parametrize("prompt", [None, "none"])
+async def test_answers_travel_as_asked(provider: Provider, mode: str, prompt: str | None) -> None:
+    ana = provider.browser()
+    asked = authorization(response_mode=mode, prompt=prompt, state='"><script>')
+    answer = await ana.http.get("/authorize", params=asked)
+    if prompt is None:
+        answer = await ana.submit(answer, answer="yes")
+    if mode == "form_post":
+        action, sent = form(answer)
+        assert (answer.status_code, action) == (200, CALLBACK)
+        assert '"><script>' not in answer.text
+    else:
+        assert answer.status_code == 303
+        mark = "?" if mode == "query" else "#"
+        where, _, text = answer.headers["location"].partition(mark)
+        assert where == CALLBACK
+        sent = dict(httpx.QueryParams(text).items())
+    assert sent["state"] == '"><script>'
+    assert sent["iss"] == provider.issuer
+    assert ("code" in sent, sent.get("error")) == ((True, None) if prompt is None else (False, "login_required"))
+
+
+async def test_by_post_as_by_get(provider: Provider) -> None:
+    ana = provider.browser()
+    first = await ana.http.post("/authorize", data=authorization())
+    assert first.status_code == 303  # another site may have posted: browsers send our cookie with the next request
+    assert first.headers["location"].startswith(f"{provider.issuer}/authorize?")
+    page = await ana.http.get(first.headers["location"])
+    assert "code" in parameters(await ana.submit(page, answer="yes"))
+    assert "code" in parameters(await ana.http.post("/authorize", data=authorization()))
+    wrong = await ana.http.post("/authorize", json=authorization())
+    assert (wrong.status_code, wrong.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    assert (await ana.http.put("/authorize")).status_code == 405
+
+
+async def test_no_is_no(provider: Provider) -> None:
+    ana = provider.browser()
+    answer = await ana.submit(await ana.http.get("/authorize", params=authorization()), answer="no")
+    assert (answer.status_code, parameters(answer)["error"]) == (303, "access_denied")
+    assert "set-cookie" not in answer.headers
+    again = await ana.http.get("/authorize", params=authorization(prompt="none"))
+    assert parameters(again)["error"] == "login_required"
+
+
+@pytest.mark.parametrize("changes", [{"prompt": "login"}, {"max_age": "60"}, {"login_hint": "bob@corp.example"}])
+async def test_a_person_confirms_anew_where_that_is_asked(provider: Provider, changes: dict[str, str]) -> None:
+    ana = provider.browser()
+    await ana.login()
+    provider.clock[0] += 100
+    page = await ana.http.get("/authorize", params=authorization(**changes))
+    assert page.status_code == 200
+    answer = await ana.redeem(parameters(await ana.submit(page, answer="yes"))["code"])
+    assert (await claims(provider, answer.json()["id_token"]))["auth_time"] == provider.clock[0]
+
+
+async def test_consent_is_asked_where_a_client_wants_that(provider: Provider) -> None:
+    ana = provider.browser()
+    await ana.login()
+    page = await ana.http.get("/authorize", params=authorization(prompt="consent", scope="openid email"))
+    assert (page.status_code, "your mail address" in page.text) == (200, True)
+    assert "code" in parameters(await ana.submit(page, answer="yes"))
+
+
+async def test_a_session_ends_after_a_day(provider: Provider) -> None:
+    ana = provider.browser()
+    await ana.login()
+    provider.clock[0] += 86_401
+    assert parameters(await ana.http.get("/authorize", params=authorization(prompt="none")))["error"] == (
+        "login_required"
+    )
+
+
+async def test_a_session_is_worth_nothing_elsewhere(provider: Provider) -> None:
+    ana, bob = provider.browser(), provider.browser("bob")
+    await ana.login()
+    bob.http.cookies = ana.http.cookies
+    page = await bob.http.get("/authorize", params=authorization())
+    assert (page.status_code, "bob@corp.example" in page.text) == (200, True)
+
+
+# ---------------------------------------------------------------------------------------------------------- who may
+
+
+async def test_who_may_not_log_in_is_told_so(provider: Provider) -> None:
+    eve, robot = provider.browser("eve"), provider.browser("robot")
+    refused = await eve.http.get("/authorize", params=authorization(client_id="capable"))
+    assert (refused.status_code, "You may not do that" in refused.text) == (403, True)
+    silent = await eve.http.get("/authorize", params=authorization(client_id="capable", prompt="none"))
+    assert parameters(silent)["error"] == "access_denied"
+    assert (await provider.browser("bob").http.get("/authorize", params=authorization(client_id="capable"))).is_success
+    assert (await robot.http.get("/authorize", params=authorization(client_id="capable"))).status_code == 200
+    assert (await robot.http.get("/authorize", params=authorization())).status_code == 200
+    provider.load(oauthclients.record(allow={"users": ["**"]}))
+    assert (await robot.http.get("/authorize", params=authorization())).status_code == 403
+
+
+async def test_the_internet_logs_nobody_in(provider: Provider) -> None:
+    funnel = {"tailscale-funnel-request": "?1"}
+    answer = await provider.browser().http.get("/authorize", params=authorization(), headers=funnel)
+    assert (answer.status_code, "access_denied" in answer.text) == (401, True)
+    assert (await provider.browser().http.post("/token", headers=funnel)).json()["error"] == "invalid_request"
+
+
+async def test_a_stranger_is_nobody(provider: Provider) -> None:
+    ana = provider.browser()
+    ana.http.headers["x-forwarded-for"] = "100.64.9.9"
+    assert (await ana.http.get("/authorize", params=authorization())).status_code == 401
+
+
+# ------------------------------------------------------------------------------------------------------- the form
+
+
+@pytest.mark.parametrize("thief", ["no cookie", "other request", "other person", "no token", "late"])
+async def test_a_form_counts_for_whom_and_what_it_was_made(provider: Provider, thief: str) -> None:
+    ana = provider.browser()
+    action, fields = form(await ana.http.get("/authorize", params=authorization()))
+    sender = ana
+    if thief == "no cookie":
+        sender = provider.browser()
+    elif thief == "other person":
+        sender = provider.browser("bob")
+        sender.http.cookies = ana.http.cookies
+    elif thief == "other request":
+        fields["request"] = fields["request"].replace("state=s1", "state=s2")
+    elif thief == "no token":
+        fields["form"] = ""
+    else:
+        provider.clock[0] += 3601
+    answer = await sender.http.post(action, data=fields | {"answer": "yes"})
+    assert (answer.status_code, "location" in answer.headers) == (403, False)
+    assert "set-cookie" not in answer.headers
+
+
+async def test_pages_are_closed_to_frames_scripts_and_caches(provider: Provider) -> None:
+    page = await provider.browser().http.get("/authorize", params=authorization(login_hint="<b>x</b>"))
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["cache-control"] == "no-store"
+    assert page.headers["x-frame-options"] == "DENY"
+    assert "<b>x" not in page.text
+    cookie = page.headers["set-cookie"]
+    assert cookie.startswith("__Host-")
+    assert {"HttpOnly", "Secure", "Path=/"} <= set(re.split("; ?", cookie))
+
+
+async def test_no_host_header_is_believed(provider: Provider) -> None:
+    page = await provider.browser().http.get("/authorize", params=authorization(), headers={"host": "evil.example"})
+    assert "evil.example" not in page.text + str(page.headers)
+    document = await provider.browser().http.get("/.well-known/openid-configuration", headers={"host": "evil.example"})
+    assert "evil.example" not in document.text
+
+
+# ------------------------------------------------------------------------------------------------------------ codes
+
+
+async def test_a_code_counts_once_and_its_replay_ends_the_login(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login()
+    given = (await ana.redeem(code)).json()
+    replayed = await ana.redeem(code)
+    assert (replayed.status_code, replayed.json()["error"]) == (400, "invalid_grant")
+    answer = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert answer.status_code == 401
+    refreshed = await ana.post("/token", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    assert refreshed.json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"redirect_uri": "https://app.example/other"}, "invalid_grant"),
+        ({"code_verifier": "w" * 43}, "invalid_grant"),
+        ({"code_verifier": ""}, "invalid_grant"),
+        ({"code": "x"}, "invalid_grant"),
+        ({"code": ""}, "invalid_request"),
+        ({"resource": "https://evil.example"}, "invalid_target"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"grant_type": ""}, "invalid_request"),
+        ({"grant_type": "client_credentials"}, "unauthorized_client"),
+    ],
+)
+async def test_a_wrong_redemption_uses_nothing_up(provider: Provider, changes: dict[str, str], error: str) -> None:
+    ana = provider.browser()
+    code = await ana.login()
+    refused = await ana.post("/token", redemption(code) | changes)
+    assert (refused.status_code, refused.json()["error"]) == (400, error)
+    assert refused.headers["content-type"] == "application/json"
+    assert refused.headers["cache-control"] == "no-store"
+    assert (await ana.redeem(code)).status_code == 200
+
+
+async def test_a_code_is_no_other_clients(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login()
+    data = redemption(code)
+    stolen = await ana.post("/token", data, "opaque")
+    assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
+    assert (await ana.redeem(code)).status_code == 200
+
+
+async def test_a_code_lives_for_a_minute(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login()
+    provider.clock[0] += 60
+    assert (await ana.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_what_a_former_client_of_the_name_was_given_is_not_this_ones(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens()
+    provider.load(APP.model_copy(update={"uid": "another"}))
+    refused = await ana.post("/token", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    assert refused.json()["error"] == "invalid_grant"
+    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert told.status_code == 401
+
+
+@pytest.mark.parametrize("by", ["basic", "post", "nobody"])
+async def test_a_client_that_proves_nothing_gets_401(provider: Provider, by: str) -> None:
+    ana = provider.browser()
+    data = {"grant_type": "authorization_code", "code": await ana.login()}
+    wrong = {"client_id": "grafana", "client_secret": "x" * 32}
+    if by == "basic":
+        answer = await ana.post("/token", data, secret="x" * 32)
+    else:
+        answer = await ana.http.post("/token", data=data | (wrong if by == "post" else {}))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert ("www-authenticate" in answer.headers) is (by == "basic")
+
+
+# -------------------------------------------------------------------------------------------------- refresh tokens
+
+
+def refreshing(given: dict[str, Any], **changes: str) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]} | changes
+
+
+async def test_a_refresh_token_is_another_each_time_and_its_replay_ends_the_login(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens(nonce="n")
+    provider.clock[0] += 100
+    second = (await ana.post("/token", refreshing(given))).json()
+    assert second["refresh_token"] != given["refresh_token"]
+    found = await claims(provider, second["id_token"])
+    assert (found["sub"], found["auth_time"], "nonce" in found) == ("userid:1", provider.clock[0] - 100, False)
+    assert (await ana.post("/token", refreshing(given))).json()["error"] == "invalid_grant"
+    assert (await ana.post("/token", refreshing(second))).json()["error"] == "invalid_grant"
+    assert events(provider)[-2]["data"]["replayed"] is True
+
+
+async def test_a_strangers_replay_ends_nothing(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens()
+    second = (await ana.post("/token", refreshing(given))).json()
+    assert (await ana.post("/token", refreshing(given), "opaque")).json()["error"] == "invalid_grant"
+    assert (await ana.post("/token", refreshing(second))).status_code == 200
+
+
+async def test_a_refresh_may_ask_for_less(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens(scope="openid email", resource=API)
+    less = (await ana.post("/token", refreshing(given, scope="email"))).json()
+    assert (less["scope"], "id_token" in less) == ("email", False)
+    more = await ana.post("/token", refreshing(less, scope="openid email groups"))
+    assert more.json()["error"] == "invalid_scope"
+    assert (await ana.post("/token", refreshing(less))).json()["scope"] == "openid email"
+
+
+@pytest.mark.parametrize("end", ["gone", "another", "not allowed"])
+async def test_a_login_ends_with_the_person(provider: Provider, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    ana = provider.browser()
+    given = await ana.tokens()
+    known = provider.runtime.callers
+    table = known._callers  # type: ignore[union-attr]
+    address = idp.PEOPLE["ana"].node.addresses[0]
+    before = table[address]
+    if end == "gone":
+        del table[address]
+    elif end == "another":
+        table[address] = idp.caller(1, "ana@corp.example", idp.ALL)
+        object.__setattr__(table[address].node, "stable_id", "n99")
+    else:
+        provider.load(oauthclients.record(allow={"users": ["nobody"]}).model_copy(update={"uid": APP.uid}))
+    refused = await ana.post("/token", refreshing(given))
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    table[address] = before
+    provider.load(APP)
+    assert (await ana.post("/token", refreshing(given))).json()["error"] == "invalid_grant"
+
+
+async def test_nothing_ends_while_nobody_can_say(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana = provider.browser()
+    given = await ana.tokens()
+
+    async def unreachable(*_: object) -> None:
+        raise UnavailableError(Outage.UNREACHABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(provider.runtime.callers), "again", unreachable)
+        answer = await ana.post("/token", refreshing(given))
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+        told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+        assert told.status_code == 503
+    assert (await ana.post("/token", refreshing(given))).status_code == 200
+
+
+# ------------------------------------------------------------------------------------------- clients by themselves
+
+
+async def test_a_client_in_its_own_name(provider: Provider) -> None:
+    ask = {"grant_type": "client_credentials", "scope": "invoices.read", "resource": API}
+    answer = await provider.browser().post("/token", ask, "robot")
+    given = answer.json()
+    found = await claims(provider, given["access_token"])
+    assert (found["sub"], found["client_id"], found["aud"], found["scope"]) == ("robot", "robot", API, "invoices.read")
+    assert {"refresh_token", "id_token"}.isdisjoint(given)
+    told = await provider.browser().http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert told.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"scope": "openid"}, "invalid_scope"),
+        ({"scope": "other"}, "invalid_scope"),
+        ({"resource": "https://x.example"}, "invalid_target"),
+    ],
+)
+async def test_a_client_gets_nothing_of_peoples(provider: Provider, changes: dict[str, str], error: str) -> None:
+    answer = await provider.browser().post("/token", {"grant_type": "client_credentials"} | changes, "robot")
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+# --------------------------------------------------------------------------------------------------------- userinfo
+
+
+async def test_userinfo_by_header_or_form(provider: Provider) -> None:
+    ana = provider.browser()
+    token = (await ana.tokens(scope="openid email"))["access_token"]
+    bearer = {"authorization": f"Bearer {token}"}
+    expected = {"sub": "userid:1", "email": "ana@corp.example", "email_verified": True}
+    for answer in (
+        await ana.http.get("/userinfo", headers=bearer),
+        await ana.http.post("/userinfo", headers=bearer),
+        await ana.http.post("/userinfo", data={"access_token": token}),
+    ):
+        assert (answer.status_code, answer.json()) == (200, expected)
+    both = await ana.http.post("/userinfo", headers=bearer, data={"access_token": token})
+    assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
+
+
+async def test_userinfo_takes_no_token_of_another_kind(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens()
+    elsewhere = await ana.tokens(resource=API)
+    for token in (given["id_token"], given["refresh_token"], elsewhere["access_token"], "x", "a.b.c"):
+        answer = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        assert answer.headers["www-authenticate"].startswith('Bearer realm="tailseal", error="invalid_token"')
+    none = await ana.http.get("/userinfo")
+    assert (none.status_code, none.headers["www-authenticate"]) == (401, 'Bearer realm="tailseal"')
+    asked = await ana.http.get("/userinfo", params={"access_token": given["access_token"]})
+    assert asked.status_code == 401
+
+
+async def test_an_opaque_token_tells_as_much(provider: Provider) -> None:
+    ana = provider.browser()
+    code = await ana.login(client_id="opaque", scope="openid email")
+    data = redemption(code)
+    token = (await ana.post("/token", data, "opaque")).json()["access_token"]
+    assert "." not in token
+    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {token}"})
+    assert told.json()["email"] == "ana@corp.example"
+    provider.clock[0] += 601
+    assert (await ana.http.get("/userinfo", headers={"authorization": f"Bearer {token}"})).status_code == 401
+
+
+# ---------------------------------------------------------------------------------------------------- around it all
+
+
+@pytest.mark.parametrize("path", ["/token", "/userinfo", "/.well-known/openid-configuration", "/.well-known/jwks.json"])
+async def test_scripts_of_any_origin_may_ask(provider: Provider, path: str) -> None:
+    answer = await provider.browser().http.options(path, headers={"origin": "https://spa.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"])
+async def test_discovery(provider: Provider, path: str) -> None:
+    document = (await provider.browser().http.get(path)).json()
+    assert document["authorization_endpoint"] == f"{provider.issuer}/authorize"
+    assert document["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"\xff\xfe", "application/x-www-form-urlencoded"),
+        (b"grant_type=%ff", "application/x-www-form-urlencoded"),
+        (b"grant_type=%zz", "application/x-www-form-urlencoded"),
+        (b"grant_type=authorization_code&grant_type=refresh_token", "application/x-www-form-urlencoded"),
+        (b"grant_type=authorization_code&x=1&x=2", "application/x-www-form-urlencoded"),
+        (b"x=" + b"a" * 70_000, "application/x-www-form-urlencoded"),
+        (b'{"grant_type": "authorization_code"}', "application/json"),
+        (b"grant_type=authorization_code", "text/plain"),
+    ],
+)
+async def test_errors_of_programs_are_json_whatever_they_accept(provider: Provider, body: bytes, kind: str) -> None:
+    headers = {"accept": "text/html", "content-type": kind}
+    answer = await provider.browser().http.post("/token", content=body, headers=headers)
+    assert answer.status_code in {400, 413}
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["error"] == "invalid_request"
+
+
+async def test_no_secret_is_ever_written_down(provider: Provider, capfd: pytest.CaptureFixture[str]) -> None:
+    ana = provider.browser()
+    code = await ana.login(nonce="secret-nonce")
+    given = (await ana.redeem(code)).json()
+    await ana.redeem(code)
+    await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    written = provider.audit.read_text() + "".join(capfd.readouterr())
+    secrets = [code, *(given[name] for name in ("access_token", "id_token", "refresh_token")), oauthclients.SECRET]
+    secrets += [cookie.value or "" for cookie in ana.http.cookies.jar]
+    assert not [secret for secret in secrets if secret in written]
+
+
+async def test_each_step_is_written_down(provider: Provider) -> None:
+    ana = provider.browser()
+    await ana.tokens(scope="openid")
+    seen = [(event["data"]["endpoint"], event["type"].rpartition(".")[2]) for event in events(provider)]
+    assert seen == [("authorize", "asked"), ("authorize", "granted"), ("token", "granted")]
+    assert {event["subject"] for event in events(provider)} == {"userid:1"}

@@ -125,7 +125,7 @@ class Operator:
         self.metrics = metrics
         self.heartbeat = Heartbeat()
         reads_namespaces = settings.reads_namespaces and not settings.namespaces
-        self.store = Store(self._changed, reads_namespaces=reads_namespaces)
+        self.store = Store(self._changed, reads_namespaces=reads_namespaces, lacking=self._list_again)
         self.queue: Queue[Key] = Queue(self._work, self._failed, urgency=_urgency)
         self.streams = streams(
             settings.namespaces,
@@ -254,6 +254,9 @@ class Operator:
     def _news(self, namespace: str, provider: str) -> None:
         for key in sorted(routing.reported(namespace, provider, self.store)):
             self.queue.add(key)
+
+    def _list_again(self) -> None:
+        self.feed.relisted()
 
     def _polled(self, outcome: str) -> None:
         self.metrics.polls.labels(outcome).inc()

@@ -23,7 +23,9 @@ import kopf
 import structlog
 
 from tailseal.api import meta
+from tailseal.api.crd import skew
 from tailseal.cluster import kinds
+from tailseal.cluster.errors import ClusterError
 from tailseal.cluster.kube import Credentials, KubeCluster
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.machine import Operator, Reconcile, load_controllers
@@ -86,6 +88,8 @@ async def run(
             beating.cancel()
             operator.standby = False
         await operator.prime()
+        for text in await _crds(cluster):
+            log.warning(text)
         log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
         working = await stack.enter_async_context(operator.working())
         await _follow(operator, cluster, working, stop)
@@ -110,6 +114,14 @@ async def _reads_namespaces(cluster: KubeCluster) -> bool:
     if not may:
         log.info("namespaces may not be read: bounds cannot select them by labels")
     return may
+
+
+async def _crds(cluster: KubeCluster) -> list[str]:
+    """What is to be said of the CRDs; nothing where the API server does not describe them."""
+    try:
+        return skew.skew(await cluster.document(skew.OPENAPI_PATH))
+    except ClusterError:
+        return []
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -157,6 +169,9 @@ async def _follow(operator: Operator, cluster: KubeCluster, working: asyncio.Tas
         if isinstance(result, BaseException):
             raise result
 
+
+_LARGE = (kinds.SECRET, kinds.CONFIG_MAP)
+"""Kinds whose objects can have a megabyte each."""
 
 _IDENTITY: Any = "tailseal-operator"
 """Kopf would ask for the user's name, and an image's user has none. It is for peering only, which is off."""
@@ -268,7 +283,8 @@ def _kopf_settings(group: Iterable[Source]) -> kopf.OperatorSettings:
     settings.posting.enabled = False  # events are the recorder's
     settings.scanning.disabled = True  # no rights on CRDs and namespaces needed
     settings.peering.standalone = True  # two peers pause each other; we have a Lease
-    settings.watching.chunk_size = 500  # a list of 100k objects at once takes a gigabyte
+    # A list of 100k objects at once takes a gigabyte; so does one of 2,000 Secrets that somebody filled.
+    settings.watching.chunk_size = 50 if any(source.kind in _LARGE for source in group) else 500
     settings.watching.reconnect_backoff = 1.0
     settings.watching.inactivity_timeout = 70.0  # bookmarks come every minute
     settings.queueing.idle_timeout = 0.1  # memory: each object's worker lives this long

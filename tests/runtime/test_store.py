@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.runtime.store import Store
@@ -87,12 +89,12 @@ def test_a_store_that_changes_while_it_is_looked_through_does_not_fail() -> None
 
 def test_what_nobody_reads_is_not_kept() -> None:
     store, _ = make()
-    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "x"}
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "tailseal.dev/rotate": "x", "other": "y"}
     given = config_map(1, managedFields=[{}], annotations=annotations)
     store.put(given)
     kept = store.get(REF)
     assert kept is not None
-    assert kept["metadata"]["annotations"] == {"mine": "x"}
+    assert kept["metadata"]["annotations"] == {"tailseal.dev/rotate": "x"}
     assert "managedFields" not in kept["metadata"]
     assert "managedFields" in given["metadata"]
 
@@ -138,3 +140,70 @@ def test_the_labels_are_the_same_mapping_until_one_of_them_changes() -> None:
 
 def test_where_namespaces_are_not_watched_nobody_takes_that_for_none() -> None:
     assert Store(lambda _before, _after: None).namespaces() is None
+
+
+def a_secret(version: int, name: str = "s", size: int = 500_000, namespace: str = "team") -> Object:
+    metadata = {"name": name, "namespace": namespace, "resourceVersion": str(version)}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"client_secret": "A" * size}}
+
+
+def a_provider(version: int, namespace: str = "team") -> Object:
+    metadata = {"name": "corp", "namespace": namespace, "resourceVersion": str(version)}
+    return {"apiVersion": "tailseal.dev/v1alpha1", "kind": "IdentityProvider", "metadata": metadata, "spec": {}}
+
+
+def content(store: Store, name: str = "s", namespace: str = "team") -> int:
+    found = store.get(Ref(kinds.SECRET, namespace, name))
+    assert found is not None
+    return len(found["data"]["client_secret"])
+
+
+def test_where_no_provider_is_large_secrets_are_known_by_their_names_only() -> None:
+    store, told = make()
+    store.put(a_secret(1))
+    store.put(a_secret(2, "small", 1000))
+    assert (content(store), content(store, "small")) == (0, 1000)
+    assert told == [(None, 1), (None, 2)]
+    config = config_map(3, name="large")
+    store.put(config | {"data": {str(number): "x" * 1000 for number in range(1000)}})
+    found = store.get(Ref(kinds.CONFIG_MAP, "a", "large"))
+    assert found is not None
+    assert len(found["data"]) == 64
+    assert set(found["data"].values()) == {""}
+
+
+def test_two_thousand_of_them_take_no_more_than_their_names() -> None:
+    store, _ = make()
+    for number in range(2000):
+        store.put(a_secret(number + 1, f"s{number}"))
+    kept = sum(content(store, f"s{number}") for number in range(2000))
+    assert kept == 0
+
+
+@pytest.mark.parametrize("first", ["provider", "secret"])
+def test_where_a_provider_is_or_comes_to_be_they_are_kept_whole(first: str) -> None:
+    asked: list[int] = []
+    store = Store(lambda _before, _after: None, lacking=lambda: asked.append(1))
+    if first == "provider":
+        store.put(a_provider(1))
+    store.put(a_secret(2))
+    if first == "secret":
+        assert content(store) == 0
+        store.put(a_secret(2, "elsewhere", namespace="other"))
+        store.put(a_provider(3))
+        store.put(a_provider(4))
+    assert asked == ([] if first == "provider" else [1]), "once, and only where something is lacking"
+    store.put(a_secret(2))
+    assert content(store) == 500_000
+    store.put(a_secret(2, "elsewhere", namespace="other"))
+    assert first == "provider" or content(store, "elsewhere", "other") == 0
+
+
+def test_a_thin_secret_that_is_taken_in_whole_is_told_of_once() -> None:
+    store, told = make()
+    store.put(a_secret(5))
+    store.put(a_secret(5))
+    store.put(a_provider(6))
+    store.put(a_secret(5))
+    store.put(a_secret(5))
+    assert told == [(None, 5), (None, 6), (5, 5)]

@@ -21,6 +21,8 @@ from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Gone, Inv
 from tailseal.cluster.port import Kind, Object, Ref
 
 PAGE = 500
+LARGE_PAGE = 25
+"""Of kinds whose objects can have a megabyte each."""
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 LIST_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 _APPLY = "application/apply-patch+yaml"
@@ -118,12 +120,12 @@ class KubeCluster:
             return None
 
     async def list(self, kind: Kind, namespace: str = "", *, label_selector: str = "") -> AsyncIterator[Object]:
-        """See `Cluster.list`; every page has `PAGE` objects, all pages show the same instant.
+        """See `Cluster.list`; every page has `PAGE` objects at most, all pages show the same instant.
 
         Raises:
             Gone: the list took longer than the server keeps its instant; what was yielded so far is not complete.
         """
-        query: dict[str, str] = {"limit": str(PAGE)}
+        query = {"limit": str(LARGE_PAGE if kind in (kinds.SECRET, kinds.CONFIG_MAP) else PAGE)}
         if label_selector:
             query["labelSelector"] = label_selector
         while True:
@@ -209,6 +211,11 @@ class KubeCluster:
         except Forbidden:
             return False
         return True
+
+    async def document(self, path: str) -> Mapping[str, Any]:
+        """What the API server itself has at a path, such as its description of a group of kinds."""
+        found: Mapping[str, Any] = orjson.loads(await self._request("GET", path))
+        return found
 
     async def whoami(self) -> Mapping[str, Any]:
         """See `Cluster.whoami`; it stores nothing."""

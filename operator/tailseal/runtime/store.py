@@ -5,13 +5,21 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
+from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Kind, Object, Ref
 
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _GRAVES = 4096
+_OURS = f"{meta.GROUP}/"
+
+MOST_CONTENT: Final = 16 * 1024
+"""Characters of a Secret's or ConfigMap's data beyond which only its names are kept, where no provider is: a client's
+own have less than that, and whoever may edit there could else fill our memory with labelled ones of a megabyte each."""
+
+_MOST_NAMES: Final = 64
+_CONTENT: Final = ("data", "binaryData")
 
 Changed = Callable[[Object | None, Object | None], None]
 """Called with the object before and after a change; None where there is none."""
@@ -23,13 +31,19 @@ class Store:
     Args:
         changed: told of every change, whether it was seen by a watch, by a list, or returned by a write of ours.
         reads_namespaces: whether namespaces are watched.
+        lacking: called when large objects that were not kept whole are needed: list them again.
 
     Attributes:
         primed: whether everything that exists was put in; before, nothing that sums up may be rendered.
     """
 
-    def __init__(self, changed: Changed, *, reads_namespaces: bool = False) -> None:
+    def __init__(
+        self, changed: Changed, *, reads_namespaces: bool = False, lacking: Callable[[], None] = lambda: None
+    ) -> None:
         self.primed = False
+        self._lacking = lacking
+        self._thin: set[Ref] = set()
+        self._providing: set[str] = set()
         self._reads_namespaces = reads_namespaces
         self._namespaces: Mapping[str, Mapping[str, str]] | None = None
         self._changed = changed
@@ -62,11 +76,11 @@ class Store:
         ref = kinds.ref(obj)
         known, address = self._objects[ref.kind], (ref.namespace, ref.name)
         before, version = known.get(address), version_of(obj)
-        if version <= self._graves.get(ref, 0) or (before is not None and version <= version_of(before)):
+        if version <= self._graves.get(ref, 0) or (before is not None and version <= self._known(ref, before)):
             return
         if before is None:
             self._order.pop(ref.kind, None)
-        known[address] = after = slim(obj) if ref.kind != kinds.NAMESPACE else _labelled(obj)
+        known[address] = after = self._kept(ref, obj)
         self._forget_namespaces(before, after)
         self._changed(before, after)
 
@@ -78,6 +92,7 @@ class Store:
             return
         self._bury(ref, version or (version_of(before) if before is not None else 0))
         if before is not None:
+            self._thin.discard(ref)
             del known[address]
             self._order.pop(ref.kind, None)
             self._forget_namespaces(before, None)
@@ -90,6 +105,26 @@ class Store:
     def count(self, kind: Kind) -> int:
         """How many objects of the kind are known."""
         return len(self._objects[kind])
+
+    def _known(self, ref: Ref, before: Object) -> int:
+        """The version up to which another look brings nothing new."""
+        return version_of(before) - (ref in self._thin and ref.namespace in self._providing)
+
+    def _kept(self, ref: Ref, obj: Object) -> Object:
+        """The object as it is kept; where a provider comes to be, what was not kept whole is asked for."""
+        if ref.kind == kinds.NAMESPACE:
+            return _labelled(obj)
+        if ref.kind in kinds.PLATFORM and ref.namespace not in self._providing:
+            self._providing.add(ref.namespace)
+            if any(thin.namespace == ref.namespace for thin in self._thin):
+                self._lacking()
+        if ref.kind not in (kinds.SECRET, kinds.CONFIG_MAP):
+            return slim(obj)
+        if ref.namespace in self._providing or _size(obj) <= MOST_CONTENT:
+            self._thin.discard(ref)
+            return slim(obj)
+        self._thin.add(ref)
+        return slim(_thinned(obj))
 
     def _forget_namespaces(self, before: Object | None, after: Object | None) -> None:
         """Of a namespace only the labels count: whoever remembers what these led to need not look at other changes."""
@@ -119,16 +154,26 @@ def version_of(obj: Mapping[str, Any]) -> int:
 
 
 def slim(obj: Object) -> Object:
-    """A copy of the outer layers without what nobody here reads: managedFields, kubectl's copy of the manifest."""
+    """A copy of the outer layers without what nobody here reads: managedFields, annotations that are not of ours."""
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    annotations = metadata.get("annotations", {})
-    if _LAST_APPLIED in annotations:
-        metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
+    annotations = metadata.get("annotations")
+    if annotations:
+        metadata["annotations"] = {name: annotations[name] for name in annotations if name.startswith(_OURS)}
     status = obj.get("status")
     if isinstance(status, dict) and isinstance(status.get("conditions"), list):
         status = {**status, "conditions": [_shared(condition) for condition in status["conditions"]]}
         return {**obj, "metadata": metadata, "status": status}
     return {**obj, "metadata": metadata}
+
+
+def _size(obj: Object) -> int:
+    return sum(len(name) + len(value) for part in _CONTENT for name, value in (obj.get(part) or {}).items())
+
+
+def _thinned(obj: Object) -> Object:
+    """Without its content: that there is something under a name may have to be told, what it is nobody asks."""
+    names = {part: sorted(obj[part])[:_MOST_NAMES] for part in _CONTENT if obj.get(part)}
+    return {**obj, **{part: dict.fromkeys(found, "") for part, found in names.items()}}
 
 
 def _labelled(obj: Object) -> Object:

@@ -104,6 +104,13 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
+    def stop_immediately(self) -> None:
+        """As `pg_ctl stop -m immediate`: nothing is written down any more, what was committed is found again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(20)
+        self._process = None
+
     def sql(self, statement: str, url: str = "") -> str:
         """What `psql` prints, as the owner of everything, or of another URL."""
         done = subprocess.run(

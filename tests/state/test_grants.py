@@ -49,6 +49,16 @@ async def test_putting_it_again_replaces_it_and_the_last_of_a_call_counts(opened
     assert await store.get(Kind.CONSENT, first.digest) == third
 
 
+async def test_putting_what_was_used_again_makes_it_another(opened: Open) -> None:
+    store, token = opened(), record(Kind.REFRESH)
+    await store.put([token])
+    for _ in range(2):
+        taken = await store.use(Kind.REFRESH, token.digest)
+        assert taken
+        assert taken.first
+        await store.put([token])
+
+
 async def test_nothing_at_all_may_be_put(opened: Open) -> None:
     store, login = opened(), family()
     await store.put([])

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tailseal_dev.bench import __main__ as bench
-from tailseal_dev.bench import clock, load, report
+from tailseal_dev.bench import clock, load, report, whois
 from tailseal_dev.bench.core import Core
 from tailseal_dev.bench.policies import decision
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
+from tailseal_dev.tailnet import why_not
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,12 @@ def test_a_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
     page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
     bench._write(page, "new\n")
     assert page.read_text(encoding="utf-8") == "before\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nafter\n"
+
+
+@pytest.mark.tailnet
+def test_who_is_calling_is_measured_on_a_real_tailnet() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    found = list(whois.rows(1, Path(), lookups=32))
+    assert len(found) == 4
+    assert all(row.ratio for row in found), [row.measured for row in found]

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tailseal_dev.bench import clock, core, operator, policies, report, server
+from tailseal_dev.bench import clock, core, operator, policies, report, server, whois
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
 
 Extra = Callable[[int, Path], Iterator[Row]]
 
-EXTRA: list[Extra] = [operator.rows]
+EXTRA: list[Extra] = [operator.rows, whois.rows]
 """Measurements of other rooms, left out of a quick run: each takes the number of rounds and the command to measure."""
 
 
@@ -51,7 +51,9 @@ def _rows(rounds: int, tailseal: Path, *, quick: bool) -> Iterator[Row]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tailseal_dev.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, of which the median counts")
-    parser.add_argument("--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256, no operator")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer tokens, no 100,000 policies, no RS256, operator or tailnet"
+    )
     parser.add_argument(
         "--tailseal",
         type=Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from typing import Any
@@ -15,6 +16,7 @@ from tailseal.cluster.port import Object
 from tailseal.domain import selecting
 from tailseal.domain.bundle.model import Settings
 from tailseal.reconcile import oauthclient, trustpolicy
+from tailseal.workers.common.bundle.policies import PoliciesReader
 
 RULE = {
     "name": "teams",
@@ -92,6 +94,33 @@ async def test_the_settings_that_narrow_are_there_before_any_shard_changes() -> 
     assert settings(seen).bounds[0].namespaces == ()
     after = {obj["metadata"]["name"]: obj for obj in seen.cluster.all(kinds.CONFIG_MAP, NS)}
     assert {name for name in after if after[name] != before[name]} == {"corp-policies"}
+
+
+def volume(seen: World) -> dict[str, bytes]:
+    """What a worker finds in the volume `policies`."""
+    files: dict[str, bytes] = {}
+    for obj in seen.cluster.all(kinds.CONFIG_MAP, NS):
+        if obj["metadata"]["name"].startswith("corp-policies"):
+            files |= {name: text.encode() for name, text in obj.get("data", {}).items()}
+            files |= {name: base64.b64decode(text) for name, text in obj.get("binaryData", {}).items()}
+    return files
+
+
+async def test_a_worker_refuses_from_the_first_write_after_the_label_went_on() -> None:
+    seen = await settled()
+    reader = PoliciesReader()
+    assert {policy.id for policy in reader.read(volume(seen), 0.0).policies} == {f"{NS}/deploy", "team-a/a"}
+    label(seen, "team-a")
+    seen.cluster.crash_after = 1
+    with pytest.raises(BaseException, match="after apply"):
+        await seen.reconcile("Bundle", NS, "corp")
+    loaded = reader.read(volume(seen), 1.0)
+    assert {policy.id for policy in loaded.policies} == {f"{NS}/deploy"}
+    assert {problem.reason for problem in loaded.problems} == {"PolicyRefused"}
+    seen.restart()
+    await seen.converge()
+    loaded = reader.read(volume(seen), 2.0)
+    assert ({policy.id for policy in loaded.policies}, loaded.problems) == ({f"{NS}/deploy"}, ())
 
 
 async def test_a_label_put_on_admits_what_waited_for_it() -> None:

@@ -190,7 +190,7 @@ class Endpoint:
         client = scope.get("client")
         trusted = networks(snapshot.settings.trusted_proxies)
         peer = caller(client[0] if client else "", asked.get(b"x-forwarded-for", ""), trusted)
-        audit["peer"] = peer
+        audit["caller"] = peer
         if limited := common.limits.admit(peer):
             raise OAuthError(
                 limited.error,
@@ -224,13 +224,19 @@ class Endpoint:
         result = "granted" if refusal is None else "refused" if refusal.status < 500 else "error"  # noqa: PLR2004
         reason = "" if refusal is None else refusal.reason
         common.metrics.exchange(self._kind.name, result, reason, seconds)
-        if "peer" in audit and refusal is None:
-            common.limits.excuse(audit["peer"])
+        if "caller" in audit and refusal is None:
+            common.limits.excuse(audit["caller"])
         if scope["method"] in self._kind.quiet:
             return None
         snapshot = common.current()
         place = origin(common.component, self._kind.name, None if snapshot is None else snapshot.settings)
-        fields = {"time": common.clock(), "decision": decision, "result": result, "reason": reason, **audit}
+        fields = {
+            "time": common.clock(),
+            "decision": decision,
+            "result": result,
+            **({"reason": reason} if reason else {}),
+            **audit,
+        }
         try:
             common.audit.write(event(fields, place, seconds))
         except AuditError:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from node.world import PROVIDERS, SYSTEM, World, render_table
+from node.world import PROVIDERS, RELEASE, SYSTEM, World, render_table, until
 from tailseal_dev.realnode import images
 from tailseal_dev.realnode.node import RealNode
 from tailseal_dev.realnode.packages import why_not
 
 ROOT = Path(__file__).parents[2]
-RELEASE = "tailseal"
 INSTALL_WITHIN = "120s"
 
 
@@ -55,6 +54,17 @@ def world(node: RealNode, helm: str, tmp_path_factory: pytest.TempPathFactory) -
     with World(node, tmp_path_factory.mktemp("world")) as world:
         world.provide()
         yield world
+
+
+@pytest.fixture
+def job(world: World) -> Iterator[str]:
+    """The token of a CI job that every replica trusts while the test runs."""
+    token = world.job()
+    world.trust()
+    until(lambda: world.granted(token), "every replica grants")
+    yield token
+    world.withdraw()
+    until(lambda: world.refused(token), "every replica refuses")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

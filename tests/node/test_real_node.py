@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from node.conftest import RELEASE, ROOT
-from node.world import PROVIDERS, SPACE, SYSTEM, WITHIN, Load, World, measured, quantiles, until
+from node.conftest import ROOT
+from node.world import PROVIDERS, RELEASE, SPACE, SYSTEM, WITHIN, Load, World, measured, quantiles, until
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import kid_of, kids, verify
 from tailseal_dev.realnode import images
@@ -39,17 +38,6 @@ print(json.dumps({
     "token": os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token"),
 }))
 """
-
-
-@pytest.fixture
-def job(world: World) -> Iterator[str]:
-    """The token of a CI job that every replica trusts while the test runs."""
-    token = world.job()
-    world.trust()
-    until(lambda: world.granted(token), "every replica grants")
-    yield token
-    world.withdraw()
-    until(lambda: world.refused(token), "every replica refuses")
 
 
 def test_our_image_adds_less_to_its_base_than_the_gate(image: images.Built) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ import httpx
 import jwt
 
 from tailseal_dev import pki
+from tailseal_dev.controlplane import ControlPlaneError
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import Caller, verify
 from tailseal_dev.issuer import Issuer
@@ -23,6 +27,7 @@ from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode.node import RealNode
 
 SYSTEM = "tailseal-system"
+RELEASE = "tailseal"
 PROVIDERS = manifests.NAMESPACE
 SPACE = f"--namespace={manifests.NAMESPACE}"
 SERVING_PORT = 8443
@@ -59,6 +64,34 @@ def until(condition: Callable[[], bool], what: str, within: float = WITHIN) -> f
         assert time.monotonic() - started < within, f"not within {within:.0f} s: {what}"
         time.sleep(0.02)
     return time.monotonic() - started
+
+
+def evict(world: World, pod: str) -> int:
+    """Evict a pod as a drain does, waiting while the PodDisruptionBudget refuses; how often it did."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": PROVIDERS}}
+    path, refused = f"/api/v1/namespaces/{PROVIDERS}/pods/{pod}/eviction", 0
+
+    def evicted() -> bool:
+        nonlocal refused
+        try:
+            world.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(body))
+        except ControlPlaneError as error:
+            if "disruption budget" not in str(error):
+                raise
+            refused += 1
+            return False
+        return True
+
+    until(evicted, f"{pod} may be evicted", within=90)
+    return refused
+
+
+def upgrade(world: World, helm: str, chart: Path, *values: str) -> None:
+    """Have helm upgrade the release to a chart with these values; returns when the operator is ready."""
+    argv = [helm, "upgrade", RELEASE, str(chart), f"--namespace={SYSTEM}", "--wait", "--timeout=120s", *values]
+    environment = os.environ | {"KUBECONFIG": str(world.node.plane.kubeconfig)}
+    result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 class World:

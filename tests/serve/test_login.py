@@ -14,8 +14,10 @@ from joserfc.jwk import KeySet
 from requests_oauthlib import OAuth2Session  # type: ignore[import-untyped]
 
 from fakes import idp, served
-from tailseal.workers.embedded import callers
+from tailseal.workers.embedded import callers, manifests
 from tailseal.workers.embedded.callers import CallersError
+from tailseal.workers.embedded.household import Reader
+from tailseal_dev.quickstart import __main__ as story
 
 REDIRECT = "https://app.example/cb"
 SCOPES = ["openid", "email", "groups"]
@@ -112,3 +114,10 @@ def test_a_login_is_all_that_a_person_needs(tmp_path: Path) -> None:
     found = (person.subject, person.user.login, person.node.name, person.capabilities["tailseal.dev/cap/idp"])
     assert found == expected
     assert (machine.subject, machine.user, machine.node.tags) == ("node:nmachine-2", None, ("tag:ci",))
+
+
+def test_the_example_has_nothing_wrong_with_it() -> None:
+    household = Reader().read(manifests.read(story.EXAMPLE.parent / "login"))
+    assert household.problems == ()
+    assert [client.name for client in household.clients] == ["app"]
+    assert len(callers.read(story.EXAMPLE.parent / "callers.yaml")) == 3

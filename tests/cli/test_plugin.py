@@ -153,3 +153,29 @@ def test_kubectl_completes_real_objects(run: Callable[..., subprocess.CompletedP
     assert completed("revoke", "-n", corp, "corp", "") == ["k1"]
     assert corp in completed("show", "-n", "")
     assert completed("show", "--kubeconfig", "/nowhere", "") == []
+
+
+COLUMNS = {
+    "signingkey": "NAME READY ACTIVE KEY REASON AGE",
+    "identityprovider": "NAME READY ISSUER REASON AGE",
+    "trustpolicy": "NAME READY PROVIDER REASON AGE",
+    "oauthclient": "NAME READY CLIENT ID REASON AGE",
+}
+
+
+def test_lists_answer_whether_it_works_and_if_not_why(kubectl: Callable[..., str], corp: str) -> None:
+    why = {"type": "Ready", "status": "False", "reason": "WaitingForProvider", "message": "none signs with it"}
+    patch = {"status": {"conditions": [{**why, "lastTransitionTime": "2026-11-21T08:00:00Z"}]}}
+    kubectl("patch", "signingkey/corp", "-n", corp, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+    heads, row = kubectl("get", "signingkeys", "-n", corp).splitlines()
+    assert " ".join(heads.split()) == COLUMNS["signingkey"]
+    assert row.split()[1:4] == ["False", "k1", "WaitingForProvider"]
+    assert "none signs with it" in kubectl("get", "signingkeys", "-n", corp, "-o", "wide")
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_kubectl_explains_every_field(kubectl: Callable[..., str], crds: None, kind: str) -> None:
+    told = kubectl("explain", f"{kind}.spec")
+    assert "<no description>" not in told
+    summary = kubectl("explain", kind).split("DESCRIPTION:")[1].split()
+    assert (summary[0].lower(), summary[1] in {"says", "is"}) == (kind, True)

@@ -20,6 +20,8 @@ from tailseal_dev.localnode.projection import project
 from tailseal_dev.localnode.volumes import MissingSourceError, Sources, render
 
 _RETRY = 1.0
+_OF_THE_IMAGE = ("SOFTHSM2_CONF",)
+"""Environment that an image would bring: where the token of a library in it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Pod:
             "HOSTNAME": self.object["metadata"]["name"],
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
-        }
+        } | {name: os.environ[name] for name in _OF_THE_IMAGE if name in os.environ}
         root = self._directory / "root"
         specs = self.object["spec"]["containers"]
         processes = [command.process(spec, self.object, root, base) for spec in specs]

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fakes.provider import ISSUER as ISSUER_URL
 from fakes.provider import NS, files, provider, signing, signing_key, world
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.port import Object
+from tailseal.domain import poll
 from tailseal.domain.rotation import IssuerLedger
 
 WAIT = 300 + 60
@@ -235,16 +237,66 @@ async def test_all_secrets_lost_while_scaled_to_zero_is_no_first_start() -> None
     assert signing(seen)["active"]
 
 
-async def test_a_provider_by_another_name_is_the_same_issuer_to_caches() -> None:
+def rename(seen: World, former: str, name: str) -> None:
+    seen.cluster.user_delete(kinds.IDENTITY_PROVIDER, NS, former)
+    seen.cluster.collect_garbage()
+    seen.cluster.user_apply(provider(name))
+
+
+def written(seen: World, name: str) -> tuple[str, set[str], bytes]:
+    """Who signs, what is published, and the salt."""
+    found = json.loads(files(seen, f"{name}-signing")["signing.json"])
+    published = {key["kid"] for key in found["jwks"]["keys"]}
+    return found["active"].get("ES256", ""), published, files(seen, f"{name}-issuer")["salt"]
+
+
+async def test_a_provider_by_another_name_goes_on_with_what_its_issuer_left() -> None:
+    """Keys that retire stay for as long as they were promised, and nobody's subject changes."""
     seen = (await running()).seen
     await seen.run_for(600)
+    rotate(seen)
+    await seen.run_for(WAIT + 120)
+    before = written(seen, "corp")
+    assert len(before[1]) == 3, "the former signer retires"
+    rename(seen, "corp", "renamed")
+    await seen.run_for(60)
+    assert written(seen, "renamed") == before
+    assert files(seen, "renamed-issuer")[poll.KEY_FILE] != files(seen, "corp-issuer")[poll.KEY_FILE]
+
+
+async def test_a_provider_that_has_its_former_name_again_goes_on_with_the_later_ledger() -> None:
+    seen = (await running()).seen
+    await seen.run_for(600)
+    rename(seen, "corp", "renamed")
+    await seen.run_for(600)
+    revoked = written(seen, "renamed")[0]
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update({"revokedKeyIDs": [revoked]}))
+    await seen.run_for(60)
+    rotate(seen)
+    await seen.run_for(WAIT + 120)
+    before = written(seen, "renamed")
+    rename(seen, "renamed", "corp")
+    await seen.run_for(60)
+    assert written(seen, "corp") == before
+    assert revoked not in before[1]
+    assert revoked in IssuerLedger.from_json(files(seen, "corp-issuer")["ledger.json"]).revoked
+
+
+@pytest.mark.parametrize("spoilt", [False, True], ids=["of another issuer", "unreadable"])
+async def test_what_is_no_history_of_the_issuer_is_not_taken_over(spoilt: bool) -> None:  # noqa: FBT001 - a case
+    seen = (await running()).seen
+    await seen.run_for(600)
+    before = written(seen, "corp")
     seen.cluster.user_delete(kinds.IDENTITY_PROVIDER, NS, "corp")
-    await seen.converge()
-    seen.cluster.user_apply(provider("renamed"))
-    await seen.converge()
+    if spoilt:
+        spoil(ISSUER, lambda content: content if content == ISSUER_URL.encode() else content[:-1])(seen)
+        seen.cluster.user_apply(provider("renamed"))
+    else:
+        seen.cluster.user_apply(provider("renamed", issuer="https://another.example"))
+    await seen.run_for(60)
     ledger = IssuerLedger.from_json(files(seen, "renamed-issuer")["ledger.json"])
-    assert ledger.served
-    assert not any(key.first_set for key in ledger.keys)
+    assert all(key.first_set != spoilt for key in ledger.keys), "verifiers may know of sets that we do not"
+    assert files(seen, "renamed-issuer")["salt"] != before[2]
 
 
 @pytest.mark.parametrize("rotations", [1, 3])

@@ -1,12 +1,14 @@
 """Load, create and save the Secret `<provider>-issuer`: the issuer's ledger, poll key and salt, kept for ever.
 
-A provider made anew under the same name goes on with it, if it is the same issuer: what another issuer published,
-signed and revoked is no history of this one, and its salt would link the subjects of both.
+A provider made anew goes on with what its issuer left in the namespace, by whatever name: the latest ledger of those
+whose provider is gone. What another issuer published, signed and revoked is no history of this one, and its salt would
+link the subjects of both.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,7 +49,7 @@ class IssuerState:
 
 
 async def load_or_create(ctx: Context, namespace: str, provider: str, issuer: str) -> IssuerState:
-    """The issuer's state; made anew if there is none.
+    """The issuer's state; that of a provider by another name which is gone, if it is later; made anew if there is none.
 
     Raises:
         NameTaken: an object that is not ours, or that is another issuer's, holds the name.
@@ -56,21 +58,40 @@ async def load_or_create(ctx: Context, namespace: str, provider: str, issuer: st
     """
     ref, labels = _address(namespace, provider)
     present = await kept_secret.read(ctx, ref, labels)
-    if present is not None and present.get("data"):
-        state = state_of(present)
-        if state.issuer != issuer:
-            text = f"Secret {ref.name} holds the ledger of issuer {state.issuer}"
-            raise NameTaken(
-                f"{text}: delete it if that issuer is gone for good, or name this IdentityProvider otherwise"
-            )
+    state = _own(present, issuer) if present is not None and present.get("data") else None
+    left = _left(ctx.objects, namespace, provider, issuer)
+    if state is not None and (left is None or left.ledger.revision <= state.ledger.revision):
         return state
     new = {
         ISSUER: issuer.encode(),
-        FILE: IssuerLedger(served=_known(ctx.objects, namespace, provider, issuer)).to_json(),
-        poll.KEY_FILE: ctx.entropy.token(poll.KEY_BYTES),
-        SALT: ctx.entropy.token(poll.KEY_BYTES),
+        FILE: left.ledger.to_json() if left else _first(ctx.objects, namespace, provider, issuer).to_json(),
+        poll.KEY_FILE: state.poll_key if state else ctx.entropy.token(poll.KEY_BYTES),
+        SALT: left.salt if left else ctx.entropy.token(poll.KEY_BYTES),
     }
     return state_of(await kept_secret.write(ctx, present, ref, labels, new, manager=MANAGER))
+
+
+def _own(secret: Object, issuer: str) -> IssuerState:
+    state = state_of(secret)
+    if state.issuer != issuer:
+        text = f"Secret {secret['metadata']['name']} holds the ledger of issuer {state.issuer}"
+        raise NameTaken(f"{text}: delete it if that issuer is gone for good, or name this IdentityProvider otherwise")
+    return state
+
+
+def _left(objects: Objects, namespace: str, provider: str, issuer: str) -> IssuerState | None:
+    """The latest that providers of the issuer left that are gone; what cannot be read is no help."""
+    found = []
+    for secret in _others(objects, namespace, issuer):
+        name = secret["metadata"]["labels"][PROVIDER_LABEL]
+        if name != provider and objects.get(Ref(IDENTITY_PROVIDER, namespace, name)) is None:
+            with contextlib.suppress(LedgerError):
+                found.append(state_of(secret))
+    return max(found, key=lambda state: state.ledger.revision, default=None)
+
+
+def _first(objects: Objects, namespace: str, provider: str, issuer: str) -> IssuerLedger:
+    return IssuerLedger(served=_known(objects, namespace, provider, issuer))
 
 
 def _known(objects: Objects, namespace: str, provider: str, issuer: str) -> bool:
@@ -80,13 +101,17 @@ def _known(objects: Objects, namespace: str, provider: str, issuer: str) -> bool
     obj = objects.get(Ref(IDENTITY_PROVIDER, namespace, provider)) or {}
     if obj.get("status", {}).get("bundleDigest") and any(_signed(objects, namespace, obj)):
         return True
-    encoded = base64.b64encode(issuer.encode()).decode()  # by another name, before
-    return any(
-        secret["metadata"]["name"] == issuer_secret(secret["metadata"]["labels"][PROVIDER_LABEL])
-        and (secret.get("data") or {}).get(ISSUER) == encoded
-        for secret in objects.select(SECRET, namespace)
-        if PROVIDER_LABEL in secret["metadata"].get("labels", {})
-    )
+    return any(True for _ in _others(objects, namespace, issuer))  # by another name, before
+
+
+def _others(objects: Objects, namespace: str, issuer: str) -> Iterator[Object]:
+    """Every Secret of the namespace that holds a ledger of the issuer."""
+    encoded = base64.b64encode(issuer.encode()).decode()
+    for secret in objects.select(SECRET, namespace):
+        provider = secret["metadata"].get("labels", {}).get(PROVIDER_LABEL)
+        named = provider is not None and secret["metadata"]["name"] == issuer_secret(provider)
+        if named and (secret.get("data") or {}).get(ISSUER) == encoded:
+            yield secret
 
 
 def _signed(objects: Objects, namespace: str, provider: Object) -> Iterator[bool]:

@@ -257,3 +257,10 @@ def test_two_providers_that_trust_each_other_do_not_renew_a_token_for_ever(clien
     grant = {"name": "api", "jwt": {"audiences": [GATEWAY], "ttl": "10m"}}
     status, answer = bench(record(SPEC | {"grants": [grant]})).answer(call(form(exchanged(client_id=client))))
     assert (status, answer["expires_in"]) == (200, given)
+
+
+def test_it_is_known_also_where_a_client_has_proven_that_the_exchange_was_its_own() -> None:
+    grant = {"name": "api", "jwt": {"audiences": [GATEWAY], "ttl": "10m"}}
+    theirs = exchanged(client_id="grafana", policy="identity/ci")
+    _, answer = bench(record(SPEC | {"grants": [grant]})).answer(call(form(theirs)))
+    assert answer["expires_in"] == 200

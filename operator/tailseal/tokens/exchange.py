@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import ActError, chain
+from tailseal.domain.policy.cel import Result
 from tailseal.domain.policy.compiled import GrantKind
 from tailseal.domain.policy.conditions import Conditions, Ticks, stopped
 from tailseal.domain.policy.decide import Granted, Refused
@@ -112,6 +113,8 @@ class Exchange:
         audit: Audit = {"time": now, "decision": call.decision, "caller": call.peer}
         if call.dpop is not None:
             call = self._with_nonce(call, now)
+        if call.client:
+            audit["client"] = call.client
         try:
             request = call.dialect(call.body) if call.dialect is not None else _read(call)
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
@@ -238,18 +241,26 @@ class Exchange:
         content = Minted(
             issuer=self._settings.issuer,
             subject=decision.given.subject or (own if caller is None else caller.subject),
-            client_id=own,
+            client_id=call.client or own,
             audiences=decision.audience,
             scopes=decision.scopes,
             issued_at=int(now),
             ttl=ttl,
             token_id=call.decision,
             act=act,
-            claims=decision.given.claims if caller is None else (*decision.given.claims, *caller.told),
+            claims=(*decision.given.claims, *_told(call, decision)),
             cnf=None if proof is None else {"jkt": proof.jkt},
         )
         typ = PLAIN_JWT if case.asked.requested_token_type == verify.JWT else AT_JWT
         return issue(signer, content, typ, call, case.audit)
+
+
+def _told(call: Call, decision: Granted) -> Iterator[tuple[str, Result]]:
+    """What a token says beside what the policy makes it say; always which policy that was."""
+    if call.vouched is not None:
+        yield from call.vouched.told
+    if call.client:  # in the place where the policy would stand
+        yield "policy", decision.policy.id
 
 
 def _tell_beside(decision: Granted | Refused, audit: Audit) -> None:
@@ -322,4 +333,4 @@ def _of_upstream(decision: Granted, call: Call, audit: Audit) -> NeedUpstream:
 
 
 def _read(call: Call) -> TokenRequest:
-    return read(call.body, call.content_type, authorization=call.authorization)
+    return read(call.body, call.content_type, authorization=call.authorization, client=call.client)

@@ -100,6 +100,7 @@ class Call(NamedTuple):
         nonce: what to hand out for the caller's next proof; empty: nothing.
         taken: marks of what counts once that this request has taken.
         vouched: the subject, where it is known without a token.
+        client: id of the client that has proven that the request is its own; empty: none has.
     """
 
     body: bytes
@@ -114,6 +115,7 @@ class Call(NamedTuple):
     nonce: str = ""
     taken: frozenset[bytes] = frozenset()
     vouched: Vouched | None = None
+    client: str = ""
 
 
 class Answered(NamedTuple):

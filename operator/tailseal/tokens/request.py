@@ -17,8 +17,11 @@ MAX_BODY_BYTES: Final = 65_536
 """A subject token at its limit fits in, every character escaped."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
-_REPEATABLE: Final = frozenset({"audience", "resource"})
-_CREDENTIALS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+REPEATABLE: Final = frozenset({"audience", "resource"})
+"""Parameters that may come more than once (RFC 8693 section 2.1)."""
+
+CREDENTIALS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+"""Parameters by which a client proves who it is."""
 _ASKED: Final = ("audience", "resource", "scope", "requested_token_type", "policy", "grant", "tags")
 _MAX_ENTRIES: Final = 32
 _MAX_TEXT: Final = 512
@@ -81,23 +84,24 @@ class TokenRequest(NamedTuple):
     actor_token_type: str = ""
 
 
-def read(body: bytes, content_type: str, *, authorization: bool) -> TokenRequest:
+def read(body: bytes, content_type: str, *, authorization: bool, client: str = "") -> TokenRequest:
     """Read a request; parameters that nobody knows are ignored (RFC 6749 section 3.2).
 
     Args:
         body: the form.
         content_type: header `Content-Type`.
         authorization: whether a header `Authorization` came along.
+        client: id of the client that was proven by what came along; empty: none was.
 
     Raises:
         RequestError: it cannot be decided on.
     """
     fields = _fields(body, content_type)
-    if authorization or not _CREDENTIALS.isdisjoint(fields):
+    if not client and (authorization or not CREDENTIALS.isdisjoint(fields)):
         raise RequestError(
             "invalid_client",
             RequestFault.CLIENT_AUTHENTICATION,
-            "clients do not authenticate here: the subject token speaks for the caller",
+            "what should prove a client is none that is taken here: leave it out, and the subject token speaks",
             status=401,
         )
     return _request(fields)
@@ -127,7 +131,7 @@ def _fields(body: bytes, content_type: str) -> Fields:
     if content_type != _FORM and content_type.partition(";")[0].strip().lower() != _FORM:
         raise _refuse(RequestFault.MEDIA_TYPE, f"Content-Type must be {_FORM}")
     try:
-        return form.parse(body, _REPEATABLE)
+        return form.parse(body, REPEATABLE)
     except form.FormError as error:
         raise _refuse(RequestFault.FORM, str(error)) from None
 

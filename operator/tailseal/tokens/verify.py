@@ -85,9 +85,10 @@ def issuer(claims: Mapping[str, Any]) -> str:
 
 
 def was_exchanged(claims: Mapping[str, Any]) -> bool:
-    """Whether a Tailseal gave the token in exchange for another one, or for a caller's word: it says by which policy."""
-    client = claims.get("client_id")
-    return type(client) is str and client.startswith("policy:")
+    """Whether a Tailseal gave the token in exchange for another one, or a caller's word: it says by which policy."""
+    client, policy = claims.get("client_id"), claims.get("policy")
+    named = type(policy) is str and "/" in policy  # beside the client, if one proved that the exchange was its own
+    return named or (type(client) is str and client.startswith("policy:"))
 
 
 def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from collections.abc import Mapping
 from functools import partial
 from time import perf_counter, thread_time
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import structlog
 
@@ -44,6 +45,10 @@ from tailseal.workers.exchange.peer import Network, caller, is_unnamed_proxy, ne
 from tailseal.workers.exchange.remote import signed
 from tailseal.workers.exchange.turn import Turn
 
+if TYPE_CHECKING:
+    from tailseal.domain.clients.compile import CompiledClient
+    from tailseal.workers.exchange.clients import Find
+
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
 
@@ -54,6 +59,11 @@ PATIENCE: Final = 15.0
 """Seconds that one decision may wait for others: less than a process that ends leaves to those in progress."""
 
 _WANTED: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-forwarded-for", b"dpop"})
+
+_AUTHORIZATION: Final = frozenset({b"authorization"})
+
+_CREDENTIAL: Final = re.compile(rb"client_(?:secret|assertion)")
+"""In a form that may prove a client. If its names are written in an odd way, it is refused for that."""
 
 _FORWARDED: Final = frozenset({b"x-forwarded-for"})
 
@@ -66,14 +76,16 @@ class TokenEndpoint:
     Args:
         runtime: the worker's ports.
         limit: requests in progress.
+        find: finds the client of a request that brings one's proof; left out, among those of the bundle.
     """
 
     endpoint: ClassVar = "token"
     """Label of its metrics."""
 
-    def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT) -> None:
+    def __init__(self, runtime: Runtime, *, limit: int = MAX_CONCURRENT, find: Find | None = None) -> None:
         self._runtime = runtime
         self._limit = limit
+        self._find = find or self._listed
         self._active = self._reading = self._waiting = self._asking = 0
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
@@ -115,7 +127,11 @@ class TokenEndpoint:
         started = perf_counter()
         call = self._call(scope, body)
         try:
-            answered = self._withheld(call, crowded=crowded) or self._limited(call, scope) or await self._excused(call)
+            answered = (
+                self._withheld(call, crowded=crowded)
+                or self._limited(call, scope)
+                or await self._of_client(call, scope)
+            )
         except Exception as error:  # noqa: BLE001 - no fault of ours may show a caller more than that it happened
             _log.error("exchange failed", decision=call.decision, **_whereabouts(error))
             answered = turned_away(call, _INTERNAL, self._runtime.clock())
@@ -163,6 +179,26 @@ class TokenEndpoint:
         if not self._hinted and is_unnamed_proxy(peer, forwarded, self._proxies):
             self._hinted = True
             _log.warning("callers behind one address are limited as one", peer=peer, fix="spec.serving.trustedProxies")
+
+    async def _of_client(self, call: Call, scope: Scope) -> Answered:
+        """The decision, once the client is known where one proves itself; nobody has to be one."""
+        if call.dialect is None and call.vouched is None and (call.authorization or _CREDENTIAL.search(call.body)):
+            from tailseal.workers.exchange.clients import identified  # noqa: PLC0415 - few callers are clients
+
+            header = wire.headers(scope, _AUTHORIZATION).get(b"authorization")
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    found = await identified(self._runtime, self._find, call, header)
+            except TimeoutError:
+                return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
+            if isinstance(found, Answered):
+                return found
+            call = found
+        return await self._excused(call)
+
+    async def _listed(self, client_id: str) -> CompiledClient | None:
+        snapshot = self._runtime.current()
+        return None if snapshot is None else snapshot.clients.get(client_id)
 
     async def _excused(self, call: Call) -> Answered:
         """The decision; what was not refused to a token that was verified does not count against its source."""

@@ -41,7 +41,7 @@ class Token:
     """
 
     def __init__(self, runtime: IdpRuntime) -> None:
-        self._exchange = TokenEndpoint(runtime.common)
+        self._exchange = TokenEndpoint(runtime.common, find=runtime.find_client)
         self._grants = Endpoint(runtime, Kind("token", cors=True, funnel=True, repeatable=REPEATABLE), self._grant)
         self._runtime = runtime
 

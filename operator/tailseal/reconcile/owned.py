@@ -18,6 +18,10 @@ from tailseal.reconcile.issuer_ledger import NameTaken
 RENAME: Final = "give this object another name"
 
 
+_FILES: Final = (kinds.SECRET, kinds.CONFIG_MAP)
+"""What others put into these stands in no apply's way."""
+
+
 class Leaving(Transient):
     """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
 
@@ -93,15 +97,22 @@ async def _ensured(
             await _say(ctx, wanted, "changed")
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
-    patch = drift.foreign(wanted, present)
-    if known and (patch is not None or drift.differs(wanted, present)):
+    tolerated = drift.tolerating(present, ctx.settings.sidecars)
+    patch, differs = drift.foreign(wanted, tolerated), drift.differs(wanted, present)
+    if known and (patch is not None or differs):
         await _say(ctx, wanted, "changed")
+    if differs and ref.kind in _FILES:  # the apply takes out what is ours itself: a revocation is one write, never half
+        present = await _over(ctx, wanted, present, manager, exact=exact)
+        patch, differs = drift.foreign(wanted, present), False
     if patch is not None:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
         present = await ctx.cluster.merge(ref, {**version, **patch})
         ctx.objects.put(present)
-    if not drift.differs(wanted, present):
-        return present
+        differs = drift.differs(wanted, present)
+    return await _over(ctx, wanted, present, manager, exact=exact) if differs else present
+
+
+async def _over(ctx: Context, wanted: Object, present: Object, manager: str, *, exact: bool) -> Object:
     version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")} if exact else {}
     return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **version}}, manager)
 

@@ -53,12 +53,14 @@ async def test_behind_serve_each_request_is_its_own_caller_whatever_the_connecti
 
 
 async def test_on_a_direct_listener_the_connection_is_the_caller_and_no_header_counts(tailscaled: FakeLocalApi) -> None:
-    tailscaled.knows("user", "127.0.0.1:40000")
+    tailscaled.knows("user", "127.0.0.1:40000", ALICE)
     resolver = direct(tailscaled)
     connection = await resolver.accepted("127.0.0.1", 40000)
     for headers in ([], from_(CI), [*from_(ALICE), (b"Tailscale-Funnel-Request", b"?1")]):
         assert (await resolver.caller(connection, headers)).subject == "userid:1"
-    assert questions(tailscaled) == ["whois?addr=127.0.0.1%3A40000&proto=tcp"], "once a connection"
+    with_port, *by_address = questions(tailscaled)
+    assert with_port == "whois?addr=127.0.0.1%3A40000&proto=tcp", "once a connection"
+    assert by_address == [f"whois?addr={ALICE}"] * 3
 
 
 async def test_with_an_interface_of_its_own_the_peers_address_is_asked_about_without_its_port(
@@ -177,7 +179,7 @@ async def test_a_session_outlives_a_daemon_that_cannot_be_asked(tailscaled: Fake
 
 
 async def test_a_connection_that_outlives_its_nodes_login_is_nobodys(tailscaled: FakeLocalApi) -> None:
-    tailscaled.knows("user", "127.0.0.1:40000", Node__KeyExpiry="2026-11-21T09:46:41Z")
+    tailscaled.knows("user", "127.0.0.1:40000", ALICE, Node__KeyExpiry="2026-11-21T09:46:41Z")
     now = [NOW]
     resolver = Direct(LocalApi(str(tailscaled.path)), clock=lambda: now[0])
     connection = await resolver.accepted("127.0.0.1", 40000)
@@ -186,6 +188,19 @@ async def test_a_connection_that_outlives_its_nodes_login_is_nobodys(tailscaled:
     assert (await resolver.caller(connection, [])).subject == "userid:1"
     now[0] = connection.expires
     assert await refused(resolver.caller(connection, [])) is Refusal.EXPIRED
+
+
+async def test_a_connection_outlives_neither_what_was_granted_nor_its_node(tailscaled: FakeLocalApi) -> None:
+    tailscaled.knows("user", "127.0.0.1:40000", ALICE)
+    resolver = direct(tailscaled)
+    connection = await resolver.accepted("127.0.0.1", 40000)
+    assert (await resolver.caller(connection, [])).capabilities
+    tailscaled.knows("user", ALICE, CapMap=None)
+    assert not (await resolver.caller(connection, [])).capabilities
+    tailscaled.knows("user", ALICE, Node__StableID="other")
+    assert await refused(resolver.caller(connection, [])) is Refusal.CHANGED
+    del tailscaled.whois[ALICE]
+    assert await refused(resolver.caller(connection, [])) is Refusal.UNKNOWN
 
 
 async def test_behind_a_tailscale_service_capabilities_are_those_towards_it(tailscaled: FakeLocalApi) -> None:

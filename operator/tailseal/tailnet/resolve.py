@@ -177,12 +177,10 @@ class Direct(_Whois):
         return self._read(answer)
 
     async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
-        """See `CallerResolver`; no header counts. A connection may outlive its node's login."""
+        """See `CallerResolver`; no header counts. A connection may outlive its node's login and what was granted."""
         if accepted is None:
             raise NobodyError(Refusal.OUTSIDE)
-        if accepted.expires is not None and accepted.expires <= self._clock():
-            raise NobodyError(Refusal.EXPIRED)
-        return accepted
+        return await self.again(accepted.known)
 
 
 class Elsewhere:

@@ -59,7 +59,7 @@ def asks(request: AuthorizationRequest, who: Person, scopes: tuple[str, ...], se
     confirm = (
         browser is None
         or not {"login", "select_account"}.isdisjoint(request.prompt)
-        or (request.max_age is not None and seen.now - browser.auth_time > request.max_age)
+        or (request.max_age is not None and not 0 <= seen.now - browser.auth_time < request.max_age)
         or (bool(request.login_hint) and request.login_hint not in _names(who))
     )
     own = bool(request.client.namespace)  # registered by an administrator, not by itself
@@ -96,6 +96,20 @@ def check_wishes(request: AuthorizationRequest, subject: str) -> None:
     if acr is not None and acr.essential and acr.values and ACR not in acr.values:
         text = "no login here is of a class that the client insists on (`acr`)"
         raise OAuthError("unmet_authentication_requirements", text)
+
+
+def check_hint(about: str, subject: str) -> None:
+    """Refuse where another person is here than the one that the client shows an ID token of (section 3.1.2.1).
+
+    Args:
+        about: `sub` of the hint.
+        subject: `sub` as the client would see it.
+
+    Raises:
+        OAuthError: `login_required`.
+    """
+    if about != subject:
+        raise OAuthError("login_required", "another person is here than the one that `id_token_hint` is about")
 
 
 def _names(who: Person) -> frozenset[str]:

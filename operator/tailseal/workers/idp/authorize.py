@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from tailseal.domain.clients import redirects
-from tailseal.oauth import admission, authorize, credentials, login, pushed, response
+from tailseal.oauth import admission, authorize, credentials, login, logout, pushed, response
 from tailseal.oauth.admission import Person
 from tailseal.oauth.authorize import AuthorizationRequest, RedirectedError, Target
 from tailseal.oauth.errors import OAuthError
@@ -17,10 +17,10 @@ from tailseal.oauth.parameters import ALL, Form, one
 from tailseal.oauth.records import Consent, consent_handle
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.protocol import StateUnavailable
-from tailseal.tailnet.errors import UnavailableError
+from tailseal.tailnet.errors import NobodyError, UnavailableError
 from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Header, Response
-from tailseal.workers.idp import callers, cookies, pages, par, sessions
+from tailseal.workers.idp import callers, cookies, pages, par, sessions, signing
 from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.codes import Login, issue, subject
 from tailseal.workers.idp.context import IdpRuntime
@@ -107,7 +107,7 @@ async def _visit(runtime: IdpRuntime, request: Request, found: Form) -> _Visit:
         who = await callers.person_of(runtime, request.scope, request.snapshot)
         request.audit["subject"] = who.caller.subject
         admission.check(where.client, who)
-    except (OAuthError, UnavailableError) as error:
+    except (OAuthError, NobodyError, UnavailableError) as error:
         if not asked.silent:
             raise
         raise RedirectedError(where, _told(error)) from None
@@ -133,7 +133,11 @@ async def _target(runtime: IdpRuntime, form: Form) -> tuple[Form, Target]:
 
 async def _seen(runtime: IdpRuntime, request: Request, form: Form, asked: AuthorizationRequest, who: Person) -> _Visit:
     scopes = admission.granted(asked.client, who, asked.scopes)
-    login.check_wishes(asked, subject(request.snapshot, asked.client, who))
+    sub = subject(request.snapshot, asked.client, who)
+    login.check_wishes(asked, sub)
+    if hint := one(form, "id_token_hint"):
+        about = logout.hint(hint, signing.published(request.snapshot), request.snapshot.settings)
+        login.check_hint(about.subject, sub)
     session = await sessions.present(runtime, request, who)
     agreed = await _agreed_before(runtime, asked, who)
     seen = Seen(None if session is None else session.browser, agreed, request.now)

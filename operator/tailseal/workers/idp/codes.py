@@ -1,8 +1,13 @@
-"""Gives authorization codes: each begins a family, in one write with whatever the person has just said."""
+"""Gives authorization codes, each in one write with whatever the person has just said.
+
+A code has a family for itself, which lasts little longer: what was never fetched holds no room for weeks. The login's
+own family begins when the code is redeemed, under an id that follows from the former.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import code, credentials
@@ -18,6 +23,9 @@ from tailseal.workers.idp.endpoint import Request
 from tailseal.workers.idp.sessions import Session
 
 FAMILY_BYTES = 16
+
+_REST = 60
+"""Seconds for which a code's replay is still seen after it has expired."""
 
 CONSENT_SECONDS = 365 * 86_400
 """How long a client that registered itself need not ask again."""
@@ -56,7 +64,7 @@ async def issue(runtime: IdpRuntime, request: Request, given: Login, *, new: boo
     asked, settings = given.asked, request.snapshot.settings
     kept = _login(given, request)
     handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
-    family = family_of(kept, asked.client.uid, given.session.digest, runtime.random(FAMILY_BYTES))
+    family = _waiting(kept, asked.client.uid, given.session.digest, runtime.random(FAMILY_BYTES), request.now)
     content = Code(asked.target.redirect_uri, asked.code_challenge, asked.nonce, asked.jkt).to_bytes()
     records = [
         Record(Kind.CODE, credentials.digest(handle), content, request.now + code.SECONDS, family.id, kept.owner)
@@ -70,6 +78,16 @@ async def issue(runtime: IdpRuntime, request: Request, given: Login, *, new: boo
     return handle
 
 
+def _waiting(kept: Kept, client: str, session: bytes, identifier: bytes, now: float) -> Family:
+    """The code's own family: nobody's, so that it is in no list; it ends with the browser's session."""
+    return Family(identifier, "", client, session, kept.to_bytes(), now + code.SECONDS + _REST)
+
+
+def begun(waiting: Family) -> Family:
+    """The login's family."""
+    return family_of(Kept.from_bytes(waiting.content), waiting.client, waiting.session, begun_id(waiting.id))
+
+
 def family_of(kept: Kept, client: str, session: bytes, identifier: bytes) -> Family:
     """The family of a login; it outlives the browser's session if the person granted `offline_access`.
 
@@ -81,6 +99,11 @@ def family_of(kept: Kept, client: str, session: bytes, identifier: bytes) -> Fam
     """
     outlives = "offline_access" in kept.scopes
     return Family(identifier, kept.owner, client, b"" if outlives else session, kept.to_bytes(), kept.expires_at)
+
+
+def begun_id(waiting: bytes) -> bytes:
+    """Id of the family that begins with a code: whoever redeems it twice ends it, known or not."""
+    return sha256(waiting).digest()[:FAMILY_BYTES]
 
 
 def subject(snapshot: Snapshot, client: CompiledClient, who: Person) -> str:

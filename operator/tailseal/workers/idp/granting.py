@@ -5,6 +5,7 @@ Whatever counts once is used last, together with what follows it: what could go 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tailseal.domain.clients.compile import CompiledClient
@@ -16,7 +17,7 @@ from tailseal.oauth.records import Code, Login, Refreshing
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.tailnet.errors import NobodyError
 from tailseal.tokens.answers import Response
-from tailseal.workers.idp import callers, issuing, proof
+from tailseal.workers.idp import callers, codes, issuing, proof
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request
 from tailseal.workers.idp.issuing import Grant, Made
@@ -26,22 +27,41 @@ if TYPE_CHECKING:
 
 Client = CompiledClient
 
+MOST_LOGINS: Final = 32
+"""Logins of one person at one client: applications that log in anew every few minutes would fill the store."""
+
+_LISTED: Final = 1000
+
 _OF_PEOPLE: Final = frozenset({"openid", "profile", "email", "groups", "offline_access", "tailnet"})
 
 
 async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Response:
     """For an authorization code (RFC 6749 section 4.1.3)."""
     digest = credentials.digest(request.required("code"))
-    record, family = await _kept(runtime, request, Kind.CODE, digest, client, code.unknown)
-    kept, login = Code.from_bytes(record.content), Login.from_bytes(family.content)
+    record, waiting = await _kept(runtime, request, Kind.CODE, digest, client, code.unknown)
+    kept, login = Code.from_bytes(record.content), Login.from_bytes(waiting.content)
     jkt = await proof.proven(runtime, request)
     code.check(kept, request.form, jkt)
     resources = _resources(request, client, login)
-    who = await still(runtime, request, client, family, login)
+    who = await still(runtime, request, client, waiting, login)
     bound = jkt if client.public else ""
+    family = codes.begun(waiting)
     grant = Grant(client, family, login, who, login.scopes, resources, jkt, bound, kept.nonce)
     made = await issuing.of_login(runtime, request, grant)
-    return await _used(runtime, client, record, made, code.unknown)
+    answer = await _used(runtime, client, record, replace(made, records=()), code.unknown)
+    await runtime.grants.put(made.records, family)
+    if await runtime.grants.family(waiting.id) is None:  # replayed or logged out in between, before there was anything
+        await runtime.grants.end(family.id)
+        raise code.unknown()
+    await _bound(runtime, family)
+    return answer
+
+
+async def _bound(runtime: IdpRuntime, family: Family) -> None:
+    """Of more logins of one person at one client than anybody needs, the oldest end."""
+    same = [each for each in await runtime.grants.families(family.owner, _LISTED) if each.client == family.client]
+    for each in same[MOST_LOGINS:]:
+        await runtime.grants.end(each.id)
 
 
 async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> Response:
@@ -151,7 +171,7 @@ async def _used(
     if taken is None:
         raise unknown()
     if not taken.first:
-        await runtime.grants.end(record.family)
+        await _end_both(runtime, record)
         raise unknown()
     return made.response()
 
@@ -168,8 +188,15 @@ async def _end(runtime: IdpRuntime, record: Record, client: Client) -> bool:
     family = await runtime.grants.family(record.family)
     if family is None or family.client != client.uid:
         return False
-    await runtime.grants.end(family.id)
+    await _end_both(runtime, record)
     return True
+
+
+async def _end_both(runtime: IdpRuntime, record: Record) -> None:
+    """The family, and the one that may have begun with it, in this order: see where a login begins."""
+    await runtime.grants.end(record.family)
+    if record.kind is Kind.CODE:
+        await runtime.grants.end(codes.begun_id(record.family))
 
 
 def _resources(request: Request, client: Client, login: Login) -> tuple[str, ...]:

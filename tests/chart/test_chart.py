@@ -99,6 +99,15 @@ def test_the_operator_is_hardened_and_told_its_own_image_for_the_workers() -> No
     }
 
 
+def test_allowed_sidecars_are_told_to_the_operator_and_let_through_its_fence() -> None:
+    flag = '--set-json=worker.sidecars=[{"name":"proxy","image":"registry.corp.example/mesh/"}]'
+    assert "--allow-sidecar=proxy" in _container(flag)["args"]
+    fence = _objects(flag)["ValidatingAdmissionPolicy/tailseal-operator-deployments"]
+    (rule,) = [entry["expression"] for entry in fence["spec"]["validations"] if "c.image ==" in entry["expression"]]
+    assert '(c.name == "proxy" && c.image.startsWith("registry.corp.example/mesh/"))' in rule
+    assert "startsWith" not in str(_objects()["ValidatingAdmissionPolicy/tailseal-operator-deployments"])
+
+
 def test_several_replicas_elect_a_leader_and_one_is_replaced_only_after_it_ended() -> None:
     single, several = _objects(), _objects("--set=operator.replicas=2")
     name = "Deployment/tailseal-operator"

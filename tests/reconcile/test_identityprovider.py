@@ -287,6 +287,27 @@ def repairs(seen: World) -> list[str]:
     return [message for _, _, reason, message in seen.recorder.events if reason == "Repaired"]
 
 
+async def test_an_injected_container_goes_unless_the_installation_allows_it() -> None:
+    seen = standard()
+    seen._settings = OperatorSettings(sidecars=("mesh",))
+    seen.restart()
+    await seen.converge()
+    await seen.run_for(10)
+    names = {entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]}
+    for name in ("mesh", "spy"):
+        new = {"name": name, "image": "x"}
+        seen.cluster.user_edit(
+            kinds.DEPLOYMENT, NS, "corp-sts", lambda obj, new=new: template(obj)["containers"].append(new)
+        )
+        await seen.converge()
+    left = {entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]}
+    assert left == names, "what goes takes along what an injector puts back"
+    seen.cluster.user_edit(
+        kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: template(obj)["containers"].append({"name": "mesh", "image": "x"})
+    )
+    assert await seen.idle_writes() == []
+
+
 async def test_what_somebody_deleted_is_made_again_and_said() -> None:
     seen = standard()
     await seen.converge()

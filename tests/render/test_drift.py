@@ -114,3 +114,25 @@ def test_what_cannot_be_changed_is_replaced() -> None:
     selecting["spec"]["selector"] = {"matchLabels": {"app": "x"}}
     assert drift.must_be_replaced(WANTED, selecting)
     assert not drift.must_be_replaced(service(PROVIDER, "sts", tls=False), service(PROVIDER, "sts", tls=True))
+
+
+def test_an_allowed_sidecar_stays_with_its_volumes_and_any_other_goes() -> None:
+    present = defaulted()
+    pod = present["spec"]["template"]["spec"]
+    mesh = {"name": "mesh", "image": "m", "volumeMounts": [{"name": "certs", "mountPath": "/certs"}]}
+    pod["containers"] = [*pod["containers"], mesh]
+    pod["volumes"] = [*pod["volumes"], {"name": "certs", "emptyDir": {}}]
+    assert drift.foreign(WANTED, drift.tolerating(present, ("mesh",))) is None
+    assert drift.foreign(WANTED, drift.tolerating(present, ("other",))) is not None
+    pod["containers"].append({"name": "spy", "image": "s"})
+    assert drift.foreign(WANTED, drift.tolerating(present, ("mesh",))) is not None
+
+
+def test_what_a_sidecar_shares_with_a_worker_is_judged_as_the_worker_s() -> None:
+    present = defaulted()
+    pod = present["spec"]["template"]["spec"]
+    shared = {"name": "shared", "mountPath": "/shared"}
+    pod["containers"][0].setdefault("volumeMounts", []).append(shared)
+    pod["containers"].append({"name": "mesh", "image": "m", "volumeMounts": [shared]})
+    pod["volumes"] = [*pod["volumes"], {"name": "shared", "emptyDir": {}}]
+    assert drift.foreign(WANTED, drift.tolerating(present, ("mesh",))) is not None

@@ -54,6 +54,13 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     metavar="NAME",
     help="Secret for the worker image's registry, in each provider's namespace; repeatable.",
 )
+@click.option(
+    "--allow-sidecar",
+    "sidecars",
+    multiple=True,
+    metavar="NAME",
+    help="Container that others may put into workers' Deployments; repeatable.",
+)
 @click.option("--pod-proxy", is_flag=True, help="Reach worker pods through the API server (pods/proxy).")
 @click.option("--leader-elect", is_flag=True, help="Wait for a Lease before acting: for more than one replica.")
 @click.option("--lease-namespace", default="", help="Namespace of the Lease; default: the operator's own.")
@@ -112,6 +119,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
         worker_image=options["worker_image"],
         worker_pull_secrets=tuple(dict.fromkeys(options["worker_pull_secrets"])),
         tailscale_image=options["tailscale_image"],
+        sidecars=tuple(dict.fromkeys(options["sidecars"])),
         open_hosts=tuple(options["open_hosts"]),
         extra_ca=extra_ca,
         ambient_credentials=tuple(options["ambient_credentials"]),

@@ -108,6 +108,7 @@ class OperatorSettings:
         worker_image: image of the worker pods.
         worker_pull_secrets: names of Secrets, in each provider's namespace, that open that image's registry.
         tailscale_image: image of the nodes beside identity providers that are on a tailnet.
+        sidecars: names of containers that others may put into workers' pods.
         open_hosts: hosts or CIDRs beyond the public internet that workers may fetch from.
         extra_ca: PEM certificates that workers trust for egress besides the system's.
         fast_propagation: whether pods may be stamped (probed at start).
@@ -117,6 +118,7 @@ class OperatorSettings:
     worker_image: str = "tailseal:dev"
     worker_pull_secrets: tuple[str, ...] = ()
     tailscale_image: str = "tailscale/tailscale:v1.102.5"
+    sidecars: tuple[str, ...] = ()
     open_hosts: tuple[str, ...] = ()
     extra_ca: str = ""
     fast_propagation: bool = True

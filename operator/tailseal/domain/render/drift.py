@@ -7,7 +7,7 @@ run code, leak keys or change a bundle, it is named here, to be removed by a mer
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -65,6 +65,28 @@ def foreign(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[s
             return _foreign_in_service(wanted, present)
         case _:
             return None
+
+
+def tolerating(present: Mapping[str, Value], sidecars: Collection[str]) -> Mapping[str, Value]:
+    """The object without the containers of these names that others put into its pods, and without their volumes."""
+    if present["kind"] != "Deployment" or not sidecars:
+        return present
+    pod = present["spec"]["template"]["spec"]
+    kept = {
+        field: [container for container in pod.get(field) or () if container["name"] not in sidecars]
+        for field in _CONTAINERS
+    }
+    needed = {mount["name"] for field in kept for each in kept[field] for mount in each.get("volumeMounts") or ()}
+    theirs = {
+        mount["name"]
+        for field in _CONTAINERS
+        for container in pod.get(field) or ()
+        if container["name"] in sidecars
+        for mount in container.get("volumeMounts") or ()
+    }
+    volumes = [volume for volume in pod.get("volumes") or () if volume["name"] not in theirs - needed]
+    template = {**present["spec"]["template"], "spec": {**pod, **kept, "volumes": volumes}}
+    return {**present, "spec": {**present["spec"], "template": template}}
 
 
 def _differs(field: str, wanted: Value, present: Value) -> bool:

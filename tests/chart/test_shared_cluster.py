@@ -1,0 +1,77 @@
+"""What an installation does beside another one, and when a namespace of its providers is deleted under it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chart.installed import FLAGS, OBJECTS, OPEN, PROVIDERS, Kubectl, eventually
+from tailseal_dev import chart, process
+from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
+from tailseal_dev.ports import free_ports
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
+
+SECOND = "second-installation"
+KINDS = ("signingkey/corp", "identityprovider/corp", "trustpolicy/deploy")
+
+
+@pytest.fixture
+def second(operator: Path, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
+    """An operator that looks after all namespaces, and may; its log."""
+    config = control_plane.kubeconfig_for(SECOND, ["system:masters"])
+    (health,) = free_ports(1)
+    log = tmp_path / "second.log"
+    arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}"]
+    started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
+    yield log
+    process.stop(started, grace=5)
+
+
+def test_of_two_installations_one_acts_and_the_other_says_that_it_does_not(
+    second: Path, operator: Path, control_plane: ControlPlane, kubectl: Kubectl
+) -> None:
+    eventually(lambda: second.exists() and '"primed"' in second.read_text())
+    kubectl("apply", "-f", "-", stdin=OBJECTS)
+    reasons = ("get", "events", f"--namespace={PROVIDERS}", "-o=jsonpath={.items[*].reason}")
+    try:
+        _await_ready(kubectl, PROVIDERS, operator)
+        eventually(lambda: "NamespaceClaimed" in kubectl(*reasons))
+    finally:
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=OBJECTS)
+    written = [line for line in control_plane.writes_by(SECOND) if "/events" not in line and "dryRun" not in line]
+    assert [line for line in written if PROVIDERS in line] == []
+    assert "namespace is another installation's" in second.read_text()
+
+
+def test_a_namespace_that_is_deleted_midway_takes_nothing_else_along(operator: Path, kubectl: Kubectl) -> None:
+    elsewhere = OBJECTS.replace(PROVIDERS, OPEN).replace("idp.corp.example", "open.corp.example")
+    kubectl("apply", "-f", "-", stdin=elsewhere)
+    _await_ready(kubectl, OPEN, operator)
+    try:
+        kubectl("delete", "namespace", OPEN, "--timeout=60s")
+        kubectl("apply", "-f", "-", stdin=OBJECTS)
+        _await_ready(kubectl, PROVIDERS, operator)
+    finally:
+        kubectl("create", "namespace", OPEN, check=False)
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=chart.render(*FLAGS))
+    try:
+        kubectl("apply", "-f", "-", stdin=elsewhere)
+        _await_ready(kubectl, OPEN, operator)
+    finally:
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=f"{OBJECTS}---\n{elsewhere}")
+    failures = [line for line in operator.read_text().splitlines() if "reconcile failed" in line]
+    assert len(failures) < 50, "what is being deleted is not asked for again and again"
+
+
+def _await_ready(kubectl: Kubectl, namespace: str, log: Path) -> None:
+    try:
+        for name in KINDS:
+            kubectl("wait", name, "--for=condition=Ready", f"--namespace={namespace}", "--timeout=90s")
+    except ControlPlaneError as error:
+        seen = kubectl("get", "tailseal", f"--namespace={namespace}", "-o=wide", check=False)
+        pytest.fail(f"{error}\n{seen}\n{process.tail(log, 30)}")

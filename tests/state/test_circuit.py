@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tailseal.state.circuit import Circuit, Shut
@@ -37,5 +39,23 @@ def test_a_trial_that_fails_shuts_for_another_pause() -> None:
     with pytest.raises(Shut), circuit.passing():
         raise AssertionError
     now[0] = 2.0
+    with circuit.passing():
+        pass
+
+
+@pytest.mark.parametrize(("raised", "answers"), [(KeyError(), (KeyError,)), (asyncio.CancelledError(), ())])
+def test_what_is_an_answer_and_who_gives_up_keeps_nobody_out(
+    raised: BaseException, answers: tuple[type[Exception], ...]
+) -> None:
+    now = [0.0]
+    circuit = Circuit(lambda: now[0], 1.0)
+    with pytest.raises(type(raised)), circuit.passing(*answers):
+        raise raised
+    with circuit.passing():
+        pass
+    fail(circuit)
+    now[0] = 1.0
+    with pytest.raises(type(raised)), circuit.passing(*answers):
+        raise raised
     with circuit.passing():
         pass

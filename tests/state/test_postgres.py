@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from fakes.postgres import PASSWORD, PostgresServer
 from fakes.stores import postgres_store, proxy
 from tailseal.state import schema
+from tailseal.state.grants import Kind, Record
 from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.protocol import Mark, StateUnavailable
 from tailseal_dev.ports import free_ports
@@ -172,3 +174,63 @@ async def test_a_role_that_may_make_no_tables_works_where_they_are_made(server: 
     async with store_at(f"postgresql://worker:w@127.0.0.1:{server.port}/postgres?sslmode=disable") as store:
         assert await store.claim([mark()])
         assert (await store.sweep())["mark"] == 1
+
+
+async def test_a_role_that_may_make_no_tables_says_so_where_there_are_none(server: PostgresServer) -> None:
+    server.sql("CREATE ROLE worker LOGIN PASSWORD 'w'")
+    server.sql("REVOKE CREATE ON SCHEMA public FROM public")
+    async with store_at(f"postgresql://worker:w@127.0.0.1:{server.port}/postgres?sslmode=disable") as store:
+        with pytest.raises(StateUnavailable, match="InsufficientPrivilegeError"):
+            await store.claim([mark()])
+
+
+async def test_replicas_of_two_versions_keep_the_same_login(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = Record(Kind.CODE, os.urandom(32), b"", time.time() + 600)
+    later = ("ALTER TABLE tailseal_record ADD COLUMN newer text", "CREATE TABLE tailseal_newer (id integer)")
+    async with store_at(server.url) as present, store_at(server.url) as next_one:
+        await present.put([code])
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "STEPS", (*schema.STEPS, later))
+            patched.setattr(schema, "VERSION", schema.VERSION + 1)
+            await next_one.open()
+        taken = [await store.use(Kind.CODE, code.digest) for store in (next_one, present)]
+        assert [one and one.first for one in taken] == [True, False]
+        async with store_at(server.url) as started_late:
+            again = await started_late.use(Kind.CODE, code.digest)
+            assert again
+            assert not again.first
+            await started_late.put([code])
+            await started_late.sweep()
+
+
+async def test_marks_of_the_first_version_stand_beside_what_came_after(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = mark()
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "STEPS", schema.STEPS[:1])
+        patched.setattr(schema, "VERSION", 1)
+        async with store_at(server.url) as first:
+            assert await first.claim([claimed])
+            patched.undo()
+            async with store_at(server.url) as second:
+                await second.put([Record(Kind.CODE, os.urandom(32), b"", time.time() + 600)])
+                assert not await second.claim([claimed])
+            assert await first.claim([mark()])
+            assert not await first.claim([claimed])
+
+
+async def test_a_question_that_the_database_cannot_read_keeps_nobody_else_from_it(postgres: PostgresServer) -> None:
+    async with store_at(postgres.url) as store:
+        for owner in ("\x00", "\ud800"):
+            with pytest.raises(StateUnavailable):
+                await store.families(owner)
+        assert await store.claim([mark()])
+
+
+def test_the_page_says_what_a_role_needs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "state.md").read_text()
+    for statement in (statement for step in schema.STEPS for statement in step):
+        assert " ".join(statement.split()) in " ".join(page.split())

@@ -1,4 +1,4 @@
-"""Two replicas, or two tasks of one process, race for the same codes and refresh tokens: there are never two winners."""
+"""Two replicas, or two tasks of one process, race for the same code or refresh token: there are never two winners."""
 
 from __future__ import annotations
 

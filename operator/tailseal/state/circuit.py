@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,8 +25,11 @@ class Circuit:
         self._trying = False
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """What is done inside is a failure where it raises.
+    def passing(self, *answers: type[Exception]) -> Iterator[None]:
+        """What is done inside is a failure where it raises, unless the caller himself gave up.
+
+        Args:
+            answers: what may be raised as well where nothing has failed.
 
         Raises:
             Shut: instead of doing it.
@@ -36,6 +40,11 @@ class Circuit:
         self._trying = self._trying or trying
         try:
             yield
+        except answers:
+            self._until = None
+            raise
+        except CancelledError:
+            raise
         except BaseException:
             self._until = self._monotonic() + self._pause
             raise

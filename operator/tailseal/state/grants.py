@@ -38,8 +38,14 @@ class Kind(StrEnum):
     """A client that registered itself (RFC 7591)."""
 
 
-CAPACITY: Final = dict.fromkeys(Kind, 100_000) | dict.fromkeys((Kind.PUSHED, Kind.DEVICE, Kind.USER_CODE), 10_000)
-"""Records of a kind that a store holds at most. A full one takes no more: no login is dropped for another's."""
+CAPACITY: Final = (
+    dict.fromkeys(Kind, 100_000)
+    | dict.fromkeys((Kind.PUSHED, Kind.DEVICE, Kind.USER_CODE), 10_000)
+    | {Kind.REFRESH: 500_000}
+)
+"""Records of a kind that a store holds at most, used ones included. A full one takes no more.
+
+No login is dropped for another's."""
 
 
 @dataclass(frozen=True, slots=True)

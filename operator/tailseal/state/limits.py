@@ -18,7 +18,7 @@ FAMILY: Final = "family"
 LIMITS: Final[Held] = {MARK: MARKS, FAMILY: 100_000} | {kind.value: most for kind, most in RECORDS.items()}
 """What a store takes at most; at its limit it takes no more of that, and goes on with the rest."""
 
-USED: Final = 64
+USED: Final = 16
 """Used records that a family keeps: the last ones. Of a token that was used before those, nobody is told that it was:
 it is not there. Otherwise a client that refreshes all day fills the store of everybody."""
 

@@ -80,7 +80,7 @@ class Database:
         import asyncpg  # noqa: PLC0415 - loaded where a database is used
 
         try:
-            with self._circuit.passing():
+            with self._circuit.passing(asyncpg.DataError, asyncpg.TransactionRollbackError):
                 return await self._connected(question, patience)
         except Shut:
             raise StateUnavailable(Fault.UNREACHABLE, "it failed a moment ago") from None

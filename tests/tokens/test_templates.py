@@ -57,6 +57,13 @@ def test_a_condition_decides_after_all_rules(run: dict[str, str], reason: str) -
     assert Bench(record(spec(condition="claims.run == '1'"))).reason(token(claims(**run))) == reason
 
 
+def test_the_line_names_what_rules_and_condition_looked_at() -> None:
+    bench = Bench(record(spec(condition="claims.run == '1' && claims.repository_id != ''")))
+    outcome = bench.step(call(form(token(claims(run="1")))))
+    assert isinstance(outcome, Answered)
+    assert outcome.audit["claims"] == ("sub", "repository_id", "run")
+
+
 def test_no_claim_of_a_policy_takes_the_place_of_one_of_ours() -> None:
     names = ("iss", "sub", "aud", "client_id", "iat", "exp", "jti", "scope", "act", "cnf")
     content = Minted(

@@ -102,14 +102,15 @@ class CompiledPolicy:
     id: str = field(init=False)
     """`<namespace>/<name>`: how requests, audit lines and minted tokens name the policy."""
     claims: tuple[str, ...] = field(init=False)
-    """The claims of subject tokens that its rules ask for, nested ones with dots; never a value."""
+    """The claims of subject tokens that its rules and its condition ask for, nested ones with dots; never a value."""
     is_costly: bool = field(init=False)
     """Whether a rule may take long: what it takes is then measured."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}")
         rules = (rule for trust in (self.trust, *self.actors) for rule in trust.rules)
-        object.__setattr__(self, "claims", _named(tuple(rule.path for rule in self.trust.rules)))
+        asked = () if self.trust.condition is None else tuple((name,) for name in sorted(self.trust.condition.claims))
+        object.__setattr__(self, "claims", _named((*(rule.path for rule in self.trust.rules), *asked)))
         object.__setattr__(self, "is_costly", any(rule.cost >= REGEX for rule in rules))
 
     @property

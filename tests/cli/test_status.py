@@ -6,6 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,3 +200,41 @@ def test_whoami_says_what_is_wrong(arguments: tuple[str, ...], typed: str, code:
     assert result.exit_code == code, result.output
     assert said in result.stderr
     assert "eyJ" not in result.output
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "kubectl.md"
+NOBODY = "spec.identityProviderRef: there is no IdentityProvider identity/other"
+RESERVED = "spec.grants[0].jwt.audiences[0]: https://idp.corp.example is reserved for this IdentityProvider"
+SHOWN = [
+    ("IdentityProvider", "identity", "corp", [READY]),
+    ("SigningKey", "identity", "corp", [READY, ("Rotating", "True", "Rotating", "key k3Q is to sign next")]),
+    ("TrustPolicy", "team-a", "deploy", [READY]),
+    (
+        "TrustPolicy",
+        "team-a",
+        "nightly",
+        [
+            ("Ready", "False", "ReservedAudience", RESERVED),
+            ("Stalled", "True", "ReservedAudience", RESERVED),
+        ],
+    ),
+    (
+        "TrustPolicy",
+        "team-b",
+        "typo",
+        [("Ready", "False", "RefNotFound", NOBODY), ("Reconciling", "True", "RefNotFound", NOBODY)],
+    ),
+]
+
+
+def test_the_page_shows_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    for kind, namespace, name, conditions in SHOWN:
+        obj = {"apiVersion": "tailseal.dev/v1alpha1", "kind": kind, **_object(1, *conditions)}
+        obj["metadata"] |= {"namespace": namespace, "name": name}
+        cluster.user_apply(obj)
+        cluster.user_edit(kinds.of(obj), namespace, name, lambda stored, obj=obj: stored.update(status=obj["status"]))
+    (block,) = re.findall(
+        r"^```console\n\$ kubectl tailseal status\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert run(monkeypatch, cluster, "status").stdout == block

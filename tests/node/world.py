@@ -167,11 +167,17 @@ class World:
 
     def granted(self, token: str) -> bool:
         """Whether every replica grants."""
-        return all(status == httpx.codes.OK for status in self.answers(token))
+        return self._all_say(token, httpx.codes.OK)
 
     def refused(self, token: str) -> bool:
         """Whether every replica refuses."""
-        return all(status == httpx.codes.BAD_REQUEST for status in self.answers(token))
+        return self._all_say(token, httpx.codes.BAD_REQUEST)
+
+    def _all_say(self, token: str, wanted: int) -> bool:
+        try:
+            return all(status == wanted for status in self.answers(token))
+        except httpx.HTTPError:  # a pod that was listed has ended since
+            return False
 
     def _listed(self, component: str, what: str) -> list[str]:
         selector = f"--selector=tailseal.dev/identity-provider=corp,app.kubernetes.io/component={component}"

@@ -354,7 +354,7 @@ async def test_nobody_is_sent_where_the_client_did_not_register(ana: Browser, ur
         assert answer.status_code == 400
         assert "location" not in answer.headers
     twice = [("redirect_uri", uri), *idp.authorization().items()]
-    answer = await ana.http.get("/authorize", params=twice)  # type: ignore[arg-type]
+    answer = await ana.http.get("/authorize", params=twice)
     if uri:
         assert "location" not in answer.headers
 
@@ -384,3 +384,15 @@ async def test_a_token_by_another_key_is_nobodys(ana: Browser) -> None:
     forged = f"{head}.{body}.{compact.encode(bytes(64)).decode()}"
     answer = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {forged}"})
     assert answer.status_code == 401
+
+
+async def test_a_hint_about_somebody_else_logs_nobody_in(ana: Browser, provider: Provider) -> None:
+    mine = (await ana.tokens())["id_token"]
+    theirs = (await provider.browser("bob").tokens())["id_token"]
+    silent = await ana.http.get("/authorize", params=idp.authorization(id_token_hint=mine, prompt="none"))
+    assert "code" in idp.parameters(silent)
+    for prompt in ("none", None):
+        other = await ana.http.get("/authorize", params=idp.authorization(id_token_hint=theirs, prompt=prompt))
+        assert idp.parameters(other)["error"] == "login_required"
+    nonsense = await ana.http.get("/authorize", params=idp.authorization(id_token_hint="x.y.z"))
+    assert idp.parameters(nonsense)["error"] == "invalid_request"

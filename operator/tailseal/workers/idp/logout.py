@@ -80,6 +80,8 @@ async def _wish(
     found = logout.hint(token, signing.published(request.snapshot), settings) if token else None
     client_id = logout.client_id_of(found, one(form, "client_id"))
     client = await runtime.find_client(client_id) if client_id else None
+    if client is None and found is None and client_id:
+        raise OAuthError("invalid_request", "no such client is known here", reason="UnknownClient")
     if client is not None:
         request.audit["client"] = client.client_id
     return found, client, logout.back(client, one(form, "post_logout_redirect_uri"), one(form, "state"))

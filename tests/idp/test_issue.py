@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
@@ -23,6 +24,7 @@ from tailseal.tailnet import Outage, UnavailableError
 from tailseal.tailnet.static import Static
 from tailseal.tailnet.whois import OwnNode
 from tailseal.workers.common.http.application import application
+from tailseal.workers.exchange.hindsight import Hindsight
 from tailseal.workers.idp import issue
 from tailseal.workers.idp.context import IdpRuntime
 
@@ -299,3 +301,32 @@ def test_a_caller_cannot_be_an_actor() -> None:
     with pytest.raises(PolicyError) as caught:
         compile_policy(exchange.record(spec), exchange.SETTINGS)
     assert [finding.path for finding in caught.value.findings] == ["spec.actors[0].tailnet"]
+
+
+def explained(world: World, decision: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Hindsight(world.house.made).answer(json.dumps({"decision": decision}).encode()))
+    return found
+
+
+async def test_a_decision_about_a_caller_can_be_explained_afterwards() -> None:
+    by_capability = policy("cap", capability={"action": "exchange", "resource": f"audience/{BILLING}"})
+    world = World(by_capability, MACHINES)
+    runtime = world.house.runtime()
+    world.house.runtime = lambda: runtime  # type: ignore[method-assign]
+    await world.ask(ANA)
+    await world.ask(BEN)
+    granted, refused = explained(world, "d1"), explained(world, "d2")
+    assert (granted["wouldNowGrant"], granted["signature"]) == (True, "not needed: the tailnet says who it is")
+    assert (refused["wouldNowGrant"], refused["nearestMiss"]) == (False, "identity/cap")
+    checks = {check["field"]: check["outcome"] for one in refused["policies"] for check in one["checks"]}
+    assert checks["spec.from.tailnet.capability"] == "mismatch"
+    assert checks["spec.from.tailnet.tags"] == "mismatch"
+
+
+async def test_explanations_keep_no_flood_of_capabilities() -> None:
+    flood = caller(1, "ana@corp.example", (), *({"note": "x" * 1000} for _ in range(100)))
+    world = World(EVERYBODY, callers=Static([flood], [HOST], {}))
+    await world.ask(flood)
+    record = world.house.made.ring.find("d1")
+    assert record is not None
+    assert record.size == len(record.subject.payload) < 1000

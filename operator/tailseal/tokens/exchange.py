@@ -156,9 +156,10 @@ class Exchange:
         if call.dpop is not None:
             call = self._with_nonce(call, now)
         conditions = Conditions(caller.claims, self._ticks, call.watch)
-        decision = self._judge.known(caller.verified, caller.asked, now, conditions)
+        decision, presented = self._judge.known(caller.verified, caller.asked, now, conditions), caller.presented
+        call.watch.saw(presented.token, caller.asked, None)
         try:
-            return self._conclude(decision, _Case(call, caller.asked, caller.presented, None, audit, now))
+            return self._conclude(decision, _Case(call, caller.asked, presented, None, audit, now))
         except ProofError as error:
             refusal = Refusal(400, error.error, error.reason, str(error))
             return refuse(self._with_nonce(call, now), audit, refusal)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import json
+from typing import Any, Final, NamedTuple
 
 from tailseal.domain import capability
 from tailseal.domain.bundle.model import Settings
@@ -12,8 +13,11 @@ from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.providers import tailnet
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import verify
-from tailseal.tokens.compact import Compact
+from tailseal.tokens.compact import Compact, encode
 from tailseal.tokens.trust import Presented
+
+MOST_KEPT: Final = 8192
+"""Characters of a caller's capability, as JSON, that are kept for explanations."""
 
 
 class Vouched(NamedTuple):
@@ -27,6 +31,7 @@ class Vouched(NamedTuple):
         claims: as expressions see them.
         told: names and values that tokens for them carry.
         url: of the endpoint, for proofs of possession.
+        granted: values of the provider's capability, for explanations; empty where they are too many to keep.
     """
 
     subject: str
@@ -36,11 +41,13 @@ class Vouched(NamedTuple):
     claims: dict[str, Any]
     told: tuple[tuple[str, Result], ...]
     url: str
+    granted: tuple[Any, ...] = ()
 
     @property
     def presented(self) -> Presented:
-        """In place of a token; nothing but its claims is ever looked at."""
-        return Presented(Compact({}, self.claims, b"", b"", tailnet.UNSIGNED, None), verify.JWT, "")
+        """In place of a token; of which nothing but the claims is ever looked at, and kept for explanations."""
+        kept = b"." + encode(json.dumps({**self.claims, tailnet.CAPABILITIES: self.granted}).encode())
+        return Presented(Compact({}, self.claims, kept, b"", tailnet.UNSIGNED, None), verify.JWT, "")
 
 
 def vouched(caller: Caller, asked: GrantRequest, settings: Settings, url: str) -> Vouched:
@@ -53,7 +60,8 @@ def vouched(caller: Caller, asked: GrantRequest, settings: Settings, url: str) -
         url: of the endpoint.
     """
     login = caller.user.login if caller.user is not None else ""
-    granted = capability.read(caller.capabilities.get(settings.capability, ()), login)
+    values = caller.capabilities.get(settings.capability, ())
+    granted = capability.read(values, login)
     claims = tailnet.claims(caller, granted, asked.targets)
     return Vouched(
         subject=caller.subject,
@@ -63,6 +71,7 @@ def vouched(caller: Caller, asked: GrantRequest, settings: Settings, url: str) -
         claims=claims,
         told=_told(caller),
         url=url,
+        granted=values if len(json.dumps(values)) <= MOST_KEPT else (),
     )
 
 

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, Final
 
+from tailseal.domain.capability import Capabilities
+
 LONGEST: Final = 160
 """Characters of a value that are shown at most."""
 
@@ -82,7 +84,7 @@ def _gives_away(value: object) -> bool:
 
 
 def _kind(value: object) -> str:
-    kinds = {str: "a text", bool: "a boolean", int: "a whole number", list: "a list"}
+    kinds = {str: "a text", bool: "a boolean", int: "a whole number", list: "a list", Capabilities: "other grants"}
     return kinds.get(type(value), "a number")
 
 

@@ -14,6 +14,7 @@ from tailseal.domain.policy.decide import Granted
 from tailseal.domain.policy.explain import Account, explain, nearest
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.providers import tailnet
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, verify
 from tailseal.tokens.errors import TokenError
@@ -59,7 +60,7 @@ def _document(record: Record, snapshot: Snapshot, namespace: str) -> dict[str, A
     return {
         "decision": record.audit,
         "request": _asked(record.asked),
-        "signature": "checked" if "subject" in record.audit else "not checked",
+        "signature": _checked(record),
         "policyGeneration": _generations(record, snapshot),
         "wouldNowGrant": any(isinstance(decision, Granted) for decision in decisions),
         "nearestMiss": None if granted or miss is None else miss.policy,
@@ -68,10 +69,18 @@ def _document(record: Record, snapshot: Snapshot, namespace: str) -> dict[str, A
     }
 
 
+def _checked(record: Record) -> str:
+    if "node" in record.audit:
+        return "not needed: the tailnet says who it is"
+    return "checked" if "subject" in record.audit else "not checked"
+
+
 def _accounts(
     record: Record, snapshot: Snapshot, namespace: str
 ) -> tuple[tuple[Account, ...], tuple[object, ...], int]:
     """What the policies of each of the issuer's key sources say, their decisions, and how many were left out."""
+    if "node" in record.audit:
+        return _of_caller(record, snapshot, namespace)
     try:
         issuer, audiences, claims = _read(record.subject)
         actors = _actors(record, snapshot.index)
@@ -88,6 +97,17 @@ def _accounts(
         decisions.append(explained.decision)
         omitted += left_out
     return tuple(accounts), tuple(decisions), omitted
+
+
+def _of_caller(
+    record: Record, snapshot: Snapshot, namespace: str
+) -> tuple[tuple[Account, ...], tuple[object, ...], int]:
+    """The same where the tailnet vouched for the caller, and there was no token."""
+    asked = record.asked or GrantRequest()
+    subject = tailnet.recalled(compact.json_object(compact.decode(record.subject.payload)), snapshot.settings)
+    chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
+    explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, _time(record))
+    return explained.accounts, (explained.decision,), left_out
 
 
 def _read(kept: Claims) -> tuple[str, Sequence[str], dict[str, Any]]:

@@ -14,7 +14,7 @@ from tailseal.api.findings import Finding
 from tailseal.api.trustpolicy import CallerCapability, TailnetSource
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.caller import Caller
-from tailseal.domain.capability import EVERYTHING, Action, Capabilities, audience, v1
+from tailseal.domain.capability import EVERYTHING, Action, Capabilities, audience, read, v1
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers.block import Block, Either
@@ -73,6 +73,19 @@ def verified(caller: Caller, granted: Capabilities, audiences: Sequence[str], se
         settings: of the provider.
     """
     seen = {**claims(caller, granted, audiences), CAPABILITIES: granted}
+    return Verified(TAILNET, UNSIGNED, settings.subject_audiences, seen)
+
+
+def recalled(kept: Mapping[str, Any], settings: Settings) -> Verified:
+    """The caller of a decision that is to be explained.
+
+    Args:
+        kept: what `claims` gave then, and the values of the capability.
+        settings: of the provider, now.
+    """
+    login, values = kept.get(USER), kept.get(CAPABILITIES)
+    granted = read(values if isinstance(values, list) else [], login if isinstance(login, str) else "")
+    seen = {**kept, "aud": settings.issuer, CAPABILITIES: granted}
     return Verified(TAILNET, UNSIGNED, settings.subject_audiences, seen)
 
 

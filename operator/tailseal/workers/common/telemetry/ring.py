@@ -83,7 +83,8 @@ class Ring:
             actor: the actor token, taken apart.
         """
         pocket = self._verified if "subject" in audit else self._others
-        pocket.add(Record(audit, _claims(token), _claims(actor), asked, size))
+        subject = _claims(token)
+        pocket.add(Record(audit, subject, _claims(actor), asked, max(size, len(subject.payload))))
 
     def find(self, decision: str) -> Record | None:
         """The decision with this id, if it is still there."""

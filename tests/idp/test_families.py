@@ -56,6 +56,24 @@ async def test_of_many_who_race_one_wins_at_most_and_the_login_ends(provider: Pr
         assert not [each for each in won if await stands(ana, each)]
 
 
+async def test_a_replay_that_comes_before_there_is_anything_ends_it_all_the_same(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = provider.browser()
+    code = await ana.login()
+    put, replayed = provider.worker.state.put, list[httpx.Response]()
+
+    async def late(records: Any, family: Any = None) -> None:  # noqa: ANN401 - as the store has it
+        if not replayed:
+            replayed.append(await ana.redeem(code))
+        await put(records, family)
+
+    monkeypatch.setattr(provider.worker.state, "put", late)
+    answer = await ana.redeem(code)
+    assert [each.json()["error"] for each in (answer, *replayed)] == ["invalid_grant"] * 2
+    assert await provider.runtime.grants.families("userid:1") == []
+
+
 async def test_a_code_that_nobody_fetches_leaves_no_login(provider: Provider) -> None:
     ana = provider.browser()
     await ana.login()

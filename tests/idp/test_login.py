@@ -208,6 +208,21 @@ async def test_a_session_is_worth_nothing_elsewhere(provider: Provider) -> None:
     assert (page.status_code, "bob@corp.example" in page.text) == (200, True)
 
 
+async def test_an_id_token_of_somebody_else_is_no_way_in(provider: Provider) -> None:
+    ana, bob = provider.browser(), provider.browser("bob")
+    mine, his = await ana.tokens(), await bob.tokens()
+    provider.clock[0] += 3000  # one that has expired still says who it was
+    for token, outcome in (
+        (mine["id_token"], "code"),
+        (his["id_token"], "login_required"),
+        (mine["access_token"], "invalid_request"),
+        ("nonsense", "invalid_request"),
+    ):
+        answer = await ana.http.get("/authorize", params=authorization(id_token_hint=token, prompt="none"))
+        sent = parameters(answer)
+        assert outcome == ("code" if "code" in sent else sent["error"])
+
+
 # ---------------------------------------------------------------------------------------------------------- who may
 
 

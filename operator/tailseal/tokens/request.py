@@ -108,7 +108,7 @@ def read(body: bytes, content_type: str, *, authorization: bool, client: str = "
 
 
 def read_wish(body: bytes, content_type: str) -> GrantRequest:
-    """Read what a caller asks for who needs no token: a JWT, of as many parameters of `read` as they give.
+    """Read what a caller asks for who needs no token, by as many parameters of `read` as they give: else for a JWT.
 
     Args:
         body: the form; nothing at all is as good.
@@ -120,9 +120,7 @@ def read_wish(body: bytes, content_type: str) -> GrantRequest:
     fields = _fields(body, content_type) if body else {}
     values = tuple([tuple(fields[name]) if name in fields else () for name in _ASKED])
     asked = _asked(values)
-    if asked.requested_token_type not in {None, verify.JWT}:
-        raise _refuse(RequestFault.TOKEN_TYPE, f"parameter `requested_token_type` must be {verify.JWT}")
-    return asked._replace(requested_token_type=verify.JWT)
+    return asked if asked.requested_token_type is not None else asked._replace(requested_token_type=verify.JWT)
 
 
 def _fields(body: bytes, content_type: str) -> Fields:

@@ -21,13 +21,19 @@ PROGRAM: Final = str(Path(sys.executable).with_name("tailseal"))
 SECRET: Final = "0123456789abcdef" * 2
 EVERYBODY: Final = {"users": ["*@corp.example"]}
 DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
-CALLERS: Final = [
+CALLERS: Final[list[dict[str, Any]]] = [
     {
         "login": "ana@corp.example",
         "name": "Ana",
         "capabilities": {"tailseal.dev/cap/idp": [{"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}]},
     },
-    {"login": "bob@corp.example"},
+    *(
+        {
+            "login": f"person{number}@corp.example",
+            "capabilities": {"tailseal.dev/cap/idp": [{"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}]},
+        }
+        for number in range(2, 9)
+    ),
 ]
 
 _PATIENCE: Final = 30

@@ -80,14 +80,21 @@ async def write(
     return written
 
 
-async def put(ctx: Context, present: Object | None, wanted: Object, *, manager: str) -> Object:
+async def put(ctx: Context, present: Object | None, wanted: Object, *, manager: str, heirs: bool = False) -> Object:
     """Apply the object on top of exactly the version that was read; a new one on top of its shell.
+
+    Args:
+        ctx: the ports.
+        present: as it was read.
+        wanted: all of it.
+        manager: field manager.
+        heirs: it may pass on to another owner, so the shell has none: an object can have but one that controls it.
 
     Raises:
         Conflict: somebody else wrote first; plan again.
     """
     if present is None:
-        present = await shell(ctx, wanted, manager=manager)
+        present = await shell(ctx, wanted, manager=manager, heirs=heirs)
     version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")}
     written = await ctx.cluster.apply({**wanted, "metadata": {**wanted["metadata"], **version}}, manager=manager)
     ctx.objects.put(written)
@@ -108,8 +115,8 @@ def ours(labels: Mapping[str, str]) -> dict[str, str]:
     return {MANAGED_BY: MANAGER, **labels}
 
 
-async def shell(ctx: Context, wanted: Object, *, manager: str) -> Object:
-    """The object with nothing but our labels.
+async def shell(ctx: Context, wanted: Object, *, manager: str, heirs: bool = False) -> Object:
+    """The object with nothing but our labels and, unless it may have heirs, its owner.
 
     Its field manager is one of its own: an apply of labels alone by the content's manager would remove the content
     that another operator wrote in this very moment.
@@ -118,7 +125,10 @@ async def shell(ctx: Context, wanted: Object, *, manager: str) -> Object:
         Conflict: somebody else made it, with content, meanwhile.
     """
     ref, manager = kinds.ref(wanted), f"{manager}-shell"
-    made = await ctx.cluster.apply(_bare(ref, wanted["metadata"]["labels"]), manager=manager)
+    bare = _bare(ref, wanted["metadata"]["labels"])
+    if "ownerReferences" in wanted["metadata"] and not heirs:
+        bare["metadata"]["ownerReferences"] = wanted["metadata"]["ownerReferences"]
+    made = await ctx.cluster.apply(bare, manager=manager)
     if made.get("data"):  # made by somebody since we looked: if by one of us, it keeps its labels
         await ctx.cluster.apply(_bare(ref, {}), manager=manager)
         raise Conflict(f"{ref.kind.kind} {ref.name} was made by somebody else meanwhile")

@@ -153,7 +153,7 @@ async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> 
         },
         "data": data,
     }
-    await kept_secret.put(ctx, present, wanted, manager=MANAGER)
+    await kept_secret.put(ctx, present, wanted, manager=MANAGER, heirs=True)
     return ""
 
 

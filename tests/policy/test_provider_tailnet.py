@@ -17,6 +17,7 @@ from tailseal.domain.bundle.model import Bound
 from tailseal.domain.caller import Caller, Node, User
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.general import General
+from tailseal.domain.policy.lint import lint
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers import tailnet
 
@@ -183,3 +184,30 @@ def test_a_tenant_may_trust_the_tailnets_word_only_where_bounds_say_so() -> None
     assert held(key_sources=("*",)) == ()
     assert held(key_sources=("Discovery", "JWKS", "Session"), issuers=("*",)) == ("spec.from.tailnet.keys",)
     assert held() == ("spec.from.tailnet.keys",)
+
+
+def test_a_policy_about_callers_is_nothing_to_warn_of() -> None:
+    spec = {
+        "identityProviderRef": {"name": "corp"},
+        "from": {"tailnet": {"users": ["**"]}},
+        "grants": [{"name": "g", "jwt": {"audiences": [AUDIENCE]}}],
+    }
+    policy = {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "TrustPolicy",
+        "metadata": {"name": "people", "namespace": "identity"},
+        "spec": spec,
+    }
+    provider = {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "IdentityProvider",
+        "metadata": {"name": "corp", "namespace": "identity"},
+        "spec": {"issuer": exchange.OURS, "signingKeys": [{"name": "corp"}]},
+    }
+    key = {
+        "apiVersion": "tailseal.dev/v1alpha1",
+        "kind": "SigningKey",
+        "metadata": {"name": "corp", "namespace": "identity"},
+        "spec": {},
+    }
+    assert lint([policy, provider, key], now=0) == ()

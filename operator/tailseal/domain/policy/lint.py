@@ -21,6 +21,7 @@ from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.gathering import Gathering, Name, Object, gather, key_of, provider_of
 from tailseal.domain.policy.index import MOST_SOURCES, PolicyIndex
+from tailseal.domain.policy.source import TAILNET
 
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -249,7 +250,8 @@ def _crowded(gathering: Gathering) -> Iterator[Found]:
         index = PolicyIndex(policies)
         for policy in policies:
             theirs = (actor.source not in index.acting(actor.source.issuer, None) for actor in policy.actors)
-            if policy.trust.source not in index.considered(policy.trust.source.issuer, None) or any(theirs):
+            source = policy.trust.source
+            if (source != TAILNET and source not in index.considered(source.issuer, None)) or any(theirs):
                 text = (
                     f"namespace {policy.namespace} has more than {MOST_SOURCES} key sources of its own for one issuer:"
                     " the policy grants only to requests that name it (parameter policy)"

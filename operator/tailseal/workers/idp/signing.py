@@ -59,10 +59,17 @@ async def signed(
         signature = await runtime.common.remote.sign(signer, unsigned)
     except SigningUnavailable as error:
         raise unavailable(error.reason) from None
-    present = runtime.common.current()
-    if present is None or present.signing.signer(signer.alg, runtime.common.clock()) is not signer:
+    if not _counts(runtime, signer):
         raise unavailable(Outage.NO_ACTIVE_KEY)  # revoked while it signed: what it made is thrown away
     return joined(unsigned, signature)
+
+
+def _counts(runtime: IdpRuntime, signer: Signer) -> bool:
+    """Whether the key is still published, and within its lease."""
+    present = runtime.common.current()
+    if present is None or signer.kid not in present.signing.signers:
+        return False
+    return runtime.common.clock() < present.signing.held[signer.kid].sign_until
 
 
 def _signer(snapshot: Snapshot, algorithm: str, now: float) -> Signer:

@@ -28,6 +28,7 @@ PROMISES = (
     "commit → policy pruned by Argo CD",
     "policy pruned → refused by every replica",
     "deleted",
+    "the CRDs stay, and so may what others have",
     "Application applied again → Synced and Healthy",
     "a token from before verifies, and the next one has the same sub",
     "the same keys and salts",

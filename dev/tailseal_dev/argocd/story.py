@@ -176,6 +176,9 @@ def everything_again(scene: Stage) -> None:
     until(lambda: not scene.replicas(), within=120, what="the workers are gone", every=0.2)
     gone = scene.kubectl("get", "signingkeys,identityproviders,trustpolicies", SPACE, "-o=name", check=False)
     scene.told.fact("deleted", f"{time.monotonic() - started:.1f} s, left of ours: {gone or 'nothing'}", holds=not gone)
+    crds = scene.kubectl("get", "crds", "-o=name").split()
+    ours = [name for name in crds if name.endswith(".tailseal.dev")]
+    scene.told.fact("the CRDs stay, and so may what others have", f"{len(ours)} CRDs", holds=bool(ours))
     scene.told.command("kubectl apply -f application.yaml")
     _apply(scene)
     seconds = scene.settled(commit)

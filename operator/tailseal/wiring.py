@@ -24,9 +24,7 @@ import structlog
 
 from tailseal.api import meta
 from tailseal.api.crd import skew
-from tailseal.api.crd import skew
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import ClusterError
 from tailseal.cluster.errors import ClusterError
 from tailseal.cluster.kube import Credentials, KubeCluster
 from tailseal.cluster.port import Kind, Object, Ref
@@ -92,8 +90,6 @@ async def run(
         await operator.prime()
         for text in await _crds(cluster):
             log.warning(text)
-        for text in await _crds(cluster):
-            log.warning(text)
         log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
         working = await stack.enter_async_context(operator.working())
         await _follow(operator, cluster, working, stop)
@@ -118,14 +114,6 @@ async def _reads_namespaces(cluster: KubeCluster) -> bool:
     if not may:
         log.info("namespaces may not be read: bounds cannot select them by labels")
     return may
-
-
-async def _crds(cluster: KubeCluster) -> list[str]:
-    """What is to be said of the CRDs; nothing where the API server does not describe them."""
-    try:
-        return skew.skew(await cluster.document(skew.OPENAPI_PATH))
-    except ClusterError:
-        return []
 
 
 async def _crds(cluster: KubeCluster) -> list[str]:

@@ -217,11 +217,6 @@ class KubeCluster:
         found: Mapping[str, Any] = orjson.loads(await self._request("GET", path))
         return found
 
-    async def document(self, path: str) -> Mapping[str, Any]:
-        """What the API server itself has at a path, such as its description of a group of kinds."""
-        found: Mapping[str, Any] = orjson.loads(await self._request("GET", path))
-        return found
-
     async def whoami(self) -> Mapping[str, Any]:
         """See `Cluster.whoami`; it stores nothing."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

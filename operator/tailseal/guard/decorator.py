@@ -1,4 +1,4 @@
-"""`require`: what an endpoint of Starlette or FastAPI asks of its callers."""
+"""`require`: what an endpoint that takes Starlette's request asks of its callers."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Guard:
 
 
 def visitor(scope: Scope) -> Visitor:
-    """Who sent the request; of Starlette's and FastAPI's requests it is `visitor(request.scope)`.
+    """Who sent the request; of Starlette's requests it is `visitor(request.scope)`.
 
     Raises:
         LookupError: the application stands behind no `Guard`.

@@ -244,7 +244,7 @@ def _rule(model: Matcher | ClaimRule, path: tuple[str, ...], field: str, finding
         expected=f"{to_alias(member)}: {value}",
         keys=_keys(member, value) if quantifier is None else None,
         prefix=_prefix(member, value) if quantifier is None else "",
-        test=matchers.claim(path, test_value),
+        test=matchers.claim(path, test_value, value if member == "exact" and quantifier is None else None),
     )
 
 

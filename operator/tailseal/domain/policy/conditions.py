@@ -109,10 +109,8 @@ class Conditions:
             grant: that it chose.
             acting: who may act, as far as no condition was asked; empty: there is no actor token.
         """
-        if not (policy.trust.condition or grant.subject or grant.claims or acting):
-            return NOTHING
         if not _asks(policy, grant, acting):
-            return Given(acting=acting[0])
+            return Given(acting=acting[0]) if acting else NOTHING
         work, key = self._working(), (policy.id, grant.name, *(one.token.source for one in acting))
         found = work.given.get(key)
         if found is None:

@@ -178,6 +178,8 @@ def _verdict(
     grant = choose(policy.grants, request)
     if isinstance(grant, Denial):
         return grant
+    if not (policy.trust.condition or grant.subject or grant.claims or acting):
+        return policy, grant, NOTHING
     given = conditions.given(policy, grant, acting)
     return given if isinstance(given, Denial) else (policy, grant, given)
 

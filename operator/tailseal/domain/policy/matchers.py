@@ -151,11 +151,26 @@ def elements(test: Test, quantifier: Literal["Any", "All"]) -> Test:
     return test_list
 
 
-def claim(path: Path, test: Test) -> ClaimsTest:
-    """The value at a path must be there and pass the test."""
+def claim(path: Path, test: Test, exactly: str | None = None) -> ClaimsTest:
+    """The value at a path must be there and pass the test.
+
+    Args:
+        path: of the claim.
+        test: of the value.
+        exactly: a text that passes it, which is then not asked: what decisions meet most costs them the least.
+    """
     if len(path) > 1:
         return _nested(path, test)
     name = path[0]
+    if exactly is not None:
+
+        def test_text(claims: Mapping[str, Any]) -> Verdict:
+            found = claims.get(name)
+            if type(found) is str and found == exactly:
+                return Verdict.MATCH
+            return Verdict.MISSING if found is None else test(found)
+
+        return test_text
 
     def test_claim(claims: Mapping[str, Any]) -> Verdict:
         found = claims.get(name)

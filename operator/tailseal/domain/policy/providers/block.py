@@ -195,8 +195,9 @@ def _field(origin: str, member: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _among(field: str, path: Path, values: tuple[str, ...]) -> Rule:
-    test = matchers.exact(values[0]) if len(values) == 1 else matchers.one_of(values)
-    return Rule(field, path, 0, ", ".join(values), frozenset(values), "", matchers.claim(path, test))
+    only = values[0] if len(values) == 1 else None
+    test = matchers.one_of(values) if only is None else matchers.exact(only)
+    return Rule(field, path, 0, ", ".join(values), frozenset(values), "", matchers.claim(path, test, only))
 
 
 @functools.lru_cache(maxsize=1024)

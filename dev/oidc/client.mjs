@@ -1,5 +1,6 @@
 // Goes through every flow that npm oauth4webapi knows against a provider, as its users would; one JSON line for each.
-// Usage: node client.mjs < configuration (JSON: issuer, clients, redirect, audience, gateway, exchange, person)
+// Usage: node client.mjs < configuration (JSON: issuer, clients, redirect, audience, gateway, exchange, person,
+// resource)
 import * as oauth from 'oauth4webapi'
 
 const config = JSON.parse(await new Promise((resolve) => {
@@ -223,6 +224,15 @@ const FLOWS = {
     const answer = await oauth.dynamicClientRegistrationRequest(as, { redirect_uris: [redirect], grant_types: ['authorization_code', 'refresh_token'], token_endpoint_auth_method: 'none' }, insecure)
     const client = await oauth.processDynamicClientRegistrationResponse(answer)
     await whole(client, oauth.None(), { par: true })
+  },
+  'protected resource metadata': async () => {
+    const resource = new URL(config.resource.document.resource)
+    let asked
+    const fetched = async (url) => { asked = url; return Response.json(config.resource.document) }
+    const answer = await oauth.resourceDiscoveryRequest(resource, { [oauth.customFetch]: fetched })
+    const found = await oauth.processResourceDiscoveryResponse(resource, answer)
+    assert(asked === config.resource.location, `${asked}`)
+    assert(found.authorization_servers.includes(config.issuer), 'issuer')
   },
   'wrong secret': async () => {
     const answer = await oauth.clientCredentialsGrantRequest(as, web, oauth.ClientSecretBasic('wrong'), {}, insecure)

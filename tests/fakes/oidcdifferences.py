@@ -88,11 +88,11 @@ class Target:
 
     def _code(self, client: httpx.Client) -> str:
         asked = _authorization(scope="openid email offline_access", prompt="consent")
-        answer = client.get("/authorize", params=asked)
+        answer = client.get(f"/authorize?{urlencode(asked)}")
         for _ in range(10):
             location = answer.headers.get("location", "")
             if location.startswith(REDIRECT):
-                return dict(parse_qsl(urlsplit(location).query))["code"]
+                return str(dict(parse_qsl(urlsplit(location).query))["code"])
             answer = client.get(urljoin(self.base, location)) if location else _pressed(client, answer)
         raise AssertionError(answer.text)
 

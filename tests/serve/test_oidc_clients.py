@@ -11,10 +11,12 @@ import pytest
 
 from fakes import keyfiles, oauthclients, served
 from tailseal.domain import keys
+from tailseal.oauth import resource
 from tailseal_dev.cache.build import BuildError
 from tailseal_dev.cache.npm import installed
 
 API, GATEWAY, BEHIND = "https://api.example", "https://gateway.example", "https://behind.example"
+MCP = "https://mcp.example/mcp"
 REDIRECT = "https://app.example/cb"
 SCOPES = ["openid", "profile", "email", "groups", "offline_access"]
 CODE = ["authorization_code", "refresh_token"]
@@ -56,6 +58,7 @@ def test_oauth4webapi_finds_nothing_wrong_with_any_flow(tmp_path: Path) -> None:
         "audience": API,
         "gateway": GATEWAY,
         "exchange": BEHIND,
+        "resource": {"document": resource.document(MCP, base), "location": resource.location(MCP)},
         "person": {"email": "ana@corp.example", "sub": "userid:1"},
         "clients": {
             "web": {"id": "web", "secret": served.SECRET},
@@ -78,5 +81,5 @@ def test_oauth4webapi_finds_nothing_wrong_with_any_flow(tmp_path: Path) -> None:
     found = [json.loads(line) for line in result.stdout.splitlines()]
     wrong = [f"{each['flow']}: {each['error']}" for each in found if each["error"]]
     assert not wrong, "\n".join(wrong)
-    assert len(found) >= 26
+    assert len(found) >= 27
     assert oauthclients.SECRET not in log.read_text()

@@ -124,6 +124,18 @@ def test_a_second_installation_that_claims_the_same_namespace_is_refused(run: He
         run("uninstall", "second", "--wait")
 
 
+def test_beside_a_cluster_wide_installation_a_second_one_is_refused_unless_it_takes_over(run: Helm) -> None:
+    assert "STATUS: deployed" in run("install", "tailseal", str(chart.CHART), "--set=clusterWide=true")
+    second = ("install", "second", str(chart.CHART), "--set=crds.enabled=false,providerNamespaces={identity}")
+    answer = run(*second)
+    assert "release tailseal looks after all namespaces already (clusterWide)" in answer
+    assert "set takeOver=true to take identity from it" in answer
+    try:
+        assert "STATUS: deployed" in run(*second, "--set=takeOver=true")
+    finally:
+        run("uninstall", "second", "--wait")
+
+
 @pytest.mark.parametrize("flag", ["--set=operator.replicas=many", "--set=providerNamespaces=identity"])
 def test_wrong_values_fail_at_install_with_their_path(run: Helm, flag: str) -> None:
     answer = run("install", "tailseal", str(chart.CHART), flag)

@@ -16,6 +16,7 @@ from tailseal.domain.clients import secrets
 from tailseal.oauth import device, introspection, registration
 from tailseal.tokens import compact
 from tailseal.tokens.keyset import parse_jwks
+from tailseal.workers.idp import app, par
 
 API = "https://api.example"
 GRANTS = ["authorization_code", "refresh_token", "client_credentials", device.GRANT_TYPE]
@@ -316,6 +317,16 @@ async def test_another_site_cannot_connect_a_device(provider: Provider) -> None:
 async def test_only_clients_that_are_registered_for_it_have_devices(provider: Provider) -> None:
     answer = await provider.browser().post("/device_authorization", {"scope": "openid"}, "other")
     assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
+
+
+async def test_who_proves_nothing_leaves_little_here(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(par, "RATE", 0.001)
+    monkeypatch.setattr(par, "BURST", 3)
+    provider.app = app.build(provider.runtime)
+    ana = provider.browser()
+    asked = idp.authorization(client_id="spa")
+    assert [(await ana.http.post("/par", data=asked)).status_code for _ in range(5)] == [201] * 3 + [429] * 2
+    assert (await ana.post("/par", idp.authorization())).status_code == 201
 
 
 # ---------------------------------------------------------------------------------------------------- registration

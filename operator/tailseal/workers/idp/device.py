@@ -16,6 +16,7 @@ from tailseal.state.grants import Kind as Kept
 from tailseal.tokens.answers import Header, Response
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.idp import cookies, pages
+from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.authenticated import client_of, unavailable
 from tailseal.workers.idp.callers import person_of
 from tailseal.workers.idp.codes import FAMILY_BYTES, family_of
@@ -30,12 +31,17 @@ RATE: Final = 1 / 30
 BURST: Final = 10
 """Codes that one person may try: ten, then one in half a minute. With 20^8 of them, none of 10,000 is ever guessed."""
 
+DEVICES_RATE: Final = 0.5
+DEVICES_BURST: Final = 50
+"""Devices that one source may begin with in the name of public clients: no more than 650 of its wait at a time."""
+
 _PEOPLE: Final = 16_384
 _TRIES: Final = 3
 
 
 def authorization(runtime: IdpRuntime) -> Endpoint:
     """`POST /device_authorization`."""
+    anonymous = Anonymous(DEVICES_RATE, DEVICES_BURST)
 
     async def act(request: Request) -> Response:
         client = await client_of(runtime, request.scope, request.form)
@@ -46,6 +52,7 @@ def authorization(runtime: IdpRuntime) -> Endpoint:
             raise OAuthError("invalid_scope", "the client may not ask for one of the scopes")
         if not set(resources) <= client.audiences | {request.snapshot.settings.issuer}:
             raise OAuthError("invalid_target", "the client may not have tokens for that `resource`")
+        anonymous.admit(request, client)
         asked = Device(client.uid, client.client_id, scopes, resources, request.now + device.SECONDS)
         code, user_code = credentials.handle(runtime.random(credentials.RANDOM_BYTES)), await _fresh(runtime)
         await runtime.grants.put(device.records(asked, code, user_code))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 
 from tailseal.domain.clients.compile import CompiledClient
@@ -11,13 +13,19 @@ from tailseal.oauth.parameters import REPEATABLE
 from tailseal.state.grants import Kind as Kept
 from tailseal.tokens.answers import Response
 from tailseal.workers.idp import proof
+from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
 
+RATE: Final = 10.0
+BURST: Final = 200
+"""Requests that one source may push in the name of public clients: no more than 1,100 of its wait at a time."""
+
 
 def endpoint(runtime: IdpRuntime) -> Endpoint:
     """The endpoint."""
+    anonymous = Anonymous(RATE, BURST)
 
     async def act(request: Request) -> Response:
         client = await client_of(runtime, request.scope, request.form)
@@ -27,6 +35,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         if jkt and asked.setdefault("dpop_jkt", [jkt]) != [jkt]:
             raise OAuthError("invalid_request", "parameter `dpop_jkt` is not of the key that the proof is by")
         authorize.read(asked, authorize.target(asked, client), request.snapshot.settings)
+        anonymous.admit(request, client)
         handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
         await runtime.grants.put([pushed.record(client, asked, handle, request.now)])
         content = {"request_uri": pushed.PREFIX + handle, "expires_in": pushed.SECONDS}

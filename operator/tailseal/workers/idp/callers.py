@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tailseal.domain.caller import Caller, Known
 from tailseal.oauth import admission
 from tailseal.oauth.admission import Person
@@ -52,11 +54,34 @@ async def person_again(runtime: IdpRuntime, known: Known, snapshot: Snapshot) ->
     return admission.person(await runtime.callers.again(known), snapshot.settings.capability)
 
 
+def source_of(scope: Scope) -> str:
+    """The address that a request comes from, for limits and never as a proof.
+
+    Behind serve, or where a node forwards connections to us, the socket's own peer is the same for everybody.
+    """
+    known: Caller | None = _connection(scope).get(_ACCEPTED)
+    if known is not None:
+        return str(known.node.addresses[0])
+    client = scope.get("client")
+    if client:
+        return str(client[0])
+    try:
+        return str(headers.serve_peer(scope["headers"]))  # a unix socket, which serve alone writes to
+    except NobodyError:
+        return ""
+
+
 async def _accepted(callers: CallerResolver, scope: Scope) -> Caller | None:
     """Asked once a connection: what belongs to one is kept with it, because a port soon belongs to another."""
-    kept = scope.get("state", {}).get("connection", {})
+    kept = _connection(scope)
     if _ACCEPTED not in kept:
         host, port = scope.get("client") or ("", 0)
         kept[_ACCEPTED] = await callers.accepted(host, port)
     accepted: Caller | None = kept[_ACCEPTED]
     return accepted
+
+
+def _connection(scope: Scope) -> dict[str, Any]:
+    """What is kept with the connection; where the server keeps nothing, what is kept with the request."""
+    kept: dict[str, Any] = scope.setdefault("state", {}).setdefault("connection", {})
+    return kept

@@ -28,6 +28,7 @@ from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.common.telemetry.event import event, origin
 from tailseal.workers.exchange.peer import caller, networks
 from tailseal.workers.idp.authenticated import unavailable
+from tailseal.workers.idp.callers import source_of
 from tailseal.workers.idp.context import IdpRuntime
 
 MAX_BODY_BYTES: Final = 65_536
@@ -187,9 +188,8 @@ class Endpoint:
         snapshot = common.current()
         if snapshot is None:
             raise unavailable(Outage.NO_BUNDLE)
-        client = scope.get("client")
         trusted = networks(snapshot.settings.trusted_proxies)
-        peer = caller(client[0] if client else "", asked.get(b"x-forwarded-for", ""), trusted)
+        peer = caller(source_of(scope), asked.get(b"x-forwarded-for", ""), trusted)
         audit["caller"] = peer
         if limited := common.limits.admit(peer):
             raise OAuthError(

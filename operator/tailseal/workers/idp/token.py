@@ -17,6 +17,7 @@ from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.exchange.token import TokenEndpoint
 from tailseal.workers.idp import granting
 from tailseal.workers.idp.authenticated import client_of
+from tailseal.workers.idp.callers import source_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
@@ -58,7 +59,7 @@ class Token:
             await wire.respond(send, wire.TOO_SLOW)
             return
         if _exchanges(body):
-            await self._exchange(scope, _again(body), _open(send))
+            await self._exchange({**scope, "client": (source_of(scope), 0)}, _again(body), _open(send))
         else:
             await self._grants(scope, _again(body), send)
 

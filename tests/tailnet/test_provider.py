@@ -370,6 +370,23 @@ def test_a_job_joins_with_a_key_that_it_got_for_its_token_and_the_key_counts_onc
     assert "thief" not in provider.tailnet.headscale.nodes()
 
 
+def test_the_line_on_the_page_that_a_gitlab_job_runs_lets_its_node_join(
+    provider: Provider, machine: Callable[[str], Node], tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "upstreams.md").read_text()
+    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "headscale.corp.example" in text)
+    ask, _, join = block.partition("tailscale up ")
+    assert "--auth-key=file:key" in join
+    now = int(time.time())
+    token = exchange.token(exchange.claims(iat=now, exp=now + 300))
+    line = f"cd {tmp_path}\n{ask.replace('https://sts.corp.example', f'http://127.0.0.1:{PORT}')}"
+    result = provider.tailnet.space.run(["env", "no_proxy=*", f"STS_TOKEN={token}", "sh", "-ec", line])
+    assert result.returncode == 0, result.stderr
+    runner = machine("gitlab")
+    runner.up(f"file:{tmp_path}/key")
+    assert provider.tailnet.headscale.nodes()["gitlab"]["tags"] == ["tag:ci"]
+
+
 def test_a_job_that_no_policy_means_gets_no_key(provider: Provider) -> None:
     answer = job_asks(provider, sub="repo:evil/app")
     assert answer["error"] == "invalid_request"

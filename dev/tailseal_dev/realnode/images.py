@@ -126,6 +126,24 @@ def product(tag: str = TAG, revision: str = "HEAD", archive: Path | None = None)
     return Built(target, described["FromImageDigest"], _size(tag) - _size(base()))
 
 
+def layered(tag: str, context: Path, base: str = TAG) -> Path:
+    """The archive of an image on top of ours, which only copies files: as users make one with a vendor's library.
+
+    Args:
+        tag: its name.
+        context: a folder with what is copied, and `layer`: the lines of the Dockerfile after its first.
+        base: what it is on top of; built before.
+
+    Raises:
+        ImageError: it cannot be built.
+    """
+    (context / "Dockerfile").write_text(f"FROM {base}\n{(context / 'layer').read_text()}")
+    _bud(tag, context, "--isolation=chroot")
+    archive = context / "layered.tar"
+    _push(tag, archive)
+    return archive
+
+
 def _mmdebstrap(target: Path) -> list[str]:
     """Neither documentation nor the address of the mirror go into it."""
     sources = [str(path) for path in map(Path, ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"))]

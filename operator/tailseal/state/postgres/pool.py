@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -56,15 +57,19 @@ class Database:
                 await self._ask(migrate, max(self._patience, _MIGRATION))
                 self._ready = True
 
-    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+    async def ask(self, question: Callable[[Connection], Awaitable[T]], patience: float | None = None) -> T:
         """The answer to a question.
+
+        Args:
+            question: what to ask.
+            patience: seconds, where nobody waits: then failing is no sign that others would; None: a caller's.
 
         Raises:
             StateUnavailable: there is none in time; it may have been done all the same.
         """
         if not self._ready:
             await self.open()
-        return await self._ask(question, self._patience)
+        return await self._ask(question, self._patience if patience is None else patience, waited_for=patience is None)
 
     async def aclose(self) -> None:
         """Answer who is waiting, then let go of all connections."""
@@ -76,11 +81,14 @@ class Database:
             except TimeoutError:
                 pool.terminate()
 
-    async def _ask(self, question: Callable[[Connection], Awaitable[T]], patience: float) -> T:
+    async def _ask(
+        self, question: Callable[[Connection], Awaitable[T]], patience: float, *, waited_for: bool = True
+    ) -> T:
         import asyncpg  # noqa: PLC0415 - loaded where a database is used
 
         try:
-            with self._circuit.passing(asyncpg.DataError, asyncpg.TransactionRollbackError):
+            answers = (asyncpg.DataError, asyncpg.TransactionRollbackError)
+            with self._circuit.passing(*answers) if waited_for else nullcontext():
                 return await self._connected(question, patience)
         except Shut:
             raise StateUnavailable(Fault.UNREACHABLE, "it failed a moment ago") from None

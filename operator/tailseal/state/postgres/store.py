@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tailseal.state.connect import Connector
+from tailseal.state.crowding import Crowding
 from tailseal.state.grants import Family, Kind, Record, Taken
 from tailseal.state.limits import FAMILY, LIMITS, MARK, Held, full
 from tailseal.state.postgres import grants, once, sweep
 from tailseal.state.postgres.pool import PATIENCE, Database
 from tailseal.state.protocol import Fault, Mark, StateUnavailable
 
-if TYPE_CHECKING:
-    from asyncpg import Connection
-
 _BATCHES: Final = 20
+_FAMILIES: Final = 500
+_PATIENCE: Final = 15.0
+"""Seconds for a sweep's statement: a million rows may be counted, and nobody waits."""
 
 
 class PostgresStore:
@@ -30,7 +30,7 @@ class PostgresStore:
 
     def __init__(self, connector: Connector, *, limits: Held = LIMITS, patience: float = PATIENCE) -> None:
         self._database, self._limits = Database(connector, patience), limits
-        self._held = dict.fromkeys(limits, 0)
+        self._held, self._crowding = dict.fromkeys(limits, 0), Crowding()
 
     async def open(self) -> None:
         """Bring the tables to what we need; see `pool.Database.open`."""
@@ -63,7 +63,7 @@ class PostgresStore:
         taken = await self._database.ask(lambda connection: grants.use(connection, kind, digest, following))
         if taken is not None and taken.first:
             self._add(more)
-        return taken
+        return self._crowding.saw(taken)
 
     async def replace(self, former: Record, record: Record) -> bool:
         """See `grants.Grants`."""
@@ -97,15 +97,23 @@ class PostgresStore:
         """See `protocol.Store`."""
         for statement, most in sweep.DROPS:
             for _ in range(_BATCHES):
-                if await self._database.ask(partial(_number_of, statement=statement, most=most)) < most:
+                if await self._sweep(statement, most) < most:
                     break
-        rows = await self._database.ask(lambda connection: connection.fetch(sweep.COUNT, self._limits[MARK] + 1))
+        for _ in range(_BATCHES):
+            if not (families := self._crowding.some(_FAMILIES)) or not await self._sweep(sweep.OLDEST, families):
+                break
+            self._crowding.looked_at(families)
+        rows = await self._database.ask(lambda c: c.fetch(sweep.COUNT, self._limits[MARK] + 1), _PATIENCE)
         self._held = dict.fromkeys(self._limits, 0) | {row["name"]: row["held"] for row in rows}
         return dict(self._held)
 
     async def aclose(self) -> None:
         """See `protocol.Store`."""
         await self._database.aclose()
+
+    async def _sweep(self, statement: str, given: object) -> int:
+        done: int = await self._database.ask(lambda connection: connection.fetchval(statement, given), _PATIENCE)
+        return done
 
     def _refuse_if_full(self, more: Held) -> None:
         for name, number in more.items():
@@ -115,11 +123,6 @@ class PostgresStore:
     def _add(self, more: Held) -> None:
         for name, number in more.items():
             self._held[name] += number
-
-
-async def _number_of(connection: Connection, statement: str, most: int) -> int:
-    done: int = await connection.fetchval(statement, most)
-    return done
 
 
 def _number(records: Sequence[Record]) -> dict[str, int]:

@@ -43,24 +43,22 @@ _FALLEN: Final = f"""
 SELECT count(*) FROM gone
 """
 
-_OLDEST: Final = f"""
-{_ALONE}, crowded AS MATERIALIZED (
-    SELECT family FROM tailseal_record WHERE family <> '' AND used_at IS NOT NULL AND (SELECT we_are FROM alone)
-    GROUP BY family HAVING count(*) > {USED} LIMIT $1
-), gone AS (
+OLDEST: Final = f"""
+{_ALONE}, gone AS (
     DELETE FROM tailseal_record WHERE (kind, digest) IN (
-        SELECT oldest.kind, oldest.digest FROM crowded, LATERAL (
+        SELECT oldest.kind, oldest.digest FROM unnest($1::bytea[]) AS crowded (family), LATERAL (
             SELECT kind, digest FROM tailseal_record
             WHERE family = crowded.family AND family <> '' AND used_at IS NOT NULL
             ORDER BY used_at DESC OFFSET {USED}
-        ) AS oldest
+        ) AS oldest WHERE (SELECT we_are FROM alone)
     )
 )
-SELECT count(*) FROM crowded
+SELECT we_are FROM alone
 """
+"""Drops the used records of some families beyond those that they keep; false: another replica sweeps."""
 
-DROPS: Final = ((once.SWEEP, 1000), (_EXPIRED, 1000), (_FALLEN, 100), (_OLDEST, 20))
-"""Statements, and of how many each is to take care at a time: it says of how many it did."""
+DROPS: Final = ((once.SWEEP, 1000), (_EXPIRED, 1000), (_FALLEN, 100))
+"""Statements, and how many each is to drop at a time: it says how many it did."""
 
 COUNT: Final = f"""
 SELECT '{MARK}' AS name, (SELECT count(*) FROM (SELECT FROM tailseal_once LIMIT $1) AS counted) AS held

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tailseal.state.crowding import Crowding
 from tailseal.state.grants import Family, Kind, Record, Taken
 from tailseal.state.limits import LIMITS, Held
 from tailseal.state.protocol import Mark
@@ -33,7 +34,7 @@ class SQLiteStore:
 
     def __init__(self, path: Path, *, clock: Callable[[], float], limits: Held = LIMITS) -> None:
         self._clock, self._limits = clock, limits
-        self._engine = Engine(path, sweep.count)
+        self._engine, self._crowding = Engine(path, sweep.count), Crowding()
 
     async def claim(self, marks: Sequence[Mark]) -> bool:
         """See `protocol.Once`."""
@@ -49,8 +50,10 @@ class SQLiteStore:
 
     async def use(self, kind: Kind, digest: bytes, following: Sequence[Record] = ()) -> Taken | None:
         """See `grants.Grants`."""
-        return await self._engine.ask(
-            lambda tables: grants.use(tables, kind, digest, following, self._clock(), self._limits)
+        return self._crowding.saw(
+            await self._engine.ask(
+                lambda tables: grants.use(tables, kind, digest, following, self._clock(), self._limits)
+            )
         )
 
     async def replace(self, former: Record, record: Record) -> bool:
@@ -87,11 +90,13 @@ class SQLiteStore:
             lambda tables: once.drop(tables, self._clock(), _BATCH),
             lambda tables: sweep.drop_expired(tables, self._clock(), _BATCH),
             lambda tables: sweep.drop_fallen(tables, self._clock(), _BATCH),
-            partial(sweep.drop_oldest, most=_BATCH),
         )
         for drop in drops:
             while await self._engine.ask(drop) == _BATCH:
                 pass
+        while families := self._crowding.some(_BATCH):
+            await self._engine.ask(partial(sweep.drop_oldest, families=families))
+            self._crowding.looked_at(families)
         return self._engine.held
 
     async def aclose(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from tailseal.state.grants import Kind
@@ -19,13 +20,10 @@ _MEMBERS: Final = """
 DELETE FROM tailseal_record WHERE rowid IN (
     SELECT rowid FROM tailseal_record WHERE family = ? AND family <> x'' LIMIT ?
 ) RETURNING kind"""
-_CROWDED: Final = """
-SELECT family FROM tailseal_record WHERE family <> x'' AND used_at IS NOT NULL
-GROUP BY family HAVING count(*) > ? LIMIT ?"""
 _OLDEST: Final = """
 DELETE FROM tailseal_record WHERE rowid IN (
     SELECT rowid FROM tailseal_record WHERE family = ? AND family <> x'' AND used_at IS NOT NULL
-    ORDER BY used_at DESC LIMIT ? OFFSET ?
+    ORDER BY used_at DESC LIMIT -1 OFFSET ?
 ) RETURNING kind"""
 
 
@@ -60,13 +58,10 @@ def drop_fallen(tables: Tables, now: float, most: int) -> int:
     return dropped
 
 
-def drop_oldest(tables: Tables, most: int) -> int:
-    """Drop used records of families that keep more of them than they may; how many."""
-    dropped = 0
-    for (identifier,) in tables.database.execute(_CROWDED, (USED, most)).fetchall():
-        given = (identifier, most - dropped, USED)
-        dropped += _dropped(tables, tables.database.execute(_OLDEST, given).fetchall())
-    return dropped
+def drop_oldest(tables: Tables, families: Sequence[bytes]) -> None:
+    """Drop the used records of families beyond those that they keep."""
+    for family in families:
+        _dropped(tables, tables.database.execute(_OLDEST, (family, USED)).fetchall())
 
 
 def _dropped(tables: Tables, kinds: list[tuple[str]]) -> int:

@@ -243,6 +243,9 @@ async def test_the_internet_logs_nobody_in(provider: Provider) -> None:
     funnel = {"tailscale-funnel-request": "?1"}
     answer = await provider.browser().http.get("/authorize", params=authorization(), headers=funnel)
     assert (answer.status_code, "access_denied" in answer.text) == (401, True)
+    asked = funnel | {"accept": "application/json"}
+    answer = await provider.browser().http.get("/authorize", params=authorization(), headers=asked)
+    assert (answer.status_code, answer.json()["error"]) == (401, "access_denied")
     assert (await provider.browser().http.post("/token", headers=funnel)).json()["error"] == "invalid_request"
 
 

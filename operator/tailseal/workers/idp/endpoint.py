@@ -38,6 +38,7 @@ JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *NO_S
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _WANTED: Final = frozenset({b"content-type", b"x-forwarded-for"})
+_ACCEPT: Final = frozenset({b"accept"})
 _ANY_ORIGIN: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"),)
 
 _NO_METHOD: Final = 405
@@ -170,9 +171,14 @@ class Endpoint:
             response = await self._act(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is an answer
             refusal = _refusal(error, decision)
-            response = self._kind.says(request, refusal, decision)
+            response = self._said(scope, request, refusal, decision)
         written = self._written(scope, audit, decision, refusal, started)
-        return response if written is None else self._kind.says(request, written, decision)
+        return response if written is None else self._said(scope, request, written, decision)
+
+    def _said(self, scope: Scope, request: Request | None, refusal: OAuthError, decision: str) -> Response:
+        if request is None and prefers_json(scope):
+            return errors.answer(refusal, decision)
+        return self._kind.says(request, refusal, decision)
 
     def _check(self, scope: Scope) -> None:
         """What needs no look at the body."""
@@ -221,7 +227,8 @@ class Endpoint:
     ) -> OAuthError | None:
         """Write down the decision; what stands in the way of that is the answer then."""
         common, seconds = self._runtime.common, perf_counter() - started
-        result = "granted" if refusal is None else "refused" if refusal.status < 500 else "error"  # noqa: PLR2004
+        asked = audit.pop("result", "granted")
+        result = asked if refusal is None else "refused" if refusal.status < 500 else "error"  # noqa: PLR2004
         reason = "" if refusal is None else refusal.reason
         common.metrics.exchange(self._kind.name, result, reason, seconds)
         if "caller" in audit and refusal is None:
@@ -257,6 +264,12 @@ def _refusal(error: Exception, decision: str) -> OAuthError:
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames[::-1])
     _log.error("request failed", decision=decision, kind=type(error).__name__, where=where)
     return OAuthError("server_error", "this failed: nothing was done", status=500, reason="InternalError")
+
+
+def prefers_json(scope: Scope) -> bool:
+    """Whether a program asks, and not a browser."""
+    accept = wire.headers(scope, _ACCEPT).get(b"accept", "")
+    return "json" in accept and "html" not in accept
 
 
 def _preflight(methods: frozenset[str]) -> Response:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from tailseal.oauth import errors
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens.answers import Header, Response
-from tailseal.workers.common.http import wire
 from tailseal.workers.common.http.wire import Scope
+from tailseal.workers.idp.endpoint import prefers_json
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 SUBMIT: Final = "document.forms[0].submit()"
 """The one script: it sends a form on by itself, where the answer to an application is one."""
-
-_WANTED: Final = frozenset({b"accept"})
 
 
 def page(name: str, status: int = 200, *, headers: Sequence[Header] = (), to: str = "", **content: Any) -> Response:  # noqa: ANN401 - whatever the template shows
@@ -57,8 +55,7 @@ def refused(scope: Scope | None, error: OAuthError, decision: str) -> Response:
         error: the refusal.
         decision: id that the audit line has, too.
     """
-    accept = wire.headers(scope, _WANTED).get(b"accept", "") if scope is not None else ""
-    if "json" in accept and "html" not in accept:
+    if scope is not None and prefers_json(scope):
         return errors.answer(error, decision)
     retry: tuple[Header, ...] = ()
     if error.status in {429, 503}:

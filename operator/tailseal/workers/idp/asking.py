@@ -1,0 +1,45 @@
+"""The page that asks a person who they are, and whether an application may have what it asks for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tailseal.domain.clients import redirects
+from tailseal.tokens.answers import Response
+from tailseal.workers.idp import cookies, pages
+from tailseal.workers.idp.visit import Visit
+
+CONFIRM: Final = "/authorize/confirm"
+
+_SAYS: Final = {
+    "openid": "to know that it is you",
+    "profile": "your name, login name and picture",
+    "email": "your mail address",
+    "groups": "your groups",
+    "tailnet": "which device you use",
+    "offline_access": "to stay logged in after you have logged out here",
+}
+
+
+def page(visit: Visit) -> Response:
+    """The page; its form is bound to this browser, this person and this request."""
+    request, asked, who = visit.request, visit.asked, visit.who
+    settings = request.snapshot.settings
+    seal, headers = cookies.visit(visit.runtime, request.scope, settings)
+    user = who.caller.user
+    return pages.page(
+        "login",
+        headers=headers,
+        to=pages.origin_of(asked.target.redirect_uri),
+        title=f"Log in to {asked.client.name or asked.client.client_id}?",
+        client=asked.client.client_id,
+        person=user.display_name or user.login if user is not None else who.login,
+        login=who.login,
+        node=who.caller.node.name,
+        host=redirects.host_of(asked.target.redirect_uri),
+        other=bool(asked.login_hint) and asked.login_hint not in {who.login, who.caller.subject},
+        scopes=[_SAYS.get(scope, scope) for scope in visit.scopes] if visit.asks.consent else [],
+        action=settings.issuer.rstrip("/") + CONFIRM,
+        request=visit.text,
+        token=cookies.form_token(request.snapshot, visit.bound(seal), request.now),
+    )

@@ -101,7 +101,9 @@ async def _ensured(
     patch, differs = drift.foreign(wanted, tolerated), drift.differs(wanted, present)
     if known and (patch is not None or differs):
         await _say(ctx, wanted, "changed")
-    if differs and ref.kind in _FILES:  # the apply takes out what is ours itself: a revocation is one write, never half
+    # The apply takes out what is ours itself: a revocation is one write, never half. Over an application's Secret with
+    # more in it than that may hold, the chart's fence lets none: there the patch comes first.
+    if differs and ref.kind in _FILES and OAUTH_CLIENT_LABEL not in wanted["metadata"]["labels"]:
         present = await _over(ctx, wanted, present, manager, exact=exact)
         patch, differs = drift.foreign(wanted, present), False
     if patch is not None:

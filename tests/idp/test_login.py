@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Provider, authorization, form, parameters
 from tailseal.oauth import jws
 from tailseal.tailnet.errors import Outage, UnavailableError
+from tailseal.workers.idp import app
 
 API = "https://api.example"
 PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"], "tags": ["tag:ci"]}}
@@ -247,6 +249,24 @@ async def test_the_internet_logs_nobody_in(provider: Provider) -> None:
     answer = await provider.browser().http.get("/authorize", params=authorization(), headers=asked)
     assert (answer.status_code, answer.json()["error"]) == (401, "access_denied")
     assert (await provider.browser().http.post("/token", headers=funnel)).json()["error"] == "invalid_request"
+
+
+async def test_without_a_tailnet_nobody_can_be_known_and_programs_are_served(provider: Provider) -> None:
+    provider.app = app.build(replace(provider.runtime, callers=None))
+    ana = provider.browser()
+    page = await ana.http.get("/authorize", params=authorization())
+    assert (page.status_code, "part of no tailnet" in page.text) == (401, True)
+    answer = await ana.http.get("/authorize", params=authorization(), headers={"accept": "application/json"})
+    assert (answer.json()["error"], answer.json()["tailseal_reason"]) == ("access_denied", "NoTailnet")
+    silent = await ana.http.get("/authorize", params=authorization(prompt="none"))
+    assert parameters(silent)["error"] == "access_denied"
+    given = await ana.post("/token", {"grant_type": "client_credentials"}, "robot")
+    assert given.status_code == 200
+    asked = await ana.post("/introspect", {"token": given.json()["access_token"]}, "robot")
+    assert asked.json()["active"] is True
+    document = (await ana.http.get("/.well-known/openid-configuration")).json()
+    assert "authorization_endpoint" not in document
+    assert "authorization_code" not in document["grant_types_supported"]
 
 
 async def test_a_stranger_is_nobody(provider: Provider) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from functools import cache
@@ -45,6 +46,12 @@ def page(name: str, status: int = 200, *, headers: Sequence[Header] = (), to: st
         *headers,
     )
     return Response(status, body.encode(), fields)
+
+
+async def ready() -> None:
+    """Have at hand what pages need: nobody else waits while it is loaded."""
+    if not _templates.cache_info().currsize:
+        await asyncio.to_thread(_load)
 
 
 def refused(scope: Scope | None, error: OAuthError, decision: str) -> Response:
@@ -98,6 +105,11 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _load() -> None:
+    for name in ("login.html", "error.html", "form_post.html"):
+        _templates().get_template(name)
 
 
 def _template(name: str) -> str:

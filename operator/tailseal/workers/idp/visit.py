@@ -15,7 +15,7 @@ from tailseal.oauth.records import Consent, consent_handle
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.protocol import StateUnavailable
 from tailseal.tailnet.errors import NobodyError, UnavailableError
-from tailseal.workers.idp import callers, par, sessions, signing
+from tailseal.workers.idp import callers, pages, par, sessions, signing
 from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.codes import subject
 from tailseal.workers.idp.context import IdpRuntime
@@ -71,6 +71,7 @@ async def read(runtime: IdpRuntime, request: Request, found: Form) -> Visit:
         NobodyError: nobody that the tailnet knows is calling.
         UnavailableError: nobody can say who it is.
     """
+    await pages.ready()
     form, where = await _target(runtime, found)
     request.audit["client"] = where.client.client_id
     asked = authorize.read(form, where, request.snapshot.settings)

@@ -364,6 +364,14 @@ async def test_a_client_registers_logs_somebody_in_and_is_managed(provider: Prov
     assert (ended.status_code, ended.json()["error"]) == (401, "invalid_client")
 
 
+async def test_people_are_warned_of_a_client_that_any_program_here_could_be(provider: Provider) -> None:
+    ana = provider.browser()
+    for uri, warned in (("http://127.0.0.1/cb", True), (CALLBACK, False)):
+        made = (await ana.http.post("/register", json={**METADATA, "redirect_uris": [uri]})).json()
+        asked = idp.authorization(client_id=made["client_id"], redirect_uri=uri)
+        assert ("Nobody can tell" in (await ana.http.get("/authorize", params=asked)).text) is warned
+
+
 async def test_registering_needs_a_capability_and_to_be_on(provider: Provider) -> None:
     refused = await provider.browser("bob").http.post("/register", json=METADATA)
     assert (refused.status_code, refused.json()["error"]) == (403, "access_denied")

@@ -171,9 +171,9 @@ def test_only_urls_of_allowed_hosts_are_clients(url: str, *, fetched: bool) -> N
 def test_a_document_is_a_public_client() -> None:
     client = clientmetadata.read(URL, json.dumps({"client_id": URL, **REDIRECT}).encode())
     assert (client.client_id, client.public, client.introduced) == (URL, True, "metadata")
-    assert clientmetadata.hosts(client) == {"hosts": ["app.example"], "local": False}
+    assert not clientmetadata.is_local(client)
     local = replace(client, redirect_uris=("http://localhost/cb", "http://127.0.0.1/cb"))
-    assert clientmetadata.hosts(local)["local"]
+    assert clientmetadata.is_local(local)
 
 
 DOCUMENTS = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
+from tailseal.domain.clients import redirects
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.domain.policy.source import leads_elsewhere
 from tailseal.oauth import registration
@@ -72,7 +73,6 @@ def seconds(headers: Mapping[str, str]) -> int:
     return min(max(int(found[1]), SHORTEST), LONGEST) if found else USUAL
 
 
-def hosts(client: CompiledClient) -> Mapping[str, Any]:
-    """What a person should know of where such a client leads: the hosts, and whether all are of this very machine."""
-    found = sorted({urlsplit(uri).hostname or uri.partition(":")[0] for uri in client.redirect_uris})
-    return {"hosts": found, "local": all(host in {"localhost", "127.0.0.1", "::1"} for host in found)}
+def is_local(client: CompiledClient) -> bool:
+    """Whether it leads to the browser's own machine alone, where any program can listen: its name proves nothing."""
+    return all(redirects.host_of(uri) == redirects.LOCALHOST for uri in client.redirect_uris)

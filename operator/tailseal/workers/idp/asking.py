@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tailseal.domain.clients import redirects
+from tailseal.oauth import clientmetadata
 from tailseal.tokens.answers import Response
 from tailseal.workers.idp import cookies, pages
 from tailseal.workers.idp.visit import Visit
@@ -38,6 +39,7 @@ def page(visit: Visit) -> Response:
         node=who.caller.node.name,
         host=redirects.host_of(asked.target.redirect_uri),
         other=bool(asked.login_hint) and asked.login_hint not in {who.login, who.caller.subject},
+        local=bool(visit.asked.client.introduced) and clientmetadata.is_local(visit.asked.client),
         scopes=[_SAYS.get(scope, scope) for scope in visit.scopes] if visit.asks.consent else [],
         action=settings.issuer.rstrip("/") + CONFIRM,
         request=visit.text,

@@ -53,6 +53,7 @@ LATER = (
     "click.testing",
     "cryptography.hazmat.primitives.serialization.pkcs12",
     "httpcore",
+    "jinja2",
     "kopf",
     "kubernetes",
     "obstore",

@@ -235,11 +235,28 @@ async def test_status_says_what_the_nodes_are_called_and_that_the_issuer_has_sev
     nodes(seen, corp_idp_0="Running", corp_idp_1="Running")
     await seen.run_for(60)
     endpoints = {entry["name"]: entry["url"] for entry in status(seen)["endpoints"]}
-    assert endpoints["tailnet-0"] == "https://corp-idp-0-0.tail.example"
-    assert endpoints["tailnet-1"] == "https://corp-idp-1-0.tail.example"
+    assert endpoints["tailnet-0"] == "http://corp-idp-0-0.tail.example:8444", "no certificate, no https"
+    assert endpoints["tailnet-1"] == "http://corp-idp-1-0.tail.example:8444"
     assert conditions(seen)["IssuerShared"] == ("False", "IssuerNotShared")
     assert "TailnetJoined" not in conditions(seen)
     assert "Restricted" not in conditions(seen)
+
+
+async def test_behind_serve_an_endpoint_is_the_nodes_own_https_name() -> None:
+    seen = on_a_tailnet()
+    await seen.converge()
+    nodes(seen, corp_idp_0="Running")
+    await seen.run_for(60)
+    endpoints = {entry["name"]: entry["url"] for entry in status(seen)["endpoints"]}
+    assert endpoints["tailnet-0"] == "https://corp-idp-0-0.tail.example"
+
+
+async def test_the_node_knows_all_addresses_of_its_pod_so_that_ipv6_gets_its_brackets() -> None:
+    seen = on_a_tailnet()
+    await seen.converge()
+    (node,) = pod(seen)["initContainers"]
+    fields = {entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in node["env"][:2]}
+    assert fields == {"POD_IP": "status.podIP", "POD_IPS": "status.podIPs"}
 
 
 async def test_a_node_that_is_not_up_is_named_with_its_state() -> None:

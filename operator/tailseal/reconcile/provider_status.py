@@ -173,6 +173,6 @@ def _endpoints(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> 
     tls = spec.serving.tls is not None
     enabled = {"sts": spec.sts.enabled, "idp": spec.idp.enabled}
     inside: dict[str, str] = {name: url(provider, name, tls=tls) for name in COMPONENTS if enabled[name]}
-    nodes = provider_tailnet.names(ctx, provider.namespace, provider.name)
+    nodes = provider_tailnet.names(ctx, provider.namespace, provider.name, spec)
     jwks = {"jwks": f"{build.base_url(spec)}/.well-known/jwks.json"}
     yield from ({"name": name, "url": where} for name, where in {**inside, **jwks, **nodes, **found}.items())

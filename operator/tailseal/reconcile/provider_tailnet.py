@@ -58,10 +58,13 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         yield Fact("Restricted", status=False, reason=Reason.SERVE_NEEDS_ROOT, message=text)
 
 
-def names(ctx: Context, namespace: str, provider: str) -> dict[str, str]:
+def names(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> dict[str, str]:
     """Where each node is reached: URL by endpoint name."""
+    port = spec.tailnet.port if spec.tailnet is not None else None
+    scheme = "http" if port is not None and spec.serving.tls is None else "https"
+    suffix = "" if port is None else f":{port}"
     return {
-        f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": f"https://{replica.report.node['name']}"
+        f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": f"{scheme}://{replica.report.node['name']}{suffix}"
         for replica in _replicas(ctx, namespace, provider)
         if replica.report is not None and replica.report.node.get("name")
     }

@@ -175,7 +175,12 @@ def _env(sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
         **({"TS_EXTRA_ARGS": " ".join(extra)} if extra else {}),
         **({"TS_SERVE_CONFIG": f"{_SERVE}/{_SERVE_FILE}"} if sidecar.mode == "Serve" else {}),
     }
+    # By the second, containerboot knows an IPv6 address and puts it in brackets.
+    downward = {"POD_IP": "status.podIP", "POD_IPS": "status.podIPs"}
     return [
-        {"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}},
+        *(
+            {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+            for name, path in downward.items()
+        ),
         *({"name": name, "value": value} for name, value in values.items()),
     ]

@@ -69,7 +69,7 @@ def _kubernetes_flags() -> str:
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())])
 
 
-def _tailscale_tags() -> str:
+def _tailscale_tags(*needed: str) -> str:
     # The command line in the same program, and nothing that only desktops, other systems or a public service would use.
     left_out = (
         "ace acme appconnectors aws bakedroots bird captiveportal capture cliconndiag clientupdate cloud colorable "
@@ -77,7 +77,8 @@ def _tailscale_tags() -> str:
         "networkmanager portmapper posture qrcodes relayserver resolved routecheck serviceclientprefs ssh synology "
         "syslog systray taildrop tailnetlock tap tpm tundevstats wakeonlan webbrowser webclient"
     )
-    return ",".join(["ts_include_cli", *(f"ts_omit_{feature}" for feature in left_out.split())])
+    omitted = (feature for feature in left_out.split() if feature not in needed)
+    return ",".join(["ts_include_cli", *(f"ts_omit_{feature}" for feature in omitted)])
 
 
 _ARGO: Final = "github.com/argoproj/argo-cd/v3"
@@ -118,6 +119,13 @@ HELPERS = {
         Helper("headscale", "github.com/juanfont/headscale/cmd/headscale", "headscale", "-s -w"),
         Helper(
             "tailscale", "tailscale.com/cmd/tailscaled", "tailscaled", "-s -w", ("tailscale",), tags=_tailscale_tags()
+        ),
+        Helper(
+            "containerboot",
+            "tailscale.com/cmd/containerboot",
+            "containerboot",
+            "-s -w",
+            tags=_tailscale_tags("acme"),
         ),
     )
 }

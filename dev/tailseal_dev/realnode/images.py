@@ -26,6 +26,9 @@ from tailseal_dev.realnode.packages import find_program
 
 ROOT = Path(__file__).resolve().parents[3]
 TAG = "localhost/tailseal:dev"
+SIDECAR = "localhost/tailseal-sidecar:dev"
+"""The node beside identity providers of the tests."""
+
 PYTHON = "3.11"
 SIZE_GATE = 250_000_000
 """Bytes that our image may add to its base."""
@@ -37,6 +40,13 @@ FROM scratch
 ADD rootfs.tar /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 CMD ["python3"]
+"""
+_SIDECAR_DOCKERFILE = """\
+FROM scratch
+COPY bin /usr/local/bin
+COPY ca.crt /etc/ssl/ca.crt
+ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/ca.crt TS_NO_LOGS_NO_SUPPORT=true TS_DISABLE_PORTMAPPER=1
+ENTRYPOINT ["containerboot"]
 """
 _PAUSE_DOCKERFILE = 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n'
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)
@@ -71,6 +81,31 @@ def pause() -> Path:
             Path(folder, "Dockerfile").write_text(_PAUSE_DOCKERFILE)
             _bud(PAUSE_IMAGE, Path(folder), "--isolation=chroot")
         _push(PAUSE_IMAGE, archive)
+    return archive
+
+
+def sidecar(ca: bytes, folder: Path) -> Path:
+    """The archive of an image as Tailscale's own, whose node believes one authority and talks to nobody else.
+
+    Args:
+        ca: PEM certificate of who vouches for the control server.
+        folder: where the archive goes.
+
+    Raises:
+        ImageError: it cannot be built.
+        BuildError: its programs cannot be compiled.
+    """
+    with tempfile.TemporaryDirectory() as context:
+        programs = Path(context, "bin")
+        programs.mkdir()
+        shutil.copy(ensure("containerboot") / "containerboot", programs)
+        shutil.copy(ensure("tailscale") / "tailscaled", programs)
+        (programs / "tailscale").symlink_to("tailscaled")
+        Path(context, "ca.crt").write_bytes(ca)
+        Path(context, "Dockerfile").write_text(_SIDECAR_DOCKERFILE)
+        _bud(SIDECAR, Path(context), "--isolation=chroot")
+    archive = folder / "sidecar.tar"
+    _push(SIDECAR, archive)
     return archive
 
 

@@ -81,6 +81,11 @@ class RealNode:
     ) -> None:
         self._stack.close()
 
+    @property
+    def pid(self) -> int:
+        """The node's first process, whose namespaces are the node's."""
+        return self._init
+
     def inside(self, *command: str) -> list[str]:
         """The command line that runs a program on the node."""
         return ["nsenter", f"--target={self._init}", "--mount", "--net", "--uts", "--pid", "--", *command]

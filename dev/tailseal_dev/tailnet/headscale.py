@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -12,13 +13,37 @@ from typing import Any
 from tailseal_dev import process
 from tailseal_dev.tailnet.space import Space
 
-URL = "http://127.0.0.1:8443"
 DOMAIN = "tn.test"
 _READY_WITHIN = 20.0
 
 
 class TailnetError(Exception):
     """The tailnet did not do what was asked: says what, and what the program said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control server and its relay are reached.
+
+    Args:
+        host: address that it listens on.
+        port: of both.
+        certificate: PEM files of its certificate and key; None: plain http.
+        ca: PEM file of who vouches for it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    certificate: tuple[Path, Path] | None = None
+    ca: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """What nodes are told."""
+        return f"{'http' if self.certificate is None else 'https'}://{self.host}:{self.port}"
+
+
+URL = Control().url
 
 
 class Headscale:
@@ -28,14 +53,15 @@ class Headscale:
         space: where it listens.
         program: its path.
         directory: for its configuration, database, keys and log; short, as a socket's path is.
+        control: where it is reached.
     """
 
-    def __init__(self, space: Space, program: Path, directory: Path) -> None:
+    def __init__(self, space: Space, program: Path, directory: Path, control: Control | None = None) -> None:
         self._space, self._program, self._directory = space, program, directory
         self._config = directory / "headscale.json"
         self._running: Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(json.dumps(_config(directory)))
+        self._config.write_text(json.dumps(_config(directory, control or Control())))
 
     def start(self) -> None:
         """Returns when it answers.
@@ -102,7 +128,7 @@ class Headscale:
         return [str(self._program), "--config", str(self._config), *arguments]
 
 
-def _config(directory: Path) -> dict[str, Any]:
+def _config(directory: Path, control: Control) -> dict[str, Any]:
     relay = {
         "enabled": True,
         "region_id": 999,
@@ -111,14 +137,17 @@ def _config(directory: Path) -> dict[str, Any]:
         "verify_clients": True,
         # With an IPv6 address here, clients need not wait three seconds for that probe.
         "stun_listen_addr": "[::]:3478",
-        "ipv4": "127.0.0.1",
+        "ipv4": control.host,
         "ipv6": "::1",
         "private_key_path": str(directory / "derp.key"),
         "automatically_add_embedded_derp_region": True,
     }
+    certificate, key = control.certificate or ("", "")
     return {
-        "server_url": URL,
-        "listen_addr": URL.removeprefix("http://"),
+        "tls_cert_path": str(certificate),
+        "tls_key_path": str(key),
+        "server_url": control.url,
+        "listen_addr": f"{control.host}:{control.port}",
         "metrics_listen_addr": "127.0.0.1:9690",
         "grpc_listen_addr": "127.0.0.1:50943",
         "noise": {"private_key_path": str(directory / "noise.key")},

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tailseal_dev.cache import ensure
-from tailseal_dev.tailnet.headscale import Headscale, TailnetError
+from tailseal_dev.tailnet.headscale import Control, Headscale, TailnetError
 from tailseal_dev.tailnet.node import Node
 from tailseal_dev.tailnet.space import Space
 
@@ -50,14 +50,23 @@ class Tailnet:
         users: who there is.
         members: nodes; the first one is who the others are asked about, so it must be granted a way to each of them.
         policy: in headscale's form.
+        space: where all of it runs; None: in a namespace of its own.
+        control: where the control server is reached; None: on that namespace's loopback, over http.
     """
 
-    def __init__(self, users: Sequence[User], members: Sequence[Member], policy: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        users: Sequence[User],
+        members: Sequence[Member],
+        policy: Mapping[str, Any],
+        space: Space | None = None,
+        control: Control | None = None,
+    ) -> None:
         self._users, self._members, self._policy = users, members, policy
         self._stack = ExitStack()
         self._ids: dict[str, int] = {}
         self.nodes: dict[str, Node] = {}
-        self.space = Space()
+        self.space, self._control = space or Space(), control or Control()
 
     def __enter__(self) -> Self:
         programs, control = ensure("tailscale"), ensure("headscale")  # may take minutes on a first run
@@ -81,7 +90,7 @@ class Tailnet:
         """
         node = self._node(member)
         node.start()
-        node.up(self._key(member))
+        node.up(self.key(member))
         return node
 
     def stray(self, name: str) -> Node:
@@ -98,7 +107,7 @@ class Tailnet:
         self.directory = Path(tempfile.mkdtemp(prefix="tailnet-"))
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._stack.enter_context(self.space)
-        self.headscale = Headscale(self.space, control / "headscale", self.directory / "hs")
+        self.headscale = Headscale(self.space, control / "headscale", self.directory / "hs", self._control)
         self._stack.callback(self.headscale.stop)
         self.headscale.start()
         self._ids = {
@@ -106,7 +115,7 @@ class Tailnet:
         }
         self.headscale.set_policy(self._policy)
         nodes = [self._node(member) for member in self._members]
-        keys = [self._key(member) for member in self._members]
+        keys = [self.key(member) for member in self._members]
         for node in nodes:
             node.start()
         with ThreadPoolExecutor(len(nodes)) as together:
@@ -115,12 +124,13 @@ class Tailnet:
 
     def _node(self, member: Member) -> Node:
         port = _FIRST_PROXY + len(self.nodes)
-        node = Node(member.name, self.space, self._programs, self.directory / member.name, port)
+        node = Node(member.name, self.space, self._programs, self.directory / member.name, port, self._control)
         self.nodes[member.name] = node
         self._stack.callback(node.stop)
         return node
 
-    def _key(self, member: Member) -> str:
+    def key(self, member: Member) -> str:
+        """A key with which nodes of its user, or with its tags, join."""
         return self.headscale.key(None if member.tags else self._ids[member.user], member.tags)
 
     def _await_acquaintance(self, nodes: Sequence[Node]) -> None:

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess, Popen
 from typing import Any
 
 from tailseal_dev import process
-from tailseal_dev.tailnet.headscale import DOMAIN, URL, TailnetError
+from tailseal_dev.tailnet.headscale import DOMAIN, Control, TailnetError
 from tailseal_dev.tailnet.space import Space
 
 _SOCKET_WITHIN = 15.0
@@ -28,10 +28,20 @@ class Node:
         programs: directory of tailscaled and tailscale.
         directory: for its state, socket and log; short, as a socket's path is.
         proxy: port of its SOCKS and HTTP proxy on loopback.
+        control: its control server.
     """
 
-    def __init__(self, name: str, space: Space, programs: Path, directory: Path, proxy: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        programs: Path,
+        directory: Path,
+        proxy: int,
+        control: Control | None = None,
+    ) -> None:
         self.name, self.directory, self.proxy = name, directory, proxy
+        self._control = control or Control()
         self._space, self._programs = space, programs
         self._running: Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -64,7 +74,7 @@ class Node:
             f"--outbound-http-proxy-listen={listen}",
         ]
         log = self.directory / "tailscaled.log"
-        self._running = self._space.start(argv, log, _environment(self.directory))
+        self._running = self._space.start(argv, log, self._environment())
         deadline = time.monotonic() + _SOCKET_WITHIN
         while not self._takes_connections():
             if self._running.poll() is not None or time.monotonic() > deadline:
@@ -79,7 +89,7 @@ class Node:
         """
         self.tailscale(
             "up",
-            f"--login-server={URL}",
+            f"--login-server={self._control.url}",
             f"--auth-key={key}",
             f"--hostname={self.name}",
             "--accept-dns=false",
@@ -99,7 +109,7 @@ class Node:
             TailnetError: it failed; the key is not repeated.
         """
         argv = [str(self._programs / "tailscale"), f"--socket={self.socket}", *arguments]
-        result = self._space.run(argv, env=_environment(self.directory))
+        result = self._space.run(argv, env=self._environment())
         if result.returncode != 0:
             raise TailnetError(f"tailscale {arguments[0]} on {self.name}: {result.stderr.strip()[-500:]}")
         return result.stdout
@@ -132,7 +142,8 @@ class Node:
 
     def inside(self, *argv: str) -> list[str]:
         """The command that runs a program in the namespace, its requests sent through this node."""
-        return self._space.inside(["env", f"http_proxy=http://127.0.0.1:{self.proxy}", *argv])
+        proxies = (f"{scheme}_proxy=http://127.0.0.1:{self.proxy}" for scheme in ("http", "https"))
+        return self._space.inside(["env", *proxies, *argv])
 
     def _takes_connections(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -142,13 +153,14 @@ class Node:
                 return False
         return True
 
-
-def _environment(home: Path) -> dict[str, str]:
-    """No proxies, nothing of Tailscale's own logging, and a relay without TLS as the control server has none."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "TS_NO_LOGS_NO_SUPPORT": "true",
-        "TS_DISABLE_PORTMAPPER": "1",
-        "TS_DEBUG_USE_DERP_HTTP": "true",
-    }
+    def _environment(self) -> dict[str, str]:
+        """No proxies, nothing of Tailscale's own logging, and a relay without TLS where the control server has none."""
+        control = self._control
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.directory),
+            "TS_NO_LOGS_NO_SUPPORT": "true",
+            "TS_DISABLE_PORTMAPPER": "1",
+            **({} if control.certificate else {"TS_DEBUG_USE_DERP_HTTP": "true"}),
+            **({} if control.ca is None else {"SSL_CERT_FILE": str(control.ca)}),
+        }

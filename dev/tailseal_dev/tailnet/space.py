@@ -38,6 +38,17 @@ class Space:
     def __init__(self) -> None:
         self._holder: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process whose namespace it is.
+
+        Raises:
+            SpaceError: there is none.
+        """
+        if self._holder is None:
+            raise SpaceError("the namespace is not there: use it as a context manager")
+        return self._holder.pid
+
     def __enter__(self) -> Self:
         # It ends when our end of its standard input closes, however we end: then the namespace is gone.
         argv = ["unshare", *_flags(), "sh", "-c", f"{_SETUP}\necho ready\nexec cat"]
@@ -58,9 +69,7 @@ class Space:
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command that runs a program in the namespace, and ends it with whoever started it."""
-        if self._holder is None:
-            raise SpaceError("the namespace is not there: use it as a context manager")
-        enter = ["nsenter", f"--target={self._holder.pid}", "--net"]
+        enter = ["nsenter", f"--target={self.pid}", "--net"]
         if "--user" in _flags():
             enter += ["--user", "--preserve-credentials"]
         return [*enter, "setpriv", "--pdeathsig=KILL", *argv]
@@ -82,6 +91,26 @@ class Space:
     def start(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a program in the namespace, its output appended to `log`."""
         return process.start(self.inside(argv), log, env)
+
+
+class Held(Space):
+    """The network namespace of a process that others run: it is theirs to end.
+
+    Args:
+        pid: of the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self._pid = pid
+
+    @property
+    def pid(self) -> int:
+        """The process whose namespace it is."""
+        return self._pid
+
+    def __enter__(self) -> Self:
+        return self
 
 
 def _flags() -> tuple[str, ...]:

@@ -98,6 +98,8 @@ async def test_tokens_say_who_it_is_and_that_they_belong_together(provider: Prov
     access = await claims(provider, given["access_token"])
     assert (access["typ"], access["aud"], access["sub"]) == ("at+jwt", provider.issuer, "userid:1")
     assert (access["client_id"], access["alg"]) == ("grafana", "ES256")
+    assert access["username"] == "ana@corp.example"
+    assert "email" not in access
 
 
 async def test_a_client_has_its_own_algorithm_and_subject(provider: Provider) -> None:

@@ -169,6 +169,15 @@ def test_a_wish_gives_no_more_than_the_client_may_have() -> None:
     assert said(who(), ["openid"], wished=("email",), scopes=["openid"]) == {}
 
 
+def test_services_learn_the_login_name_and_groups_where_scopes_tell_them() -> None:
+    client = oauthclients.client(scopes=["openid", "profile", "email", "groups"])
+    assert claims.for_services(who(), client, ["openid", "email"]) == {}
+    found = claims.for_services(who(), client, ["openid", "profile", "groups"])
+    assert found == {"username": "ana@corp.example", "groups": ["sre"]}
+    pairwise = oauthclients.client(subjectType="Pairwise", scopes=["openid", "profile", "groups"])
+    assert claims.for_services(who(), pairwise, ["profile", "groups"]) == {}
+
+
 def request(**changes: Any) -> AuthorizationRequest:  # noqa: ANN401
     asked = {
         "client_id": "grafana",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tailseal.domain.clients.compile import CompiledClient
@@ -26,6 +26,7 @@ class Terms:
         family: id of the family that it ends with; empty: none.
         jkt: key that it is bound to; empty: none.
         auth_time: Unix seconds of the login; 0: there was none.
+        about: claims about the person, for services that decide by them (RFC 9068 section 2.2.3).
     """
 
     issuer: str
@@ -35,6 +36,7 @@ class Terms:
     family: bytes = b""
     jkt: str = ""
     auth_time: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def claims(terms: Terms, client: CompiledClient, now: int, ttl: int, random: bytes) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def claims(terms: Terms, client: CompiledClient, now: int, ttl: int, random: byt
     """
     audiences = list(terms.resources) or [terms.issuer]
     found: dict[str, Any] = {
+        **terms.about,
         "iss": terms.issuer,
         "sub": terms.subject,
         "aud": audiences[0] if len(audiences) == 1 else audiences,

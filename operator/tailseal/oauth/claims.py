@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ BY_SCOPE: Final[Mapping[str, tuple[str, ...]]] = {
 """Names of claims as tsidp has them."""
 
 SUPPORTED: Final = tuple(name for names in BY_SCOPE.values() for name in names)
+
+_SERVICES: Final = frozenset({"username", "groups"})
 
 _BORROWED: Final = ("@github", "@passkey")
 """Ends of login names that are no mail addresses."""
@@ -45,6 +47,21 @@ def of(
     found = {name: known[name] for name in names & known.keys()}
     said = who.capabilities.claims(capability.client(client.client_id), userinfo=userinfo).values
     return dict(sorted((found | _said(found, said, names)).items()))
+
+
+def for_services(who: Person, client: CompiledClient, scopes: Collection[str]) -> dict[str, Any]:
+    """What an access token says of somebody: what services and policies decide by, if its scopes tell it.
+
+    Args:
+        who: it is.
+        client: whom it is given to; one with subjects of its own shows no service who they are.
+        scopes: of the token.
+    """
+    names = _SERVICES & {name for scope in scopes for name in BY_SCOPE.get(scope, ())}
+    if client.sector or not names:
+        return {}
+    found = of(who, client, scopes, (), "", userinfo=False)
+    return {name: found[name] for name in sorted(names & found.keys())}
 
 
 def _said(found: Mapping[str, Any], said: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

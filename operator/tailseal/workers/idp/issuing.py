@@ -79,6 +79,7 @@ async def of_login(runtime: IdpRuntime, request: Request, grant: Grant) -> Made:
         family=grant.family.id,
         jkt=grant.jkt,
         auth_time=login.auth_time,
+        about=claims.for_services(grant.who, grant.client, grant.scopes),
     )
     made = await access(runtime, request, grant.client, terms, owner=login.owner)
     content, records = made.content, made.records

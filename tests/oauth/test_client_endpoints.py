@@ -136,6 +136,17 @@ async def test_a_wrong_secret_in_http_basic_names_the_scheme(provider: Provider)
     assert answer.headers["www-authenticate"].startswith("Basic ")
 
 
+async def test_a_client_that_was_created_anew_is_another(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens(resource=API)
+    provider.load(APP.model_copy(update={"uid": "another"}), SERVICE)
+    for token in (given["access_token"], given["refresh_token"]):
+        assert (await ana.post("/introspect", {"token": token})).json() == {"active": False}
+        assert (await ana.post("/revoke", {"token": token})).json()["error"] == "invalid_request"
+    again = await ana.post("/token", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    assert again.json()["error"] == "invalid_grant"
+
+
 # --------------------------------------------------------------------------------------------------- revocation
 
 

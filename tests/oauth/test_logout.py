@@ -132,6 +132,14 @@ async def test_offline_access_outlives_a_logout_and_its_application_is_told(worl
     assert again.status_code == 200
 
 
+async def test_a_client_that_was_created_anew_is_told_nothing_of_the_former_one(world: World) -> None:
+    ana = world.provider.browser()
+    given = await both(ana)
+    world.provider.load(GRAFANA.model_copy(update={"uid": "another"}), OTHER)
+    await ana.http.get("/logout", params={"id_token_hint": given["id_token"]})
+    assert (await world.told()).keys() == {"https://other.example/told"}
+
+
 async def test_an_expired_hint_is_as_good(world: World) -> None:
     ana = world.provider.browser()
     given = await ana.tokens()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -182,19 +183,27 @@ class TokenEndpoint:
 
     async def _of_client(self, call: Call, scope: Scope) -> Answered:
         """The decision, once the client is known where one proves itself; nobody has to be one."""
-        if call.dialect is None and call.vouched is None and (call.authorization or _CREDENTIAL.search(call.body)):
-            from tailseal.workers.exchange.clients import identified  # noqa: PLC0415 - few callers are clients
+        if not _may_be_of_client(call):
+            return await self._excused(call)
+        from tailseal.workers.exchange.clients import identified  # noqa: PLC0415 - few callers are clients
 
-            header = wire.headers(scope, _AUTHORIZATION).get(b"authorization")
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    found = await identified(self._runtime, self._find, call, header)
-            except TimeoutError:
-                return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
-            if isinstance(found, Answered):
-                return found
-            call = found
-        return await self._excused(call)
+        header = wire.headers(scope, _AUTHORIZATION).get(b"authorization")
+        try:
+            async with asyncio.timeout(PATIENCE):  # for both: waiting for the client leaves less for the decision
+                found = await identified(self._runtime, self._find, call, header, self._queue)
+                return found if isinstance(found, Answered) else await self._excused(found)
+        except TimeoutError:
+            return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
+
+    @contextlib.contextmanager
+    def _queue(self) -> Iterator[bool]:
+        """A place to wait for keys; False where half of all places are taken so."""
+        free = 2 * self._waiting < self._limit
+        self._waiting += free
+        try:
+            yield free
+        finally:
+            self._waiting -= free
 
     async def _listed(self, client_id: str) -> CompiledClient | None:
         snapshot = self._runtime.current()
@@ -268,11 +277,8 @@ class TokenEndpoint:
                 missing[source] = load.result() or Outage.KEYS_UNREACHABLE
         awaited = [loads[source] for source in sources if source not in missing]
         if awaited:
-            self._waiting += 1
-            try:
+            with self._queue():
                 await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._waiting -= 1
 
     async def _outage(self, source: KeySource, kid: str | None) -> str:
         """Why the source's keys cannot be had; empty where they are there."""
@@ -326,6 +332,11 @@ class TokenEndpoint:
 
 
 _INTERNAL: Final = Refusal(500, "server_error", "InternalError", "the decision failed: nothing was granted")
+
+
+def _may_be_of_client(call: Call) -> bool:
+    """Whether it brings what might prove a client; only requests with a token of RFC 8693's may be a client's."""
+    return call.dialect is None and call.vouched is None and bool(call.authorization or _CREDENTIAL.search(call.body))
 
 
 def _upstream_refusal(error: UpstreamError) -> Refusal:

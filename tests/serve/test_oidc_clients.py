@@ -26,7 +26,7 @@ def objects(base: str, jwk: dict[str, Any]) -> list[dict[str, Any]]:
     usual: dict[str, Any] = {"redirectURIs": [REDIRECT], "scopes": SCOPES, "audiences": [API, GATEWAY]}
     every = [*CODE, "client_credentials", served.DEVICE]
     public = {name: value for name, value in jwk.items() if name != "d"}
-    session = {"session": {"audiences": [GATEWAY], "clients": ["web"]}}
+    session = {"session": {"audiences": [GATEWAY], "clients": ["web"], "users": ["*@corp.example"]}}
     return [
         *served.provider(base, registration={"dynamic": "Enabled"}),
         *served.client("web", grantTypes=every, postLogoutRedirectURIs=[REDIRECT], **usual),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fakes import exchange
 from tailseal.tokens import compact
-from tailseal.workers.common.telemetry.ring import Ring
+from tailseal.workers.common.telemetry.ring import MOST_BESIDE, Ring
 
 
 def audit(decision: str, *, verified: bool = True) -> dict[str, object]:
@@ -47,3 +47,14 @@ def test_neither_signature_nor_header_is_kept() -> None:
     assert record.subject.payload.decode() == payload
     assert signature not in repr(record)
     assert head not in repr(record)
+
+
+def test_a_thousand_policies_that_are_tried_out_do_not_fill_the_memory() -> None:
+    ring = Ring()
+    many = [{"policy": f"team/p{number}", "reason": "ConditionFalse"} for number in range(1000)]
+    ring.keep(audit("d") | {"wouldDeny": many, "wouldAllow": ("team/a",)}, None, None, 10)
+    record = ring.find("d")
+    assert record is not None
+    assert record.audit["wouldDeny"] == many[:MOST_BESIDE]
+    assert record.audit["wouldAllow"] == ("team/a",)
+    assert len(many) == 1000

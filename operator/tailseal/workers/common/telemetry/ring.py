@@ -7,7 +7,7 @@ they came, without header and signature: nobody can be anybody with them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tailseal.domain.policy.grants import GrantRequest
@@ -18,6 +18,9 @@ MOST: Final = 1024
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of the requests that these decisions were about; what is kept of them is less."""
+
+MOST_BESIDE: Final = 32
+"""Policies under `Audit` that are kept of what each would do: a tenant may have a thousand, a worker not the memory."""
 
 
 class Claims(NamedTuple):
@@ -84,7 +87,7 @@ class Ring:
         """
         pocket = self._verified if "subject" in audit else self._others
         subject = _claims(token)
-        pocket.add(Record(audit, subject, _claims(actor), asked, max(size, len(subject.payload))))
+        pocket.add(Record(_cut(audit), subject, _claims(actor), asked, max(size, len(subject.payload))))
 
     def find(self, decision: str) -> Record | None:
         """The decision with this id, if it is still there."""
@@ -95,6 +98,13 @@ class Ring:
             if record.audit.get("decision") == decision
         )
         return next(found, None)
+
+
+def _cut(audit: Mapping[str, object]) -> Mapping[str, object]:
+    """The fields, with the first of whatever there is too much of."""
+    long = {name: value for name, value in audit.items() if isinstance(value, Sequence) and len(value) > MOST_BESIDE}
+    cut = {name: value[:MOST_BESIDE] for name, value in long.items() if not isinstance(value, str)}
+    return {**audit, **cut} if cut else audit
 
 
 def _claims(token: Compact | None) -> Claims:

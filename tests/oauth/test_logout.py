@@ -169,6 +169,18 @@ async def test_without_a_hint_people_are_asked(world: World) -> None:
     assert not await is_logged_in(ana)
 
 
+async def test_the_page_lets_its_form_lead_where_people_are_sent_back(world: World) -> None:
+    ana = world.provider.browser()
+    await ana.tokens()
+    for asked, leads in (
+        ({}, "'self' https:;"),
+        ({"client_id": "grafana", "post_logout_redirect_uri": BYE}, "app.example;"),
+    ):
+        page = await ana.http.get("/logout", params=asked)
+        policy = page.headers["content-security-policy"]
+        assert f"{leads}" in policy[policy.index("form-action") :]
+
+
 async def test_a_hint_of_another_session_asks(world: World) -> None:
     ana, elsewhere = world.provider.browser(), world.provider.browser()
     await ana.tokens()

@@ -132,7 +132,7 @@ def _page(runtime: IdpRuntime, request: Request, session: Session, client: Compi
         action=request.snapshot.settings.issuer.rstrip("/") + CONFIRM,
         request=text,
         token=cookies.form_token(request.snapshot, bound, request.now),
-        to=pages.origin_of(one(request.form, "post_logout_redirect_uri")),
+        to=pages.origin_of(uri) if (uri := one(request.form, "post_logout_redirect_uri")) else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 import sys
 import time
 import urllib.error
@@ -82,11 +83,7 @@ def serving(folder: Path, base: str, objects: list[dict[str, Any]]) -> Iterator[
     argv = [PROGRAM, "serve", str(place), "--state", str(state), "--callers", str(callers)]
     process = start(argv, log)
     try:
-        deadline = time.monotonic() + _PATIENCE
-        while not _ready(base):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        until_ready(base, process, log)
         yield log
     finally:
         stop(process, grace=10)
@@ -95,6 +92,15 @@ def serving(folder: Path, base: str, objects: list[dict[str, Any]]) -> Iterator[
 def base_url() -> str:
     """An issuer on a free port of this machine."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+def until_ready(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the program's keys."""
+    deadline = time.monotonic() + _PATIENCE
+    while not _ready(base):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
 
 
 def _ready(base: str) -> bool:

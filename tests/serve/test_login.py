@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from fakes import idp, served
 from tailseal.workers.embedded import callers, manifests
 from tailseal.workers.embedded.callers import CallersError
 from tailseal.workers.embedded.household import Reader
+from tailseal_dev.process import start
 from tailseal_dev.quickstart import __main__ as story
 
 REDIRECT = "https://app.example/cb"
@@ -49,6 +52,49 @@ def test_requests_oauthlib_logs_a_person_in_and_stays_logged_in(
         assert session.get(document["userinfo_endpoint"]).json() == told
         written = log.read_text()
     assert not [token[name] for name in ("access_token", "id_token", "refresh_token") if token[name] in written]
+
+
+@contextmanager
+def killed(folder: Path, base: str) -> Iterator[httpx.Client]:
+    """The program until it is killed without notice."""
+    argv = [served.PROGRAM, "serve", str(folder / "served"), "--state", str(folder / "state")]
+    process = start([*argv, "--callers", str(folder / "callers.yaml")], folder / "log")
+    try:
+        served.until_ready(base, process, folder / "log")
+        with httpx.Client(base_url=base) as browser:
+            yield browser
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_no_kill_loses_a_login_or_lets_a_code_count_twice(tmp_path: Path) -> None:
+    base, client = served.base_url(), ("web", served.SECRET)
+    place = tmp_path / "served"
+    place.mkdir()
+    objects = [*served.provider(base), *served.client("web", redirectURIs=[REDIRECT])]
+    (place / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    (tmp_path / "callers.yaml").write_text(yaml.safe_dump(served.CALLERS))
+    asked = idp.authorization(client_id="web", redirect_uri=REDIRECT)
+    with killed(tmp_path, base) as browser:
+        action, fields = idp.form(browser.get("/authorize", params=asked))
+        sent = browser.post(action, data=fields | {"answer": "yes"})
+        cookies, code = browser.cookies, idp.parameters(sent)["code"]
+    redemption = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
+    redemption |= {"code_verifier": idp.VERIFIER}
+    with killed(tmp_path, base) as browser:
+        given = browser.post("/token", data=redemption, auth=client).json()
+    refreshing = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+    with killed(tmp_path, base) as browser:
+        second = browser.post("/token", data=refreshing, auth=client).json()
+        assert "access_token" in second
+        browser.cookies = cookies
+        assert "code" in idp.parameters(browser.get("/authorize", params=asked | {"prompt": "none"}))
+    with killed(tmp_path, base) as browser:
+        for replayed in (redemption, refreshing):
+            assert browser.post("/token", data=replayed, auth=client).json()["error"] == "invalid_grant"
+        refreshing |= {"refresh_token": second["refresh_token"]}
+        assert browser.post("/token", data=refreshing, auth=client).json()["error"] == "invalid_grant"
 
 
 def _clicked(url: str) -> str:

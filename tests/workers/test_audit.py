@@ -45,6 +45,17 @@ def test_long_texts_and_lists_are_cut(pipe: tuple[int, int]) -> None:
     assert json.loads(os.read(pipe[0], 10_000))["audience"] == ["a", "b"]
 
 
+def test_policies_that_are_tried_out_push_nothing_out_of_what_was_decided(pipe: tuple[int, int]) -> None:
+    tried = ["team-b/" + "n" * 200] * 1000
+    beside = {"wouldAllow": tried, "wouldDeny": [{"policy": name, "reason": "ConditionFalse"} for name in tried]}
+    decided = {"tokenHash": "a" * 64, "policy": "team-a/" + "p" * 100, "claims": ["repository_id", "ref", "sub"]}
+    Audit(pipe[1]).write({"subject": "repo:" + "s" * 200, "data": decided | beside | {"exhausted": ["team-b"] * 50}})
+    found = json.loads(os.read(pipe[0], 10_000))
+    assert found["subject"] == "repo:" + "s" * 200
+    assert {name: found["data"][name] for name in decided} == decided
+    assert found["data"]["wouldDeny"][0]["policy"].startswith("team-b/nnn")
+
+
 def test_what_json_does_not_have_is_an_error(pipe: tuple[int, int]) -> None:
     with pytest.raises(AuditError, match="JSON"):
         Audit(pipe[1]).write({"subject": object()})

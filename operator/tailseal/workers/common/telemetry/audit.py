@@ -18,6 +18,11 @@ PATIENCE: Final = 0.05
 _CUTS: Final = ((256, 8), (48, 2))
 """Characters of a text and members of a list that are kept; the second where the first makes too long a line."""
 
+_BESIDE: Final = frozenset({"wouldAllow", "wouldDeny", "exhausted"})
+"""Members that a tenant can make long whoever is granted what: they are cut before anything that was decided."""
+
+_CUT_BESIDE: Final = (64, 2)
+
 
 class AuditError(Exception):
     """The line could not be written: the decision must not become an answer that grants."""
@@ -63,6 +68,9 @@ def _line(event: Mapping[str, object]) -> bytes:
     """The line, with long texts and lists cut as far as it takes."""
     try:
         line = _dumps(event)
+        if len(line) > LONGEST_LINE:
+            event = _without_much_beside(event)
+            line = _dumps(event)
         for longest, most in _CUTS:
             if len(line) <= LONGEST_LINE:
                 return line
@@ -72,6 +80,14 @@ def _line(event: Mapping[str, object]) -> bytes:
     if len(line) > LONGEST_LINE:
         raise AuditError("audit line too long")
     return line
+
+
+def _without_much_beside(event: Mapping[str, object]) -> Mapping[str, object]:
+    data = event.get("data")
+    if not isinstance(data, dict):
+        return event
+    beside = {name: _short(data[name], *_CUT_BESIDE) for name in _BESIDE.intersection(data)}
+    return {**event, "data": data | beside}
 
 
 def _dumps(event: object) -> bytes:

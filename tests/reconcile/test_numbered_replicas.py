@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -257,6 +258,17 @@ async def test_the_node_knows_all_addresses_of_its_pod_so_that_ipv6_gets_its_bra
     (node,) = pod(seen)["initContainers"]
     fields = {entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in node["env"][:2]}
     assert fields == {"POD_IP": "status.podIP", "POD_IPS": "status.podIPs"}
+
+
+@pytest.mark.parametrize("tailnet", [SERVE, DIRECT], ids=["Serve", "Direct"])
+async def test_a_node_keeps_its_identity_in_a_folder_that_it_makes_itself_in_its_volume(
+    tailnet: dict[str, Any],
+) -> None:
+    seen = on_a_tailnet(tailnet=tailnet)
+    await seen.converge()
+    (node,) = pod(seen)["initContainers"]
+    (mount,) = (mount for mount in node["volumeMounts"] if mount["name"] == "tailscale-state")
+    assert PurePosixPath(_env(node)["TS_STATE_DIR"]).parent == PurePosixPath(mount["mountPath"])
 
 
 async def test_a_node_that_is_not_up_is_named_with_its_state() -> None:

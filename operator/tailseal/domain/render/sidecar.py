@@ -161,7 +161,8 @@ def _env(sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
         # Without this it takes itself for one of those that keep their state in a Secret, and wants a token.
         "KUBERNETES_SERVICE_HOST": "",
         "TS_KUBE_SECRET": "",
-        "TS_STATE_DIR": _STATE,
+        # tailscaled insists on a folder of its own user, which a volume itself is not; that user differs by mode.
+        "TS_STATE_DIR": f"{_STATE}/{sidecar.mode.lower()}",
         "TS_SOCKET": API_SOCKET,
         "TS_USERSPACE": "true",
         "TS_ACCEPT_DNS": "false",

@@ -315,7 +315,7 @@ class KubeCluster:
         return content
 
     async def _load(self) -> Configuration:
-        configuration = Configuration(retries=0)
+        configuration = Configuration(retries=0, trace_configs=[_leading_nowhere()])
         try:
             if not (self._kubeconfig or self._context) and _in_cluster():
                 incluster_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -334,6 +334,23 @@ class KubeCluster:
         former, self._client = self._client, ApiClient(await self._load())
         if former is not None:
             await former.close()  # type: ignore[no-untyped-call]
+
+
+class _Redirected(aiohttp.ClientError): ...
+
+
+def _leading_nowhere() -> aiohttp.TraceConfig:
+    """Ends a request that is redirected: a pod behind the API server's proxy could send it anywhere, by our rights."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    return trace
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession, _context: object, met: aiohttp.TraceRequestRedirectParams
+) -> None:
+    met.response.close()
+    raise _Redirected
 
 
 def _in_cluster() -> bool:

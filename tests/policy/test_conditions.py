@@ -241,6 +241,29 @@ def test_a_claim_that_verifiers_decide_by_is_ours_even_where_bounds_list_it(name
     }
 
 
+@pytest.mark.parametrize("name", ["Scope", "SUB", "\u017fub", "Act", "may_Act", "Client_ID"])
+def test_a_name_that_careless_readers_take_for_one_of_ours_is_ours(name: str) -> None:
+    # Go's encoding/json fills a member `scope` from any of these, by Unicode's folding
+    assert refused({"claims": [{"name": name, "string": "'x'"}]}, jwt_claims=(name, "scope")) == {
+        ("spec.grants[0].jwt.claims[0].name", Reason.INVALID_SPEC)
+    }
+
+
+@pytest.mark.parametrize("name", ["Groups", "EMAIL", "group\u017f", "role\u017f"])
+def test_a_name_that_careless_readers_take_for_one_of_identity_is_listed_as_it_is_written(name: str) -> None:
+    claims = {"claims": [{"name": name, "string": "'x'"}]}
+    path = ("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)
+    assert refused(claims, jwt_claims=("groups", "email", "roles")) == {path}
+    assert refused(claims, jwt_claims=(name,)) == set()
+
+
+@pytest.mark.parametrize("name", ["authorization_details", "_claim_names", "_claim_sources", "sub_id", "scp", "role"])
+def test_what_else_services_decide_by_is_reserved(name: str) -> None:
+    claims = {"claims": [{"name": name, "string": "'x'"}]}
+    assert refused(claims) == {("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)}
+    assert refused(claims, jwt_claims=(name,)) == set()
+
+
 @pytest.mark.parametrize("name", ["groups", "email", "roles", "auth_time", "preferred_username", "policy", "node"])
 def test_a_claim_that_speaks_of_identity_is_set_only_where_the_rule_that_allows_the_grant_lists_it(name: str) -> None:
     jwt = {"claims": [{"name": name, "string": "'x'"}]}

@@ -25,6 +25,7 @@ RESERVED_CLAIMS: Final = OUR_CLAIMS | {
     *("groups", "email", "email_verified", "name", "preferred_username", "picture", "phone_number"),
     *("phone_number_verified", "given_name", "family_name", "middle_name", "nickname", "profile", "website"),
     *("gender", "birthdate", "zoneinfo", "locale", "address", "updated_at"),
+    *("_claim_names", "_claim_sources", "authorization_details", "sub_id", "scp", "role", "permissions", "upn"),
     *("node", "nid", "uid", "tailnet", "addresses", "key", "user", "username", "policy"),
 }
 """Claims that are ours or speak of who somebody is: a policy may set them only where bounds list them."""
@@ -44,9 +45,10 @@ def excess(grant: CompiledGrant, path: str, claims: Collection[str], prefixes: C
     """
     for number, (claim, _) in enumerate(grant.claims):
         where = f"{path}.claims[{number}].name"
-        if claim in OUR_CLAIMS:
+        read_as = claim.casefold()  # as Go's encoding/json does, which takes `Scope` for `scope`
+        if read_as in OUR_CLAIMS:
             yield Finding(where, f"claim {claim} is set by the IdentityProvider alone: choose another name")
-        elif claim in RESERVED_CLAIMS and claim not in claims:
+        elif read_as in RESERVED_CLAIMS and claim not in claims:
             yield _exceeds(where, f"claim {claim} is reserved", "jwt.claims")
     prefix = grant.subject_prefix
     if not prefix:

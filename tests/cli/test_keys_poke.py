@@ -9,6 +9,7 @@ import json
 import ssl
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from click.testing import CliRunner, Result
 
 from fakes import bundles, exchange
 from fakes.exchange import SETTINGS
+from tailseal.cli import keys_poke
+from tailseal.cli.errors import Failure
 from tailseal.cli.main import cli
 from tailseal.domain import poke
 from tailseal.domain.bundle.model import HeldKey
@@ -154,7 +157,8 @@ def test_what_cannot_be_seen_is_not_claimed(scene: Scene) -> None:
     assert (result.exit_code, "is not to be seen" in result.stdout) == (1, True)
     result = scene.poke(audience="another")
     assert (result.exit_code, "does not trust" in result.stdout) == (1, True)
-    assert scene.poke("--server", "https://127.0.0.1:1").exit_code == 3
+    result = scene.poke("--server", "https://127.0.0.1:1", "--server", scene.plane.server, "--wait", "30s")
+    assert (result.exit_code, "fetched the key set" in result.stdout) == (3, True), "the others are poked all the same"
     assert scene.poke("--wait", "soon").exit_code == 2
 
 
@@ -177,3 +181,56 @@ other_metric{{jwt_issuer_hash="{ours}"}} 5
 """
     assert list(poke.fetches(text, "https://idp.example")) == [poke.Fetch("sha256:a", "success", 1.8e9)]
     assert list(poke.fetches(text, "https://idp.example/")) == []
+
+
+class Behind:
+    """API servers behind one address: each answer of metrics is the next one's."""
+
+    def __init__(self, *metrics: str) -> None:
+        self.metrics_of, self.last = iter(metrics), ""
+
+    async def metrics(self) -> str:
+        self.last = next(self.metrics_of, self.last)
+        return self.last
+
+    async def status_of(self, _token: str) -> int:
+        return 401
+
+    async def credentials(self) -> Namespace:
+        return Namespace(server="https://api.example")
+
+
+def fetched_at(process: str, instance: str, at: float | None, result: str = "success") -> str:
+    """Metrics of an instance that fetched then."""
+    ours = f"sha256:{hashlib.sha256(b'https://idp.example').hexdigest()}"
+    labels = f'apiserver_id_hash="sha256:{instance}",jwt_issuer_hash="{ours}",result="{result}"'
+    return f"process_start_time_seconds {process}\n" + ("" if at is None else f"{poke.METRIC}{{{labels}}} {at}\n")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "result"),
+    [
+        ((fetched_at("1.5", "a", 100.0), fetched_at("1.5", "a", 200.0)), "success"),
+        ((fetched_at("1.5", "a", None), fetched_at("1.5", "a", 200.0)), "success"),
+        ((fetched_at("1.5", "a", 100.0), fetched_at("1.5", "a", 100.0)), None),
+        ((fetched_at("1.5", "a", 1.0), fetched_at("1.5", "a", 2.0, "failure")), "failure"),
+        ((fetched_at("1.5", "a", 1.0), fetched_at("1.5", "a", 2.0, "failure"), fetched_at("1.5", "a", 3.0)), "success"),
+    ],
+)
+async def test_what_it_fetched_since_is_told_and_a_fetch_that_failed_is_not_the_end_of_waiting(
+    metrics: tuple[str, ...], result: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_poke, "_PAUSE", 0.0)
+    wait = time.monotonic() + (60.0 if len(metrics) > 2 else 0.0)
+    fetched = (await insist(Behind(*metrics), wait)).fetched
+    assert (fetched.result if fetched else None) == result
+
+
+@pytest.mark.parametrize("first", [100.0, None])
+async def test_a_fetch_of_long_ago_by_another_api_server_at_the_same_address_is_no_fetch(first: float | None) -> None:
+    with pytest.raises(Failure, match="more than one API server"):
+        await insist(Behind(fetched_at("1.5", "a", first), fetched_at("2.5", "b", 90.0)), 0.0)
+
+
+async def insist(servers: Behind, until: float) -> keys_poke.Poked:
+    return await keys_poke._insist(servers, "https://idp.example", AUDIENCE, until)  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from tailseal.cli.errors import UNREACHABLE, Failure
+from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 from tailseal.cli.output import printable
-from tailseal.domain.poke import FRESH, RANDOM, REMEMBERED, Fetch, fetches, token
+from tailseal.domain.poke import FRESH, RANDOM, REMEMBERED, Fetch, fetches, process, token
 
 if TYPE_CHECKING:
     from tailseal.cli.keys_found import Where
@@ -36,11 +36,25 @@ class Poked(NamedTuple):
     seen: bool
 
 
-def poke(place: Where, server: str, issuer: str, audience: str, wait: float) -> bool:
-    """Make one API server fetch the issuer's key set, and say what became of it; whether it was seen to fetch."""
-    outcome = asyncio.run(_poked(place, server, issuer, audience, wait))
+class _Seen(NamedTuple):
+    """Which process answered, and what it fetched so far."""
+
+    process: str
+    fetched: frozenset[Fetch]
+
+
+def poke(place: Where, server: str, issuer: str, audience: str, wait: float) -> int:
+    """Make one API server fetch the issuer's key set, and say what became of it; exit code 0 if it was seen to fetch.
+
+    A failure is said and not raised: where one API server is down, the others are to be poked all the same.
+    """
+    try:
+        outcome = asyncio.run(_poked(place, server, issuer, audience, wait))
+    except Failure as failure:
+        failure.show()
+        return failure.exit_code
     click.echo(f"{printable(outcome.server)}: {_said(outcome)}")
-    return outcome.fetched is not None and outcome.fetched.result == _SUCCESS
+    return 0 if outcome.fetched is not None and outcome.fetched.result == _SUCCESS else FAILED
 
 
 def _said(outcome: Poked) -> str:
@@ -66,34 +80,36 @@ async def _poked(place: Where, server: str, issuer: str, audience: str, wait: fl
         async with KubeCluster(kubeconfig=place.kubeconfig, context=place.context, server=server) as cluster:
             return await _insist(cluster, issuer, audience, time.monotonic() + wait)
     except ClusterError as error:
-        raise Failure(f"the API server does not answer: {error}", exit_code=UNREACHABLE) from error
+        raise Failure(f"{server or 'the API server'} does not answer: {error}", exit_code=UNREACHABLE) from error
 
 
 async def _insist(cluster: KubeCluster, issuer: str, audience: str, until: float) -> Poked:
     """Ask until it fetches, at least once."""
     server = (await cluster.credentials()).server
-    before = await _fetches(cluster, issuer)
+    before = await _seen(cluster, issuer)
     while True:
         # With other credentials the token would not be looked at.
         status = await cluster.status_of(token(issuer, audience, time.time(), secrets.token_bytes(RANDOM)))
         if status != _UNAUTHORIZED:
             text = f"{server} answers {status} to a token that nobody signed: it did not look at it"
             raise Failure(text, hint="name the API server itself by --server")
-        after = await _fetches(cluster, issuer)
+        after = await _seen(cluster, issuer)
         if before is None or after is None:
             return Poked(server, None, seen=False)
-        if new := after - before:
-            return Poked(server, max(new, key=lambda fetch: fetch.at), seen=True)
-        if time.monotonic() >= until:
-            return Poked(server, None, seen=True)
+        if after.process != before.process:  # what it fetched long ago would be taken for new
+            raise Failure(f"{server} is more than one API server", hint="name each of them by --server")
+        new = max(after.fetched - before.fetched, key=lambda fetch: fetch.at, default=None)
+        if (new is not None and new.result == _SUCCESS) or time.monotonic() >= until:
+            return Poked(server, new, seen=True)
         await asyncio.sleep(_PAUSE)
 
 
-async def _fetches(cluster: KubeCluster, issuer: str) -> set[Fetch] | None:
+async def _seen(cluster: KubeCluster, issuer: str) -> _Seen | None:
     """All that is known of; None where it may not be."""
     from tailseal.cluster.errors import Forbidden, NotFound  # noqa: PLC0415
 
     try:
-        return set(fetches(await cluster.metrics(), issuer))
+        metrics = await cluster.metrics()
     except (Forbidden, NotFound):
         return None
+    return _Seen(process(metrics), frozenset(fetches(metrics, issuer)))

@@ -25,6 +25,7 @@ RANDOM: Final = 80
 METRIC: Final = "apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds"
 
 _LIFE: Final = 300
+_PROCESS: Final = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _SAMPLE: Final = re.compile(METRIC + r"\{(?P<labels>[^}]*)\} (?P<value>\S+)")
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
@@ -71,6 +72,16 @@ def fetches(metrics: str, issuer: str) -> Iterator[Fetch]:
             labels = dict(_LABEL.findall(found["labels"]))
             if labels.get("jwt_issuer_hash") == wanted:
                 yield Fetch(labels.get("apiserver_id_hash", ""), labels.get("result", ""), float(found["value"]))
+
+
+def process(metrics: str) -> str:
+    """What tells one process of an API server from others behind the same address: when it started.
+
+    Args:
+        metrics: in Prometheus' text format.
+    """
+    found = _PROCESS.search(metrics)
+    return found[1] if found else ""
 
 
 def _encoded(members: dict[str, Any]) -> str:

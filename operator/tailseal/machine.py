@@ -34,13 +34,13 @@ from tailseal.runtime.territory import Territory
 Reconcile = Callable[[Context, str, str], Awaitable[Done]]
 
 CONTROLLERS: Final = {
-    routing.SIGNING_KEY: "tailseal.reconcile.signingkey",
-    routing.IDENTITY_PROVIDER: "tailseal.reconcile.identityprovider",
+    routing.SIGNING_KEY: "tailseal.reconcile.signingkey.controller",
+    routing.IDENTITY_PROVIDER: "tailseal.reconcile.identityprovider.controller",
     routing.TRUST_POLICY: "tailseal.reconcile.trustpolicy",
-    routing.OAUTH_CLIENT: "tailseal.reconcile.oauthclient",
-    routing.BUNDLE: "tailseal.reconcile.bundle",
+    routing.OAUTH_CLIENT: "tailseal.reconcile.oauthclient.controller",
+    routing.BUNDLE: "tailseal.reconcile.bundle.controller",
     routing.PROPAGATION: "tailseal.reconcile.propagation",
-    routing.PUBLISH: "tailseal.reconcile.publish",
+    routing.PUBLISH: "tailseal.reconcile.publish.controller",
 }
 """Module of each controller; its function is `reconcile`."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from chart.installed import ACCOUNT, CLIENTS, IMAGE, OBJECTS, OPEN, PROVIDERS, STAMP, Kubectl, attempt, eventually
-from tailseal.reconcile import fences
+from tailseal.reconcile.identityprovider import fences
 from tailseal_dev import chart
 from tailseal_dev.controlplane import ControlPlaneError
 

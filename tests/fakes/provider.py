@@ -11,8 +11,12 @@ from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.reconcile import bundle, identityprovider, propagation, publish, signingkey
+from tailseal.reconcile import propagation
+from tailseal.reconcile.bundle import controller as bundle
 from tailseal.reconcile.context import OperatorSettings
+from tailseal.reconcile.identityprovider import controller as identityprovider
+from tailseal.reconcile.publish import controller as publish
+from tailseal.reconcile.signingkey import controller as signingkey
 
 NS = "identity"
 ISSUER = "https://idp.corp.example"

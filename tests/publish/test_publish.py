@@ -14,8 +14,8 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.domain.publishing.keyset import WRITERS
 from tailseal.domain.publishing.store import Held, StoreError, StoreReason
-from tailseal.reconcile import publish
 from tailseal.reconcile.context import OperatorSettings
+from tailseal.reconcile.publish import controller as publish
 
 JWKS = ".well-known/jwks.json"
 DISCOVERY = ".well-known/openid-configuration"

@@ -27,8 +27,8 @@ from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build
-from tailseal.reconcile import attached
-from tailseal.reconcile.attached import Placement
+from tailseal.reconcile.bundle import attached
+from tailseal.reconcile.bundle.attached import Placement
 from tailseal.reconcile.context import Key
 
 BOUND = {

@@ -9,7 +9,7 @@ from fakes.world import World
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Transient
 from tailseal.cluster.port import Kind
-from tailseal.reconcile import fences
+from tailseal.reconcile.identityprovider import fences
 
 
 async def settled() -> World:

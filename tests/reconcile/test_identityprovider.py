@@ -28,8 +28,8 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Kind, Object, Ref
-from tailseal.reconcile import identityprovider
 from tailseal.reconcile.context import OperatorSettings
+from tailseal.reconcile.identityprovider import controller as identityprovider
 
 OWNED = [
     (kind, name)

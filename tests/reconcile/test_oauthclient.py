@@ -21,7 +21,8 @@ from tailseal.domain.clients.credentials import FILES
 from tailseal.domain.clients.secrets import OVERLAP
 from tailseal.domain.clients.secrets import digest as hashed
 from tailseal.domain.evidence import Replica, Report
-from tailseal.reconcile import bundle, oauthclient
+from tailseal.reconcile.bundle import controller as bundle
+from tailseal.reconcile.oauthclient import controller as oauthclient
 
 CONTROLLERS = {"Bundle": bundle.reconcile, "OAuthClient": oauthclient.reconcile}
 TEAM = {

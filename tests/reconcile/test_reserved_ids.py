@@ -8,7 +8,8 @@ from fakes.provider import CONTROLLERS, NS, held_policies, policy, provider, sig
 from fakes.world import World, crash_everywhere
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.reconcile import oauthclient, trustpolicy
+from tailseal.reconcile import trustpolicy
+from tailseal.reconcile.oauthclient import controller as oauthclient
 
 RULE = {
     "name": "all",

@@ -24,8 +24,8 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden
 from tailseal.cluster.port import Object
 from tailseal.domain.bundle import build
-from tailseal.reconcile import attached
-from tailseal.reconcile.attached import Placement
+from tailseal.reconcile.bundle import attached
+from tailseal.reconcile.bundle.attached import Placement
 
 Change = Callable[[Object], None]
 

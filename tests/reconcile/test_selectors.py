@@ -15,7 +15,8 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain import selecting
 from tailseal.domain.bundle.model import Settings
-from tailseal.reconcile import oauthclient, trustpolicy
+from tailseal.reconcile import trustpolicy
+from tailseal.reconcile.oauthclient import controller as oauthclient
 from tailseal.workers.common.bundle.policies import PoliciesReader
 
 RULE = {

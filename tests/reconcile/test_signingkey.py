@@ -16,7 +16,7 @@ from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.rotation import issuer
 from tailseal.reconcile import kept_secret
-from tailseal.reconcile.signingkey import reconcile
+from tailseal.reconcile.signingkey.controller import reconcile
 
 DAY = 86_400
 START = 1_800_000_000.0

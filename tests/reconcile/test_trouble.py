@@ -8,7 +8,7 @@ import pytest
 
 from fakes.provider import NS, conditions, provider, signing_key, world
 from tailseal.cluster import kinds
-from tailseal.reconcile.trouble import LENGTH, spared, troubles
+from tailseal.reconcile.identityprovider.trouble import LENGTH, spared, troubles
 
 ENDED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 NOT_FOUND = 'failed to pull and unpack image "reg/t:1": not found'

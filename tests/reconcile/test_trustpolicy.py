@@ -18,7 +18,8 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.domain.bundle import build, digest, model
 from tailseal.domain.evidence import Replica, Report
-from tailseal.reconcile import bundle, trustpolicy
+from tailseal.reconcile import trustpolicy
+from tailseal.reconcile.bundle import controller as bundle
 from tailseal.reconcile.context import Done
 
 CONTROLLERS = {"Bundle": bundle.reconcile, "TrustPolicy": trustpolicy.reconcile}

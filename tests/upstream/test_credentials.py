@@ -11,7 +11,7 @@ from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
-from tailseal.reconcile.provider_refs import credentials
+from tailseal.reconcile.identityprovider.refs import credentials
 
 SPEC = IdentityProviderSpec.model_validate(
     {

@@ -1,1 +1,1 @@
-"""One file a kind: gather what is, plan what should be, apply one step, say it in status."""
+"""One folder or file a controller, beside what they share: gather what is, plan, apply one step, say it in status."""

@@ -13,7 +13,7 @@ from tailseal.domain.bundle import digest, model
 from tailseal.domain.evidence import Replica
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
-from tailseal.reconcile.provider_refs import files_of
+from tailseal.reconcile.identityprovider.refs import files_of
 
 UNREACHABLE = 30.0
 """Seconds without an answer after which what a replica serves is unknown."""

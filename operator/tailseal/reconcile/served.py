@@ -12,12 +12,12 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.programmed import Spread, spread
-from tailseal.reconcile import attached_clients
-from tailseal.reconcile.attached import Placement, memory_of, provider_of, settings_of
+from tailseal.reconcile.bundle import attached_clients
+from tailseal.reconcile.bundle.attached import Placement, memory_of, provider_of, settings_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
+from tailseal.reconcile.identityprovider.spec import intent_of
 from tailseal.reconcile.measured import UNREACHABLE, wanted_digests
-from tailseal.reconcile.provider_spec import intent_of
 
 _SHOWN = 5
 

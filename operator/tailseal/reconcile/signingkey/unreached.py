@@ -20,9 +20,9 @@ from tailseal.domain.poke import FRESH
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context
-from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.publish_seen import cache_ttl
-from tailseal.reconcile.signingkey_inputs import lists
+from tailseal.reconcile.identityprovider.spec import intent_of
+from tailseal.reconcile.publish.seen import cache_ttl
+from tailseal.reconcile.signingkey.inputs import lists
 
 _MOST: Final = 3
 """Keys, and issuers, that are named."""

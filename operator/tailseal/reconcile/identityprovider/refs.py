@@ -20,7 +20,7 @@ from tailseal.domain.rotation import LedgerError, OfferedKey, offers, revoked_of
 from tailseal.domain.selecting import select
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Objects
-from tailseal.reconcile.signingkey_inputs import revoked_ids
+from tailseal.reconcile.signingkey.inputs import revoked_ids
 
 _TLS = ("tls.crt", "tls.key")
 

@@ -7,7 +7,7 @@ from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import STATE_CA_FILE, STATE_URL_FILE
 from tailseal.reconcile.context import Objects
-from tailseal.reconcile.provider_refs import Files, Problem, copied, files_of
+from tailseal.reconcile.identityprovider.refs import Files, Problem, copied, files_of
 from tailseal.state.url import DatabaseURL, URLInvalid
 
 PATH = "spec.storage.postgres.urlSecretRef"

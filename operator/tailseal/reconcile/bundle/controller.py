@@ -30,8 +30,9 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
-from tailseal.reconcile import attached_clients, bundle_clients
-from tailseal.reconcile.attached import (
+from tailseal.reconcile.bundle import attached_clients
+from tailseal.reconcile.bundle import clients as bundle_clients
+from tailseal.reconcile.bundle.attached import (
     BundleMemory,
     Gathered,
     ShardContent,
@@ -42,9 +43,9 @@ from tailseal.reconcile.attached import (
 )
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
+from tailseal.reconcile.identityprovider.spec import intent_of
 from tailseal.reconcile.issuer_ledger import NameTaken
 from tailseal.reconcile.owned import Leaving, ensure, remove
-from tailseal.reconcile.provider_spec import intent_of
 
 MANAGER = "tailseal-bundle"
 

@@ -14,8 +14,8 @@ from tailseal.domain.evidence import Copy
 from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
-from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.publish_place import STEADY, Place
+from tailseal.reconcile.identityprovider.spec import intent_of
+from tailseal.reconcile.publish.place import STEADY, Place
 
 _OLD: Final = 3 * STEADY
 """Seconds after which what was seen says nothing about the present."""

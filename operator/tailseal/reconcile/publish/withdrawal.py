@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from tailseal.api.reasons import Reason
 from tailseal.domain.publishing import Wish
 from tailseal.reconcile.context import Context
-from tailseal.reconcile.publish_place import Entry, Line, Place, Target, prefix_of
-from tailseal.reconcile.publish_record import Record
-from tailseal.reconcile.withdrawal import revoked_ids_of
+from tailseal.reconcile.identityprovider.withdrawal import revoked_ids_of
+from tailseal.reconcile.publish.place import Entry, Line, Place, Target, prefix_of
+from tailseal.reconcile.publish.record import Record
 
 
 def withdrawals(ctx: Context, namespace: str, records: Iterable[Record]) -> Iterator[Entry]:

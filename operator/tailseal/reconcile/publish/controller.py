@@ -24,13 +24,13 @@ from tailseal.domain.publishing.store import Bucket
 from tailseal.domain.render.common import Provider
 from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.reconcile.context import Context, Done, Key, Objects
+from tailseal.reconcile.identityprovider.refs import copied
+from tailseal.reconcile.identityprovider.spec import intent_of
 from tailseal.reconcile.issuer_ledger import IssuerState, state_of
-from tailseal.reconcile.provider_refs import copied
-from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.publish_place import Confirm, Entry, Line, Place, Target, prefix_of, tend
-from tailseal.reconcile.publish_record import Record, addressed, recorded, write_down
-from tailseal.reconcile.publish_seen import cache_ttl, memory_of, said
-from tailseal.reconcile.publish_withdrawal import explain, withdrawals
+from tailseal.reconcile.publish.place import Confirm, Entry, Line, Place, Target, prefix_of, tend
+from tailseal.reconcile.publish.record import Record, addressed, recorded, write_down
+from tailseal.reconcile.publish.seen import cache_ttl, memory_of, said
+from tailseal.reconcile.publish.withdrawal import explain, withdrawals
 
 _CREDENTIALS = ("access_key_id", "secret_access_key")
 _SESSION = "session_token"

@@ -11,7 +11,7 @@ from tailseal.domain.evidence import Replica
 from tailseal.domain.render.sidecar import AUTH_FILE
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Objects
-from tailseal.reconcile.provider_refs import Files, copied, files_of
+from tailseal.reconcile.identityprovider.refs import Files, copied, files_of
 
 _RUNNING = "Running"
 

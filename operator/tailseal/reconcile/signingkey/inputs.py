@@ -23,7 +23,7 @@ from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedge
 from tailseal.domain.rotation.usage import usage_of
 from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.issuer_ledger import state_of
-from tailseal.reconcile.signingkey_import import import_of
+from tailseal.reconcile.signingkey.imported import import_of
 
 
 @dataclass(frozen=True, slots=True)

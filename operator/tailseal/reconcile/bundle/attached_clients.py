@@ -12,7 +12,7 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.clients.compile import CompiledClient, accepted, chosen_ids
 from tailseal.domain.clients.secrets import SecretLedger
-from tailseal.reconcile.attached import BundleMemory, Placement, provider_of
+from tailseal.reconcile.bundle.attached import BundleMemory, Placement, provider_of
 from tailseal.reconcile.context import Context, Key, Objects
 
 Version = tuple[str, int, tuple[model.ClientSecret, ...]]

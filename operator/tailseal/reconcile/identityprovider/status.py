@@ -15,12 +15,16 @@ from tailseal.domain.bundle import build, digest
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
-from tailseal.reconcile import attached, fences, measured, provider_tailnet, publish_seen, trouble
-from tailseal.reconcile.clocks import skewed
+from tailseal.reconcile import measured
+from tailseal.reconcile.bundle import attached
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
-from tailseal.reconcile.provider_refs import Problem, resolved
-from tailseal.reconcile.provider_spec import Intent
+from tailseal.reconcile.identityprovider import fences, trouble
+from tailseal.reconcile.identityprovider import tailnet as provider_tailnet
+from tailseal.reconcile.identityprovider.clocks import skewed
+from tailseal.reconcile.identityprovider.refs import Problem, resolved
+from tailseal.reconcile.identityprovider.spec import Intent
+from tailseal.reconcile.publish import seen as publish_seen
 
 MANAGER: Final = "tailseal-identityprovider"
 

@@ -14,9 +14,9 @@ from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
-from tailseal.reconcile import attached_clients
-from tailseal.reconcile.attached import BundleMemory
-from tailseal.reconcile.attached_clients import ClientsContent
+from tailseal.reconcile.bundle import attached_clients
+from tailseal.reconcile.bundle.attached import BundleMemory
+from tailseal.reconcile.bundle.attached_clients import ClientsContent
 from tailseal.reconcile.context import Context, Key, Objects
 from tailseal.reconcile.issuer_ledger import NameTaken
 from tailseal.reconcile.owned import Leaving, ensure, remove

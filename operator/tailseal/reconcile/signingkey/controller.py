@@ -22,11 +22,12 @@ from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
 from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
-from tailseal.reconcile import kept_secret, signingkey_status
+from tailseal.reconcile import kept_secret
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.kept_secret import NameTaken
-from tailseal.reconcile.signingkey_inputs import Asked, asked, issuers_of, lists
+from tailseal.reconcile.signingkey import status as signingkey_status
+from tailseal.reconcile.signingkey.inputs import Asked, asked, issuers_of, lists
 
 MANAGER = "tailseal-signingkey"
 JWKS_FILE = "jwks.json"

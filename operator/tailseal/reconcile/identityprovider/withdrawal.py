@@ -17,9 +17,9 @@ from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider
 from tailseal.domain.rotation import LedgerError, OfferedKey, offers
 from tailseal.reconcile.context import Context, Key, Objects
+from tailseal.reconcile.identityprovider.refs import files_of
 from tailseal.reconcile.owned import ensure
-from tailseal.reconcile.provider_refs import files_of
-from tailseal.reconcile.signingkey_inputs import revoked_ids
+from tailseal.reconcile.signingkey.inputs import revoked_ids
 
 
 async def withdraw(ctx: Context, obj: Object, provider: Provider, *, manager: str) -> None:

@@ -16,11 +16,11 @@ from tailseal.api.times import format_time, parse_time
 from tailseal.cluster.port import Object
 from tailseal.domain.rotation.issuer_evidence import without
 from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
-from tailseal.reconcile import publish_seen
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
-from tailseal.reconcile.provider_refs import AWAITED
-from tailseal.reconcile.signingkey_unreached import unreached
+from tailseal.reconcile.identityprovider.refs import AWAITED
+from tailseal.reconcile.publish import seen as publish_seen
+from tailseal.reconcile.signingkey.unreached import unreached
 
 MAX_KEYS: Final = 64
 """As the CRD allows; the ledger forgets what is gone long before there are more."""

@@ -23,17 +23,19 @@ from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
 from tailseal.domain.rotation.issuer_recover import recovered
-from tailseal.reconcile import attached, provider_workers, publish_seen
+from tailseal.reconcile.bundle import attached
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
+from tailseal.reconcile.identityprovider import workers as provider_workers
+from tailseal.reconcile.identityprovider.database import shared_state
+from tailseal.reconcile.identityprovider.refs import Problem, certificate, credentials, selected, signing_keys
+from tailseal.reconcile.identityprovider.spec import intent_of
+from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen, report
+from tailseal.reconcile.identityprovider.tailnet import joining
+from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
 from tailseal.reconcile.owned import Leaving, ensure, remove
-from tailseal.reconcile.provider_refs import Problem, certificate, credentials, selected, signing_keys
-from tailseal.reconcile.provider_spec import intent_of
-from tailseal.reconcile.provider_state import shared_state
-from tailseal.reconcile.provider_status import LOOK_AGAIN, MANAGER, Seen, report
-from tailseal.reconcile.provider_tailnet import joining
-from tailseal.reconcile.withdrawal import withdraw
+from tailseal.reconcile.publish import seen as publish_seen
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from tailseal.cluster.port import Object
 from tailseal.domain.clients.secrets import SecretLedger
 from tailseal.domain.render.common import decoded, encoded
 from tailseal.reconcile import owned
-from tailseal.reconcile.attached_clients import read_ledger, secrets_of
+from tailseal.reconcile.bundle.attached_clients import read_ledger, secrets_of
 from tailseal.reconcile.context import Context
 
 MANAGER = "tailseal-oauthclient"

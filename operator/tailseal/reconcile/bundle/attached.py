@@ -19,8 +19,8 @@ from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
 
 if TYPE_CHECKING:
-    from tailseal.reconcile.attached_clients import ClientsContent
-    from tailseal.reconcile.attached_clients import Version as ClientVersion
+    from tailseal.reconcile.bundle.attached_clients import ClientsContent
+    from tailseal.reconcile.bundle.attached_clients import Version as ClientVersion
 
 Version = tuple[str, int]
 """uid and generation."""

@@ -1,0 +1,1 @@
+"""OAuthClient: the Secret of its application, and what its owner is told."""

@@ -15,7 +15,6 @@ from tailseal.tokens import compact
 from tailseal.tokens.answers import Header
 from tailseal.tokens.errors import TokenError
 from tailseal.workers.common.bundle.snapshot import Snapshot
-from tailseal.workers.common.http import wire
 from tailseal.workers.common.http.wire import Scope
 from tailseal.workers.idp.context import IdpRuntime
 
@@ -28,15 +27,19 @@ FORM_SECONDS: Final = 3600
 
 _LONGEST: Final = 128
 _STAMP_BYTES: Final = 5
-_WANTED: Final = frozenset({b"cookie"})
 
 
 def read(scope: Scope, settings: Settings, name: str) -> str:
-    """A cookie's value, or an empty text; of several of one name, none counts."""
-    text = wire.headers(scope, _WANTED).get(b"cookie", "").replace(",", ";")
-    pairs = (pair.strip().partition("=") for pair in text.split(";"))
-    found = [value for key, _, value in pairs if key == _name(settings, name)]
-    return found[0] if len(found) == 1 and 0 < len(found[0]) <= _LONGEST and found[0].isascii() else ""
+    """A cookie's value, or an empty text; of several of one name, none counts.
+
+    Pairs are divided as browsers write them, and by nothing else: a comma or an odd blank is part of what neighbours
+    may set, and what they set must never read as a name that only we can set.
+    """
+    wanted = _name(settings, name).encode()
+    lines = (value for key, value in scope["headers"] if key == b"cookie")
+    pairs = (pair.strip(b" \t").partition(b"=") for line in lines for pair in line.split(b";"))
+    found = [value for key, _, value in pairs if key == wanted]
+    return found[0].decode() if len(found) == 1 and 0 < len(found[0]) <= _LONGEST and found[0].isascii() else ""
 
 
 def written(settings: Settings, name: str, value: str, seconds: int) -> Header:

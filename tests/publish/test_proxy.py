@@ -180,3 +180,53 @@ async def _answer(proxy: Proxy, request_: str, headers: str) -> int:
     answer = await reader.read()
     writer.close()
     return int(answer.split(b" ")[1])
+
+
+async def test_nobody_who_only_holds_a_connection_keeps_the_operator_from_ending() -> None:
+    egress, names = Egress(("127.0.0.1",)), Names("127.0.0.1")
+    made = Proxy(egress, Guard(Opened.of(("127.0.0.1",)), names))
+    _, writer = await asyncio.open_connection("127.0.0.1", int((await made.url("https")).rpartition(":")[2]))
+    writer.write(b"GET http://127.0.0.1/ HTTP/1.1\r\n")
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await made.aclose()
+    writer.close()
+    await egress.aclose()
+
+
+@pytest.mark.parametrize("stalls", ["who asks", "the far side"])
+async def test_a_side_that_takes_nothing_more_is_left(monkeypatch: pytest.MonkeyPatch, stalls: str) -> None:
+    """What was written to it can never be flushed, so nobody may wait for that."""
+    monkeypatch.setattr("tailseal.publish.proxy.PATIENCE", 0.3)
+    ended = asyncio.Event()
+
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if stalls == "who asks":
+            writer.write(b"x" * LARGEST_ANSWER)
+            await reader.read()
+        else:
+            await ended.wait()
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(far, "127.0.0.1", 0, limit=2**16)
+    opened, names = ("127.0.0.1",), Names("127.0.0.1")
+    made = Proxy(Egress(opened, resolve=names), Guard(Opened.of(opened), names))
+    port = int((await made.url("https")).rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**10)
+    head = f"CONNECT 127.0.0.1:{listener.sockets[0].getsockname()[1]} HTTP/1.1\r\n{await _ours(made)}\r\n"
+    writer.write(head.encode() + (b"y" * 16 * 2**20 if stalls == "the far side" else b""))
+    await asyncio.sleep(0.6)
+    try:
+        async with asyncio.timeout(5):
+            await _idle()
+    finally:
+        ended.set()
+        writer.transport.abort()
+        listener.close()
+        await made.aclose()
+
+
+async def _idle() -> None:
+    """Wait till the proxy serves no connection any more."""
+    while any("Proxy._serve" in repr(task.get_coro()) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0.05)

@@ -78,10 +78,9 @@ class Proxy:
         return f"http://{scheme}:{self._token}@127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def aclose(self) -> None:
-        """Stop listening."""
+        """Stop listening; who still has a connection is not waited for (`wait_closed` does, since Python 3.12)."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

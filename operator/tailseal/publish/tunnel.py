@@ -14,6 +14,9 @@ from tailseal.egress.network import Resolve
 LARGEST: Final = 1024 * 1024
 """Bytes that may come back on one connection."""
 
+LINGER: Final = 1.0
+"""Seconds for which a connection that ends may still flush what was written to it."""
+
 _CHUNK: Final = 64 * 1024
 
 
@@ -74,10 +77,14 @@ async def splice(
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """End a connection, whatever its state."""
+    """End a connection, whatever its state: what the other side does not take soon is thrown away."""
     writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(LINGER):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None = None) -> None:

@@ -74,6 +74,13 @@ class Internet:
 @contextlib.contextmanager
 def worker(bundle: Path, log: Path, internet: int) -> Iterator[str]:
     """The URL of a token service in a process of its own, once it is ready."""
+    with both(bundle, log, internet) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def both(bundle: Path, log: Path, internet: int) -> Iterator[tuple[str, str]]:
+    """The same, and the URL of its management port."""
     serving, management = free_ports(2)
     command = [sys.executable, "-c", _ROUTED.replace("PORT", str(internet)), "sts", "--bundle", str(bundle)]
     command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
@@ -81,7 +88,7 @@ def worker(bundle: Path, log: Path, internet: int) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=dict(os.environ))
     try:
         _ready(process, f"http://127.0.0.1:{management}/readyz", log)
-        yield f"http://127.0.0.1:{serving}"
+        yield f"http://127.0.0.1:{serving}", f"http://127.0.0.1:{management}"
     finally:
         process.terminate()
         process.wait(20)

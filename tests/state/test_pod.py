@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,9 @@ import pytest
 
 from fakes import bundles, exchange, worker
 from fakes.bundles import Mounted
-from tailseal.state.sqlite import FILE, SQLiteStore
+from tailseal.cli import workers
+from tailseal.cli.errors import Failure
+from tailseal.state.sqlite import FILE, SQLiteStore, file
 from tailseal_dev.ports import free_ports
 
 
@@ -40,7 +42,7 @@ def command(folder: Path, state: Path, ports: list[int]) -> list[str]:
     return [sys.executable, "-m", "tailseal", *arguments, "--state", str(state)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder: Path, state: Path) -> Iterator[str]:
     ports = free_ports(2)
     with (folder.parent / "log").open("wb") as log:
@@ -84,10 +86,40 @@ def refused(state: Path, folder: Path) -> str:
     return done.stderr
 
 
-def test_a_file_that_another_process_uses_ends_the_worker(tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "bundle")
-    with running(folder, tmp_path):
-        assert f"cannot keep state: {tmp_path / FILE}: another process uses it" in refused(tmp_path, folder)
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[int]:
+    """The lock of another process."""
+    lock = file.lock(tmp_path / FILE)
+    yield lock
+    with contextlib.suppress(OSError):
+        os.close(lock)
+
+
+def test_a_worker_waits_for_another_process_to_let_go_of_its_file(
+    tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+
+    def look_again(seconds: float) -> None:
+        looked.append(seconds)
+        if len(looked) == 3:
+            os.close(held)
+
+    monkeypatch.setattr(workers.time, "sleep", look_again)
+    assert workers.keeping(tmp_path)
+    assert len(looked) == 3
+
+
+def test_a_file_that_another_process_keeps_ends_the_worker(
+    tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr(workers.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(workers.time, "sleep", lambda _: None)
+    with pytest.raises(Failure, match="another process uses it") as caught:
+        workers.keeping(tmp_path)
+    assert caught.value.exit_code == 3
+    assert next(now) <= 50, "the kubelet gives a worker that says nothing 30 s"
 
 
 @pytest.mark.parametrize("state", ["/proc/self", "/no/such/folder"])

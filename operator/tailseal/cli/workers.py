@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _GARBAGE: Final = 20_000
 """New objects before cycles are looked for: looking through modules and policies, which stay, is a third of a load."""
 
+_LETS_GO_WITHIN: Final = 25.0
+"""Seconds for another process to let go of our file: a pod that was deleted ends beside its successor, which should
+neither fail, as the kubelet would then make it wait for longer, nor be silent for the 30 s that the kubelet bears."""
+
+_LOOKS_AGAIN: Final = 0.1
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 _OPTIONS = (
@@ -125,7 +131,7 @@ def _run(  # noqa: PLR0913 - one argument an option
     logs.configure(log_level)
     worker = Worker(component, DirectorySource(bundle), clock=time.time, pod_uid=pod_uid)
     if state is not None:
-        worker.state.local = _store(state)
+        worker.state.local = keeping(state)
     of_worker: Callable[[Worker], ASGIApp] = importlib.import_module(application).of_worker
     try:
         place = Place(listen, management, tls, drain, tailnet)
@@ -147,12 +153,22 @@ def _joined(worker: Worker, place: Address | UnixAddress, localapi: str) -> OnTa
     return join(worker, place, localapi)
 
 
-def _store(folder: Path) -> Store:
+def keeping(folder: Path) -> Store:
+    """What keeps state in a folder, once no other process does any more.
+
+    Raises:
+        Failure: the folder cannot be used, or another process does not let go of it.
+    """
     from tailseal.state.protocol import StateUnavailable  # noqa: PLC0415
     from tailseal.state.sqlite import FILE, SQLiteStore  # noqa: PLC0415 - nothing of it without --state
+    from tailseal.state.sqlite.file import InUse  # noqa: PLC0415
 
-    try:
-        return SQLiteStore(folder / FILE, clock=time.time)
-    except StateUnavailable as error:
-        hint = "--state must be a directory that this user may write, of one process alone"
-        raise Failure(f"cannot keep state: {error}", hint=hint, exit_code=UNREACHABLE) from None
+    deadline = time.monotonic() + _LETS_GO_WITHIN
+    while True:
+        try:
+            return SQLiteStore(folder / FILE, clock=time.time)
+        except StateUnavailable as error:
+            if not isinstance(error, InUse) or time.monotonic() > deadline:
+                hint = "--state must be a directory that this user may write, of one process alone"
+                raise Failure(f"cannot keep state: {error}", hint=hint, exit_code=UNREACHABLE) from None
+        time.sleep(_LOOKS_AGAIN)

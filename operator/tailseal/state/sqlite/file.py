@@ -41,11 +41,16 @@ VERSION: Final = len(STEPS)
 _BUSY_SECONDS: Final = 1.0
 
 
+class InUse(StateUnavailable):
+    """Another process has the file; one that is ending lets go of it soon."""
+
+
 def lock(path: Path) -> int:
     """The lock on the file, held until it is closed; it ends with the process, however that ends.
 
     Raises:
-        StateUnavailable: another process has it, or the folder cannot be written.
+        InUse: another process has it.
+        StateUnavailable: the folder cannot be written.
     """
     try:
         held = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -55,7 +60,7 @@ def lock(path: Path) -> int:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(held)
-        raise StateUnavailable(Fault.UNREACHABLE, f"{path}: another process uses it") from None
+        raise InUse(Fault.UNREACHABLE, f"{path}: another process uses it") from None
     return held
 
 

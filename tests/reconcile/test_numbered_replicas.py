@@ -156,7 +156,9 @@ async def test_in_direct_mode_nobody_is_root_and_the_worker_listens_on_loopback(
     seen = on_a_tailnet(tailnet=DIRECT)
     await seen.converge()
     (node,), (worker,) = pod(seen)["initContainers"], pod(seen)["containers"]
-    assert "runAsUser" not in node["securityContext"]
+    own = node["securityContext"]["runAsUser"]
+    assert own not in {0, pod(seen)["securityContext"]["runAsUser"]}, "tailscaled obeys its own user"
+    assert "runAsNonRoot" not in node["securityContext"]
     assert worker["args"][-4:-2] == ["--tailnet", "127.0.0.1:8444"]
     env = _env(node)
     assert env["TS_HOSTNAME"] == "login"

@@ -17,6 +17,9 @@ from tailseal.domain.render.common import Provider
 NAME: Final = "tailscale"
 HEALTH_PORT: Final = 9002
 
+USER: Final = 65533
+"""Another than the worker's: to its own user tailscaled would give the whole of its API, not only answers."""
+
 API_SOCKET: Final = "/run/tailscale/tailscaled.sock"
 SERVE_SOCKET: Final = "/run/tailnet/idp.sock"
 AUTH_FILE: Final = "auth"
@@ -84,7 +87,7 @@ def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
     anybody else.
     """
     serving = sidecar.mode == "Serve"
-    root = {"runAsNonRoot": False, "runAsUser": 0} if serving else {}
+    user = {"runAsNonRoot": False, "runAsUser": 0} if serving else {"runAsUser": USER}
     return {
         "name": NAME,
         "image": sidecar.image,
@@ -99,7 +102,7 @@ def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
         },
         "resources": _RESOURCES,
         "securityContext": {
-            **root,
+            **user,
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,

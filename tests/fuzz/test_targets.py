@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import sys
@@ -106,6 +107,14 @@ GROWING: dict[str, tuple[str, Callable[[int], bytes]]] = {
     ),
     "a subject that a glob looks through": ("claims", lambda n: _good(sub="repo:acme/" + "a/" * (n // 2))),
     "a chain of actors": ("claims", lambda n: _good(act=_nested(min(n // 8, 14)))),
+    "an actor's chain": ("actor", lambda n: _good(act=_nested(min(n // 8, 14)))),
+    "whom a subject lets act": ("actor", lambda n: _good(may_act={f"m{i}": "x" for i in range(n // 8)})),
+    "a client's id of escapes": ("client", lambda n: b"Basic " + base64.b64encode(b"%41" * (n // 4) + b":s")),
+    "a client's secret of escapes": ("client", lambda n: b"\nclient_id=post&client_secret=" + b"%41" * (n // 3)),
+    "an assertion of audiences": (
+        "assertion",
+        lambda n: b'{"iss":"keyed","sub":"keyed","aud":[' + b'"a",' * n + b'"b"]}',
+    ),
     "a proof's URL of escapes": ("proof", lambda n: _proof("https://idp.example/" + "%41" * (n // 3))),
     "a proof's URL of dots": ("proof", lambda n: _proof("https://idp.example/" + "a/../" * (n // 5))),
     "a proof's modulus": ("proof-key", lambda n: _key(n=("A" * n), e="AQAB", kty="RSA")),

@@ -29,6 +29,7 @@ from tailseal.tokens.exchange import Answered, Call, Exchange
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.request import GRANT_TYPE, RequestError, read
 from tailseal.tokens.signers import LocalSigner
+from tailseal_dev.fuzz import clients
 
 NOW: Final = 1_800_000_000.0
 FORM: Final = "application/x-www-form-urlencoded"
@@ -163,12 +164,21 @@ def a_token(data: bytes) -> None:
 
 def claims(data: bytes) -> None:
     """The payload of a token that is rightly signed; what is granted to it PyJWT reads the same."""
-    token = _signed({"alg": "EdDSA", "kid": "f1"}, data)
+    token = _signed(_RIGHT, data)
     answered = _exchange(Call(_body(token) + _ASKED, "d1", FORM))
     if answered is not None and answered.result == "granted":
         read_by_pyjwt = jwt.decode(token, _KEY.public_key(), ["EdDSA"], options=_UNTIMED, audience=OURS, issuer=ISSUER)
         if read_by_pyjwt != compact.split(token).payload:
             raise AssertionError("PyJWT reads other claims")
+
+
+def an_actor(data: bytes) -> None:
+    """The payload of an actor token that is rightly signed, and of a subject token beside an actor."""
+    for subject, actor in ((_GOOD, _signed(_RIGHT, data)), (_signed(_RIGHT, data), _ACTOR)):
+        acting = b"&actor_token_type=" + verify.JWT.encode() + b"&actor_token=" + actor
+        answered = _exchange(Call(_body(subject) + b"&policy=identity/p1" + _ASKED + acting, "d1", FORM))
+        if answered is not None and answered.result == "granted":
+            jwt.decode(actor, _KEY.public_key(), ["EdDSA"], options=_UNTIMED, audience=OURS, issuer=ISSUER)
 
 
 def a_proof(data: bytes) -> None:
@@ -277,7 +287,9 @@ _CLAIMS: Final[tuple[dict[str, Any], ...]] = (
     {},
     {"sub": 1, "iat": "x", "groups": {}, "kubernetes.io": []},
 )
-_GOOD: Final = _signed({"alg": "EdDSA", "kid": "f1"}, orjson.dumps(_GOOD_CLAIMS))
+_RIGHT: Final = {"alg": "EdDSA", "kid": "f1"}
+_GOOD: Final = _signed(_RIGHT, orjson.dumps(_GOOD_CLAIMS))
+_ACTOR: Final = _signed(_RIGHT, orjson.dumps(_GOOD_CLAIMS | {"sub": "robot-7"}))
 _PROOF: Final = orjson.dumps({"jti": "j", "htm": "POST", "htu": f"{OURS}/token", "iat": int(NOW)})
 _ASKED: Final = b"&audience=https%3A%2F%2Fapi.example&scope=read"
 _UNTIMED: Final[Any] = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
@@ -291,6 +303,13 @@ TARGETS: Final[dict[str, tuple[Target, tuple[bytes, ...]]]] = {
     "claims": (
         claims,
         (orjson.dumps(_GOOD_CLAIMS), b'{"iss":"https://ci.example","act":{"sub":"a"},"cnf":{"jkt":"x"}}'),
+    ),
+    "actor": (
+        an_actor,
+        (
+            orjson.dumps(_GOOD_CLAIMS | {"sub": "robot-7", "cnf": {"jkt": "x"}}),
+            orjson.dumps(_GOOD_CLAIMS | {"may_act": {"sub": "robot-7"}, "act": {"sub": "a", "act": {"sub": "b"}}}),
+        ),
     ),
     "proof": (
         a_proof,
@@ -310,12 +329,14 @@ TARGETS: Final[dict[str, tuple[Target, tuple[bytes, ...]]]] = {
     ),
     "policy": (a_policy, tuple(orjson.dumps(spec) for spec in SPECS)),
     "tailsts": (a_tailsts_body, (b'Bearer x\n{"scopes":["devices:core:read"]}', b'Bearer x\n{"SCOPES":null}')),
+    **clients.TARGETS,
 }
 """By name: the function, and examples to begin with."""
 
 WORDS: Final = (
     *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "jkt", "alg", "kid", "typ", "jwk"),
     *("crit", "b64", "kty", "crv", "use", "key_ops", "keys", "exact", "exactInteger", "exactDecimal", "exactBoolean"),
+    *("client_id", "client_secret", "client_assertion", "client_assertion_type", "Basic", "%3A"),
     *("oneOf", "glob", "regex", "present", "match", "claim", "path", "condition", "claims", "grants", "oidc", "github"),
     *("gitlab", "buildkite", "circleci", "terraform", "kubernetes", "session", "actors", "replay", "oneTime", "scopes"),
     *(

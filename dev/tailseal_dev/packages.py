@@ -22,6 +22,7 @@ def missing(postgres: Path = POSTGRES, softhsm: Path = SOFTHSM, nginx: str = "ng
         "softhsm2": softhsm.exists(),
         "nginx-light": find_program(nginx) is not None,
         "redis-server": find_program("redis-server") is not None,
+        "chromium": find_program("chromium") is not None,
     }
     return [name for name, found in there.items() if not found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tailseal.domain.clients import redirects
@@ -22,6 +23,12 @@ _SAYS: Final = {
 }
 
 
+def wants(scopes: Sequence[str], resources: Sequence[str], issuer: str) -> list[str]:
+    """What a person is asked to let a client have."""
+    services = [uri for uri in resources if uri != issuer]
+    return [_SAYS.get(scope, scope) for scope in scopes] + [f"to use {uri} in your name" for uri in services]
+
+
 def page(visit: Visit) -> Response:
     """The page; its form is bound to this browser, this person and this request."""
     request, asked, who = visit.request, visit.asked, visit.who
@@ -40,7 +47,7 @@ def page(visit: Visit) -> Response:
         host=redirects.host_of(asked.target.redirect_uri),
         other=bool(asked.login_hint) and asked.login_hint not in {who.login, who.caller.subject},
         local=bool(visit.asked.client.introduced) and clientmetadata.is_local(visit.asked.client),
-        scopes=[_SAYS.get(scope, scope) for scope in visit.scopes] if visit.asks.consent else [],
+        scopes=wants(visit.scopes, asked.resources, settings.issuer) if visit.asks.consent else [],
         action=settings.issuer.rstrip("/") + CONFIRM,
         request=visit.text,
         token=cookies.form_token(request.snapshot, visit.bound(seal), request.now),

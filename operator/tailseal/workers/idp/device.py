@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +18,10 @@ from tailseal.tokens.answers import Header, Response
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.idp import cookies, pages
 from tailseal.workers.idp.anonymous import Anonymous
+from tailseal.workers.idp.asking import wants
 from tailseal.workers.idp.authenticated import client_of, unavailable
 from tailseal.workers.idp.callers import person_of
-from tailseal.workers.idp.codes import FAMILY_BYTES, family_of
+from tailseal.workers.idp.codes import FAMILY_BYTES, bound_logins, family_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
 
@@ -84,7 +86,8 @@ def page(runtime: IdpRuntime) -> Endpoint:
         admission.check(client, who)
         scopes = admission.granted(client, who, found[1].scopes)
         if not request.one("answer"):
-            return _confirm(request, who, visit, headers, client, typed, scopes)
+            wanted = wants(scopes, found[1].resources, request.snapshot.settings.issuer)
+            return _confirm(request, who, visit, headers, client, typed, wanted)
         approved = request.one("answer") == "yes"
         request.audit["approved"] = approved
         await _settle(runtime, request, client, who, found, scopes if approved else None)
@@ -138,11 +141,15 @@ async def _settle(
         await runtime.grants.put([], family)
     record: Record | None = found[0]
     for _ in range(_TRIES):
-        if record is None:
-            break
+        if record is None or Device.from_bytes(record.content).state != "pending":
+            break  # used, or somebody else was faster: what they said stays
         if await runtime.grants.replace(record, device.settled(record, family)):
+            if family is not None:
+                await bound_logins(runtime, family)
             return
         record = await runtime.grants.get(Kept.DEVICE, record.digest)
+    if family is not None:
+        await runtime.grants.end(family.id)
     raise unavailable("DeviceBusy")
 
 
@@ -197,7 +204,7 @@ def _confirm(
     headers: tuple[Header, ...],
     client: CompiledClient,
     typed: str,
-    scopes: tuple[str, ...],
+    wanted: Sequence[str],
 ) -> Response:
     bound = (visit, who.caller.subject, "device", typed)
     token = cookies.form_token(request.snapshot, bound, request.now)
@@ -210,5 +217,5 @@ def _confirm(
         typed=typed,
         client=client.name,
         login=who.login,
-        scopes=scopes,
+        scopes=wanted,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -370,3 +371,32 @@ async def test_no_credential_is_said_anywhere() -> None:
     await seen.run_for(60)
     said = json.dumps([obj.get("status") for obj in seen.cluster.all(kinds.IDENTITY_PROVIDER)])
     assert "hunter2" not in said + repr(buckets.credentials) + repr(seen.recorder.events)
+
+
+async def test_no_look_at_a_place_goes_on_when_another_one_failed() -> None:
+    """A run that ended must leave nothing running: the next one of the same provider would work on the same places."""
+    seen, buckets = published(place(), place("second", bucket="second"))
+    await seen.run_for(60)
+    before = asyncio.all_tasks()
+    entered, ended = asyncio.Event(), []
+
+    async def slow(url: str) -> bytes:
+        entered.set()
+        await asyncio.sleep(0.05)
+        ended.append(url)
+        raise StoreError(StoreReason.UNREACHABLE, "slow")
+
+    class BrokenError(Exception): ...
+
+    def broken(what: str, where: str) -> None:
+        if what == "get" and where.startswith("second"):
+            raise BrokenError
+
+    buckets.read = slow  # type: ignore[method-assign]
+    buckets.trouble = broken
+    seen.clock.value += 400
+    with pytest.raises(BrokenError):
+        await seen.reconcile("Publish", NS, "corp")
+    assert entered.is_set()
+    assert asyncio.all_tasks() == before
+    assert ended

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tailseal.api import meta
@@ -70,9 +70,7 @@ async def _publish(ctx: Context, provider: Provider, entries: list[Entry], state
     async def confirm() -> bool:
         return await _still(ctx, provider, state)
 
-    await asyncio.gather(
-        *(_tend(ctx, provider, memory.setdefault(each.name, Place()), each, confirm) for each in entries)
-    )
+    await _tend_all(ctx, provider, memory, entries, confirm)
     await _forget(ctx, provider, entries, memory)
     return Done(after=max(0.1, min((place.due for place in memory.values()), default=0.0) - ctx.clock.now()))
 
@@ -84,14 +82,19 @@ async def _withdraw(ctx: Context, provider: Provider, records: list[Record], why
     async def confirm() -> bool:
         return False
 
-    await asyncio.gather(
-        *(
-            _tend(ctx, provider, memory.setdefault(each.name, Place()), each, confirm)
-            for each in withdrawals(ctx, provider.namespace, records)
-        )
-    )
+    await _tend_all(ctx, provider, memory, withdrawals(ctx, provider.namespace, records), confirm)
     explain(memory.values(), why)
     return Done(after=_RETRY)
+
+
+async def _tend_all(
+    ctx: Context, provider: Provider, memory: dict[str, Place], entries: Iterable[Entry], confirm: Confirm
+) -> None:
+    """All places at once and each to its end, also where one fails: the next run must not meet this one's rest."""
+    looks = (_tend(ctx, provider, memory.setdefault(each.name, Place()), each, confirm) for each in entries)
+    for error in await asyncio.gather(*looks, return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 async def _tend(ctx: Context, provider: Provider, place: Place, entry: Entry, confirm: Confirm) -> None:

@@ -31,6 +31,22 @@ CONTROLLERS = {
 }
 
 
+OWNED = [
+    (kind, name)
+    for kind, names in {
+        kinds.SECRET: ("corp-signing", "corp-credentials"),
+        kinds.CONFIG_MAP: ("corp-accepted", "corp-policies", "corp-policies-05"),
+        kinds.SERVICE_ACCOUNT: ("corp-sts", "corp-idp"),
+        kinds.SERVICE: ("corp-sts", "corp-idp"),
+        kinds.NETWORK_POLICY: ("corp-sts", "corp-idp"),
+        kinds.POD_DISRUPTION_BUDGET: ("corp-sts",),
+        kinds.DEPLOYMENT: ("corp-sts", "corp-idp"),
+    }.items()
+    for name in names
+]
+"""What the standard provider owns."""
+
+
 def signing_key(name: str = "corp", **spec: Any) -> Object:  # noqa: ANN401 - whatever the spec holds
     return {
         "apiVersion": "tailseal.dev/v1alpha1",
@@ -134,3 +150,11 @@ def held_policies(seen: World) -> list[str]:
         shard = json.loads(gzip.decompress(base64.b64decode(data)))
         found += [f"{record['namespace']}/{record['name']}" for record in shard["policies"]]
     return sorted(found)
+
+
+def assert_ready(seen: World) -> None:
+    """All that the standard provider owns is there, its policy grants and its key signs."""
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    assert held_policies(seen) == ["identity/deploy"]
+    assert signing(seen)["active"]["ES256"] in {key["kid"] for key in signing(seen)["jwks"]["keys"]}
+    assert {(kind, name) for kind, name in OWNED if seen.cluster.exists(kind, NS, name)} == set(OWNED)

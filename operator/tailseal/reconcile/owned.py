@@ -73,13 +73,26 @@ async def ensure(
         ClusterError: whatever the API server said to the write.
     """
     ref = kinds.ref(wanted)
-    key = Key("Owned", ref.namespace, f"{ref.kind.kind}/{ref.name}")
+    made_before = _memory(ctx, ref.namespace, wanted["metadata"]["labels"].get(PROVIDER_LABEL))
     wish = canonical.digest(canonical.dumps(wanted))
     if seen is not None:
         _refuse_foreign(wanted, seen, remedy)
     present = seen or await find(ctx, wanted, remedy=remedy)
-    made = await _ensured(ctx, wanted, present, manager, exact=exact, known=ctx.memory.get(key) == wish)
-    ctx.memory[key] = wish
+    made = await _ensured(ctx, wanted, present, manager, exact=exact, known=made_before.get(ref) == wish)
+    made_before[ref] = wish
+    return made
+
+
+def forget(ctx: Context, namespace: str, provider: str) -> None:
+    """Keep nothing of what was made for a provider that is gone."""
+    ctx.memory.pop(Key("Owned", namespace, provider), None)
+
+
+def _memory(ctx: Context, namespace: str, provider: str | None) -> dict[Ref, str]:
+    """What was made for that provider, by digest; of what has none nothing is ever said, nor kept."""
+    if provider is None:
+        return {}
+    made: dict[Ref, str] = ctx.memory.setdefault(Key("Owned", namespace, provider), {})
     return made
 
 
@@ -124,6 +137,7 @@ async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
     present = ctx.objects.get(ref)
     if present is None or not _ours(present, provider):
         return False
+    _memory(ctx, ref.namespace, provider).pop(ref, None)
     await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
     return True
 

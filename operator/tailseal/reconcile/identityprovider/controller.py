@@ -34,7 +34,7 @@ from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen
 from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
-from tailseal.reconcile.owned import Leaving, ensure, remove
+from tailseal.reconcile.owned import Leaving, ensure, forget, remove
 from tailseal.reconcile.publish import seen as publish_seen
 
 T = TypeVar("T")
@@ -81,6 +81,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     # One that somebody's finalizer holds is still served, so keys are still revoked and leases extended.
     if obj is None:
         ctx.memory.pop(key, None)
+        forget(ctx, namespace, name)
         return Done()
     intent = intent_of(ctx.objects, obj)
     if intent.spec is None:

@@ -15,7 +15,7 @@ import pytest
 from fakes import exchange, idp, oauthclients
 from fakes.idp import CALLBACK, Provider, authorization, parameters
 from tailseal.oauth import credentials
-from tailseal.workers.idp import cookies, granting
+from tailseal.workers.idp import codes, cookies
 
 PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"]}}
 APP = oauthclients.record(scopes=["openid", "email", "offline_access"], **PEOPLE)
@@ -103,11 +103,11 @@ async def test_a_login_ends_with_the_browsers_session_unless_it_is_to_outlive_it
 async def test_of_very_many_logins_the_oldest_end(provider: Provider) -> None:
     ana = provider.browser()
     first = await ana.tokens()
-    for _ in range(granting.MOST_LOGINS):
+    for _ in range(codes.MOST_LOGINS):
         provider.clock[0] += 1
         last = await ana.tokens()
     assert [await stands(ana, given) for given in (first, last)] == [False, True]
-    assert len(await provider.runtime.grants.families("userid:1")) == granting.MOST_LOGINS
+    assert len(await provider.runtime.grants.families("userid:1")) == codes.MOST_LOGINS
 
 
 async def test_a_login_lasts_as_long_as_refresh_tokens_may_and_no_longer(provider: Provider) -> None:

@@ -73,6 +73,12 @@ def granted(client: CompiledClient, who: Person, asked: Sequence[str]) -> tuple[
     return tuple(scope for scope in asked if scope in allowed)
 
 
+def kept(client: CompiledClient, who: Person, scopes: Sequence[str]) -> tuple[str, ...]:
+    """What is left of scopes that were granted before, after client and capabilities may have been narrowed."""
+    allowed = client.scopes | who.capabilities.scopes(capability.client(client.client_id))
+    return tuple(scope for scope in scopes if scope in allowed)
+
+
 def _may(client: CompiledClient, who: Person) -> bool:
     if client.allow is None:
         return who.capabilities.allow("login", capability.client(client.client_id))

@@ -40,7 +40,10 @@ def of(
         issuer: ours.
         userinfo: whether they are for the userinfo endpoint.
     """
-    allowed = {name for scope in client.scopes for name in BY_SCOPE.get(scope, ())}
+    # Of a client that introduced itself, people agreed to scopes: a wish goes around none of that.
+    scopes = tuple(scopes)
+    asked = scopes if client.introduced else tuple(client.scopes)
+    allowed = {name for scope in asked for name in BY_SCOPE.get(scope, ())}
     names = {name for scope in scopes for name in BY_SCOPE.get(scope, ())} | client.claims
     names |= allowed & set(wished)
     known = _known(who.caller, issuer)

@@ -16,6 +16,9 @@ PREFIX: Final = "urn:ietf:params:oauth:request_uri:"
 SECONDS: Final = 90
 """How long a request waits: the browser is sent on at once."""
 
+MAX_TEXT: Final = 16_384
+"""Characters of a request: of 10,000 that wait, a disk hardly notices."""
+
 _PROOFS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
 
 Form = Mapping[str, list[str]]
@@ -25,11 +28,14 @@ def parameters(form: Form) -> dict[str, list[str]]:
     """The authorization request in what a client pushes: all but what proves who it is.
 
     Raises:
-        OAuthError: `invalid_request`: it names another request (section 2.1).
+        OAuthError: `invalid_request`: it names another request (section 2.1), or is too long to be kept (section 2.3).
     """
     if "request_uri" in form:
         raise OAuthError("invalid_request", "parameter `request_uri` cannot be pushed: push what it would stand for")
-    return {name: values for name, values in form.items() if name not in _PROOFS}
+    found = {name: values for name, values in form.items() if name not in _PROOFS}
+    if sum(len(name) + sum(map(len, values)) for name, values in found.items()) > MAX_TEXT:
+        raise OAuthError("invalid_request", f"the request is longer than {MAX_TEXT} characters", status=413)
+    return found
 
 
 def record(client: CompiledClient, request: Form, handle: str, now: float) -> Record:

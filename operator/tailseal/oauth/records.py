@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any, Self
@@ -11,6 +11,7 @@ import orjson
 
 from tailseal.domain import canonical
 from tailseal.domain.caller import Known
+from tailseal.domain.clients import redirects
 from tailseal.domain.clients.compile import CompiledClient
 
 
@@ -124,9 +125,16 @@ class Consent(_Kept):
     scopes: tuple[str, ...]
 
 
-def consent_handle(owner: str, client: CompiledClient) -> str:
-    """What a consent is kept under."""
-    return f"{owner} {client.uid} {client.client_id}"
+def consent_handle(owner: str, client: CompiledClient, redirect_uri: str, resources: Iterable[str]) -> str:
+    """What a consent is kept under: it counts for the place and the services that the person was shown.
+
+    Args:
+        owner: who agreed.
+        client: to what.
+        redirect_uri: where the answer goes: of it, the host.
+        resources: services that tokens are to be for.
+    """
+    return " ".join((owner, client.uid, client.client_id, redirects.host_of(redirect_uri), *sorted(resources)))
 
 
 def _plain(value: object) -> object:

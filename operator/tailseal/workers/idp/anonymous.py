@@ -1,4 +1,8 @@
-"""Limits what those leave with us who prove nothing: a public client's id is known to all, and the store has an end."""
+"""Limits what clients leave with us before anybody has logged in to them: the store is everybody's, and has an end.
+
+A public client's id is known to all, and people make clients for themselves: these are limited by where they come from.
+All others are limited by their namespace.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _SOURCES: Final = 16_384
 
 
 class Anonymous:
-    """What one source may leave with us in the name of public clients.
+    """What one source may leave with us in the name of public clients; the clients of a namespace twice as much.
 
     Args:
         rate: a second.
@@ -25,7 +29,8 @@ class Anonymous:
     """
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._limiter = Limiter(rate, burst, _SOURCES)
+        self._sources = Limiter(rate, burst, _SOURCES)
+        self._namespaces = Limiter(2 * rate, 2 * burst, _SOURCES)
 
     def admit(self, request: Request, client: CompiledClient) -> None:
         """Draw for what is to be kept.
@@ -33,11 +38,15 @@ class Anonymous:
         Raises:
             OAuthError: `temporarily_unavailable`, 429.
         """
-        wait = self._limiter.take(source(request.peer), monotonic()) if client.public else 0.0
+        now = monotonic()
+        if client.public or client.introduced:
+            wait, text = self._sources.take(source(request.peer), now), "clients left too much here from this address"
+        else:
+            wait, text = self._namespaces.take(client.namespace, now), "clients of this namespace left too much here"
         if wait:
             raise OAuthError(
                 "temporarily_unavailable",
-                "public clients left too much here from this address",
+                text,
                 status=429,
                 reason="AnonymousLimited",
                 retry_after=int(wait) + 1,

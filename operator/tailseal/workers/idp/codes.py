@@ -13,6 +13,7 @@ from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import code, credentials
 from tailseal.oauth.admission import Person
 from tailseal.oauth.authorize import AuthorizationRequest
+from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.records import Code, Consent, consent_handle
 from tailseal.oauth.records import Login as Kept
 from tailseal.oauth.subject import salt_of, subject_for
@@ -26,6 +27,16 @@ FAMILY_BYTES = 16
 
 _REST = 60
 """Seconds for which a code's replay is still seen after it has expired."""
+
+MOST_LOGINS = 32
+"""Logins of one person at one client: applications that log in anew every few minutes would fill the store."""
+
+MOST_LOGINS_AT_ALL = 500
+MOST_SESSIONS = 32
+MOST_CONSENTS = 200
+"""Of one person."""
+
+_LISTED = 1000
 
 CONSENT_SECONDS = 365 * 86_400
 """How long a client that registered itself need not ask again."""
@@ -59,10 +70,12 @@ async def issue(runtime: IdpRuntime, request: Request, given: Login, *, new: boo
         consent: whether the person agreed just now.
 
     Raises:
+        OAuthError: the session has ended meanwhile, or the person draws codes faster than anybody logs in.
         StateUnavailable: it cannot be kept.
     """
     asked, settings = given.asked, request.snapshot.settings
     kept = _login(given, request)
+    runtime.room.take("code", kept.owner)
     handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
     family = _waiting(kept, asked.client.uid, given.session.digest, runtime.random(FAMILY_BYTES), request.now)
     content = Code(asked.target.redirect_uri, asked.code_challenge, asked.nonce, asked.jkt).to_bytes()
@@ -74,8 +87,35 @@ async def issue(runtime: IdpRuntime, request: Request, given: Login, *, new: boo
     if consent and not asked.client.namespace:
         records.append(_consent(given, kept, request.now))
     await runtime.grants.put(records, family)
+    if await runtime.grants.get(Kind.SESSION, given.session.digest) is None:  # who logs out at this moment is out
+        await runtime.grants.end(family.id)
+        raise OAuthError("login_required", "the browser's session has just ended", reason="SessionEnded")
+    await _bound(runtime, kept.owner, new=new, consent=consent)
     request.audit.update(scope=" ".join(kept.scopes), audience=kept.resources or (settings.issuer,))
     return handle
+
+
+async def bound_logins(runtime: IdpRuntime, family: Family) -> None:
+    """Of more logins of one person than anybody needs, at one client or at all, the oldest end.
+
+    Args:
+        runtime: where they are kept.
+        family: that has just begun.
+    """
+    listed = await runtime.grants.families(family.owner, _LISTED)
+    same = [each for each in listed if each.client == family.client]
+    for each in {each.id: each for each in (*same[MOST_LOGINS:], *listed[MOST_LOGINS_AT_ALL:])}:
+        await runtime.grants.end(each)
+
+
+async def _bound(runtime: IdpRuntime, owner: str, *, new: bool, consent: bool) -> None:
+    """Of more sessions, or more that was agreed to, than anybody has browsers and clients, the oldest end."""
+    if new:
+        for each in (await runtime.grants.owned(Kind.SESSION, owner, _LISTED))[MOST_SESSIONS:]:
+            await runtime.grants.end_session(each.digest)
+    if consent:
+        for each in (await runtime.grants.owned(Kind.CONSENT, owner, _LISTED))[MOST_CONSENTS:]:
+            await runtime.grants.remove(Kind.CONSENT, each.digest)
 
 
 def _waiting(kept: Kept, client: str, session: bytes, identifier: bytes, now: float) -> Family:
@@ -131,7 +171,7 @@ def _login(given: Login, request: Request) -> Kept:
 
 
 def _consent(given: Login, kept: Kept, now: float) -> Record:
-    client = given.asked.client
+    client, where = given.asked.client, given.asked.target.redirect_uri
     content = Consent(client.uid, kept.scopes).to_bytes()
-    digest = credentials.digest(consent_handle(kept.owner, client))
+    digest = credentials.digest(consent_handle(kept.owner, client, where, kept.resources))
     return Record(Kind.CONSENT, digest, content, now + CONSENT_SECONDS, owner=kept.owner)

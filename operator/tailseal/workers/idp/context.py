@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tailseal.state.grants import Grants
 from tailseal.tailnet.resolve import CallerResolver
 from tailseal.workers.common.runtime import Runtime
+from tailseal.workers.idp.room import Room
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient
@@ -30,6 +31,7 @@ class IdpRuntime:
         find_client: finds a client by its id.
         random: makes as many random bytes.
         egress: gives the guarded client, for what clients are told; None: nobody is told anything.
+        room: what one person, or the clients of one namespace, may still leave with us.
     """
 
     common: Runtime
@@ -38,3 +40,4 @@ class IdpRuntime:
     find_client: FindClient
     random: Callable[[int], bytes] = os.urandom
     egress: Callable[[], Awaitable[Egress]] | None = None
+    room: Room = field(default_factory=Room)

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 Client = CompiledClient
 
-MOST_LOGINS: Final = 32
-"""Logins of one person at one client: applications that log in anew every few minutes would fill the store."""
-
-_LISTED: Final = 1000
-
 _OF_PEOPLE: Final = frozenset({"openid", "profile", "email", "groups", "offline_access", "tailnet"})
 
 
@@ -46,22 +41,16 @@ async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Resp
     who = await still(runtime, request, client, waiting, login)
     bound = jkt if client.public else ""
     family = codes.begun(waiting)
-    grant = Grant(client, family, login, who, login.scopes, resources, jkt, bound, kept.nonce)
+    scopes = admission.kept(client, who, login.scopes)
+    grant = Grant(client, family, login, who, scopes, resources, jkt, bound, kept.nonce)
     made = await issuing.of_login(runtime, request, grant)
     answer = await _used(runtime, client, record, replace(made, records=()), code.unknown)
     await runtime.grants.put(made.records, family)
     if await runtime.grants.family(waiting.id) is None:  # replayed or logged out in between, before there was anything
         await runtime.grants.end(family.id)
         raise code.unknown()
-    await _bound(runtime, family)
+    await codes.bound_logins(runtime, family)
     return answer
-
-
-async def _bound(runtime: IdpRuntime, family: Family) -> None:
-    """Of more logins of one person at one client than anybody needs, the oldest end."""
-    same = [each for each in await runtime.grants.families(family.owner, _LISTED) if each.client == family.client]
-    for each in same[MOST_LOGINS:]:
-        await runtime.grants.end(each.id)
 
 
 async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> Response:
@@ -74,7 +63,7 @@ async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> R
     scopes = refresh.scopes(login, request.form)
     resources = _resources(request, client, login)
     who = await still(runtime, request, client, family, login)
-    grant = Grant(client, family, login, who, scopes, resources, jkt, kept.jkt)
+    grant = Grant(client, family, login, who, admission.kept(client, who, scopes), resources, jkt, kept.jkt)
     made = await issuing.of_login(runtime, request, grant)
     return await _used(runtime, client, record, made, refresh.unknown)
 
@@ -115,7 +104,8 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
     jkt = await proof.proven(runtime, request)
     who = await still(runtime, request, client, family, login)
     bound = jkt if client.public else ""
-    grant = Grant(client, family, login, who, login.scopes, _resources(request, client, login), jkt, bound)
+    scopes = admission.kept(client, who, login.scopes)
+    grant = Grant(client, family, login, who, scopes, _resources(request, client, login), jkt, bound)
     made = await issuing.of_login(runtime, request, grant)
     return await _used(runtime, client, record, made, _device_unknown)
 
@@ -200,11 +190,18 @@ async def _end_both(runtime: IdpRuntime, record: Record) -> None:
 
 
 def _resources(request: Request, client: Client, login: Login) -> tuple[str, ...]:
-    """What the access token is for: of what was granted or, where that is nothing, of what the client may have."""
-    if login.resources or "resource" not in request.form:
-        return refresh.resources(login.resources, request.form)
+    """What the access token is for: of what was granted or, where that is nothing, of what the client may have.
+
+    A client that introduced itself may have no more than its person saw; and nobody has what was taken from the client.
+    """
     ours = request.snapshot.settings.issuer
-    return refresh.resources((*sorted(client.audiences), ours), request.form)
+    present = {*client.audiences, ours}
+    granted = tuple(uri for uri in login.resources if uri in present)
+    if login.resources and not granted:
+        raise OAuthError("invalid_target", "the client may not have tokens for what was granted any more")
+    if login.resources or "resource" not in request.form:
+        return refresh.resources(granted, request.form)
+    return refresh.resources((ours,) if client.introduced else (*sorted(client.audiences), ours), request.form)
 
 
 def _device_unknown() -> OAuthError:

@@ -30,11 +30,23 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         if client.public:
             text = "a public client proves nothing, so it is told nothing"
             raise OAuthError("invalid_client", text, status=401, reason="PublicClient")
-        answer = _answer(await find(runtime, request.snapshot, request.required("token")), client)
+        found = await find(runtime, request.snapshot, request.required("token"))
+        if found is not None and not await _is_still(runtime, found):
+            found = None
+        answer = _answer(found, client)
         request.audit["active"] = answer["active"]
         return await _told(runtime, request, client, answer)
 
     return Endpoint(runtime, Kind("introspect", funnel=True), act)
+
+
+async def _is_still(runtime: IdpRuntime, found: Found) -> bool:
+    """Whether the client is there that the token was given to; what a policy gave is no client's."""
+    client_id = str(found.claims.get("client_id", ""))
+    if client_id.startswith("policy:") or "policy" in found.claims:
+        return True
+    client = await runtime.find_client(client_id)
+    return client is not None and (found.family is None or found.family.client == client.uid)
 
 
 def _answer(found: Found | None, client: CompiledClient) -> Mapping[str, Any]:

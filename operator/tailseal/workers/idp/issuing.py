@@ -111,6 +111,7 @@ async def access(
     said = accesstoken.claims(terms, client, int(request.now), ttl, runtime.random(accesstoken.RANDOM_BYTES))
     records: tuple[Record, ...] = ()
     if client.opaque:
+        runtime.room.take("access" if owner else "ownAccess", owner or client.namespace)
         token = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
         digest, until = credentials.digest(token), float(said["exp"])
         records = (Record(Kind.ACCESS, digest, Access(said).to_bytes(), until, terms.family, owner),)

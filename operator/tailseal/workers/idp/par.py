@@ -30,12 +30,12 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     async def act(request: Request) -> Response:
         client = await client_of(runtime, request.scope, request.form)
         request.audit["client"] = client.client_id
+        anonymous.admit(request, client)  # before a proof is taken down as used, which takes up room as well
         asked = pushed.parameters(request.form) | {"client_id": [client.client_id]}
         jkt = await proof.proven(runtime, request)  # the code is bound to its key (RFC 9449 section 10.1)
         if jkt and asked.setdefault("dpop_jkt", [jkt]) != [jkt]:
             raise OAuthError("invalid_request", "parameter `dpop_jkt` is not of the key that the proof is by")
         authorize.read(asked, authorize.target(asked, client), request.snapshot.settings)
-        anonymous.admit(request, client)
         handle = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
         await runtime.grants.put([pushed.record(client, asked, handle, request.now)])
         content = {"request_uri": pushed.PREFIX + handle, "expires_in": pushed.SECONDS}

@@ -8,6 +8,7 @@ from tailseal.oauth.errors import OAuthError
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.grants import Record
 from tailseal.tokens.answers import Response
+from tailseal.workers.common.limits.exchange import source
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import NO_STORE, Endpoint, Kind, Request
@@ -23,6 +24,8 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         found = await find(runtime, request.snapshot, request.required("token"))
         if found is not None:
             _check(found, client)
+            if not found.refreshes and found.record is None:
+                runtime.room.take("revoked", source(request.peer) if client.public else client.uid)
             await _revoke(runtime, found)
             request.audit["revoked"] = "refresh" if found.refreshes else "access"
         return Response(200, b"", NO_STORE)  # of one that is over, or never was, there is nothing else to say

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from tailseal.oauth import claims, errors, wishes
+from tailseal.oauth import admission, claims, errors, wishes
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.records import Login
 from tailseal.tokens import verify
@@ -57,7 +57,7 @@ async def _told(runtime: IdpRuntime, request: Request, found: Found, scopes: tup
         raise (_invalid(error.description) if error.error == "invalid_grant" else error) from None
     wished = wishes.read(login.claims).userinfo
     issuer = request.snapshot.settings.issuer
-    said = claims.of(who, client, scopes, wished, issuer, userinfo=True)
+    said = claims.of(who, client, admission.kept(client, who, scopes), wished, issuer, userinfo=True)
     return Response(200, orjson.dumps(said | {"sub": login.subject}), JSON)
 
 

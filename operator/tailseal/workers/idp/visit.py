@@ -119,7 +119,8 @@ async def _seen(runtime: IdpRuntime, request: Request, form: Form, asked: Author
 async def _agreed_before(runtime: IdpRuntime, asked: AuthorizationRequest, who: Person) -> frozenset[str]:
     if asked.client.namespace:
         return frozenset()
-    digest = credentials.digest(consent_handle(who.caller.subject, asked.client))
+    handle = consent_handle(who.caller.subject, asked.client, asked.target.redirect_uri, asked.resources)
+    digest = credentials.digest(handle)
     record = await runtime.grants.get(Kept.CONSENT, digest)
     return frozenset() if record is None else frozenset(Consent.from_bytes(record.content).scopes)
 

@@ -1,0 +1,312 @@
+"""What somebody would try who wants more than he was given, or wants others to get nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fakes import idp, oauthclients
+from fakes.idp import CALLBACK, Browser, Provider, authorization, parameters
+from tailseal.domain.bundle.model import Introductions
+from tailseal.oauth import credentials, device
+from tailseal.state.grants import Kind
+from tailseal.tokens import compact
+from tailseal.workers.idp import cookies
+
+API = "https://api.example"
+BILLING = "https://billing.example"
+PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"]}}
+GRANTS = ["authorization_code", "refresh_token", "client_credentials", device.GRANT_TYPE]
+APP = oauthclients.record(scopes=["openid", "email", "groups"], audiences=[API], grantTypes=GRANTS, **PEOPLE)
+SERVICE = oauthclients.record("service", resources=[API, BILLING], **PEOPLE)
+METADATA = {"client_name": "Tool", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+
+
+@pytest.fixture
+async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
+    async with idp.running(tmp_path, APP, SERVICE, introductions=Introductions(dynamic=True)) as made:
+        yield made
+
+
+@pytest.fixture
+def ana(provider: Provider) -> Browser:
+    return provider.browser()
+
+
+def session_of(browser: Browser) -> str:
+    return next(cookie.value or "" for cookie in browser.http.cookies.jar if cookies.SESSION in cookie.name)
+
+
+async def registered(browser: Browser, **members: Any) -> dict[str, Any]:  # noqa: ANN401 - any metadata
+    found: dict[str, Any] = (await browser.http.post("/register", json={**METADATA, **members})).json()
+    return found
+
+
+async def agreed(browser: Browser, client_id: str, **asked: Any) -> str:  # noqa: ANN401 - any parameter
+    """A code of a client that introduced itself, whose page was answered with yes."""
+    page = await browser.http.get("/authorize", params=authorization(client_id=client_id, **asked))
+    assert page.status_code == 200
+    return parameters(await browser.submit(page, answer="yes"))["code"]
+
+
+async def redeemed(browser: Browser, code: str, client_id: str, **changes: str) -> httpx.Response:
+    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    return await browser.http.post("/token", data={**data, "client_id": client_id, **changes})
+
+
+# ---------------------------------------------------------------------------------------------------------- browsers
+
+
+FORGED = ["x=1,{name}={value}", "x=1, {name}={value}", "\xa0{name}={value}", "x=1;\x85{name}={value}"]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_a_neighbour_puts_no_cookie_under_our_name(provider: Provider, ana: Browser, forged: str) -> None:
+    """Names with `__Host-` cannot be set from elsewhere, but only where they are read as browsers write them."""
+    await ana.login()
+    name = f"__Host-{cookies.SESSION}"
+    header = forged.format(name=name, value=session_of(ana)).encode("latin-1")
+    other = provider.browser()
+    answer = await other.http.get("/authorize", params=authorization(prompt="none"), headers={b"cookie": header})
+    assert parameters(answer)["error"] == "login_required"
+
+
+async def test_cookies_in_several_lines_are_read_together(provider: Provider, ana: Browser) -> None:
+    await ana.login()
+    lines = [("cookie", "a=b"), ("cookie", f"__Host-{cookies.SESSION}={session_of(ana)}")]
+    answer = await provider.browser().http.get(
+        "/authorize", params=authorization(prompt="none"), headers=[("x-forwarded-for", "100.64.0.1"), *lines]
+    )
+    assert "code" in parameters(answer)
+
+
+async def test_nothing_begins_in_a_session_that_has_just_ended(
+    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ana.login()
+    digest, put = credentials.digest(session_of(ana)), provider.worker.state.put
+
+    async def late(records: Any, family: Any = None) -> None:  # noqa: ANN401 - as the store has it
+        await provider.worker.state.end_session(digest)
+        await put(records, family)
+
+    monkeypatch.setattr(provider.worker.state, "put", late)
+    answer = await ana.http.get("/authorize", params=authorization())
+    monkeypatch.undo()
+    assert answer.status_code == 303
+    assert "code" not in parameters(answer)
+    assert parameters(answer)["error"] == "login_required"
+
+
+async def test_enter_agrees_to_nothing(provider: Provider, ana: Browser) -> None:
+    """Whoever is made to hold a key down while our page comes up has agreed to nothing."""
+    made = await registered(ana)
+    page = await ana.http.get("/authorize", params=authorization(client_id=made["client_id"]))
+    assert "It asks for" in page.text
+    assert "autofocus" not in page.text
+    assert provider.issuer
+
+
+# ------------------------------------------------------------------------------- clients that introduced themselves
+
+
+async def test_a_client_gets_tokens_for_no_service_that_nobody_agreed_to(ana: Browser) -> None:
+    client_id = (await registered(ana))["client_id"]
+    answer = await redeemed(ana, await agreed(ana, client_id), client_id, resource=BILLING)
+    assert (answer.status_code, answer.json().get("error")) == (400, "invalid_target")
+
+
+async def test_people_see_which_services_a_client_is_to_use_and_are_asked_about_others(ana: Browser) -> None:
+    client_id = (await registered(ana))["client_id"]
+    page = await ana.http.get("/authorize", params=authorization(client_id=client_id, resource=BILLING))
+    assert BILLING in page.text.partition("<form")[0]
+    await agreed(ana, client_id, resource=BILLING)
+    again = await ana.http.get("/authorize", params=authorization(client_id=client_id, resource=BILLING))
+    assert "code" in parameters(again)
+    other = await ana.http.get("/authorize", params=authorization(client_id=client_id, resource=API))
+    assert other.status_code == 200
+
+
+async def test_a_wish_for_claims_goes_around_no_consent(ana: Browser) -> None:
+    client_id = (await registered(ana))["client_id"]
+    wished = '{"id_token":{"email":null,"username":null},"userinfo":{"email":null}}'
+    given = (await redeemed(ana, await agreed(ana, client_id, claims=wished), client_id)).json()
+    assert not {"email", "username"} & compact.split(given["id_token"]).payload.keys()
+    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert set(told.json()) == {"sub"}
+
+
+async def test_what_was_agreed_to_counts_for_the_place_that_was_named(ana: Browser) -> None:
+    made = await registered(ana)
+    await agreed(ana, made["client_id"])
+    elsewhere = "https://elsewhere.example/cb"
+    changed = {**METADATA, "client_id": made["client_id"], "redirect_uris": [CALLBACK, elsewhere]}
+    token = {"authorization": f"Bearer {made['registration_access_token']}"}
+    assert (await ana.http.put(made["registration_client_uri"], json=changed, headers=token)).status_code == 200
+    asked = authorization(client_id=made["client_id"])
+    assert (await ana.http.get("/authorize", params=asked)).status_code == 303
+    assert (await ana.http.get("/authorize", params=asked | {"redirect_uri": elsewhere})).status_code == 200
+
+
+# ---------------------------------------------------------------------------------------------------------- narrowing
+
+
+def narrower(provider: Provider, **spec: Any) -> None:  # noqa: ANN401 - any member
+    members = {"scopes": ["openid", "email", "groups"], "audiences": [API], "grantTypes": GRANTS, **PEOPLE}
+    app = oauthclients.record(**(members | spec))
+    provider.load(app, SERVICE, introductions=Introductions(dynamic=True))
+
+
+async def test_what_a_client_may_not_ask_for_any_more_it_does_not_keep(provider: Provider, ana: Browser) -> None:
+    given = await ana.tokens(scope="openid email")
+    narrower(provider, scopes=["openid"])
+    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
+    assert set(told.json()) == {"sub"}
+    data = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+    answer = (await ana.post("/token", data)).json()
+    assert answer["scope"] == "openid"
+    assert "email" not in compact.split(answer["id_token"]).payload
+
+
+async def test_a_service_that_a_client_may_not_use_any_more_gets_no_tokens(provider: Provider, ana: Browser) -> None:
+    given = await ana.tokens(resource=API)
+    narrower(provider, audiences=[])
+    data = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+    for more in ({}, {"resource": API}):
+        answer = await ana.post("/token", data | more)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+    narrower(provider)
+    assert (await ana.post("/token", data)).status_code == 200
+
+
+async def test_tokens_of_a_client_that_was_taken_away_count_no_more(provider: Provider, ana: Browser) -> None:
+    given = await ana.tokens(resource=API)
+    own = await ana.post("/token", {"grant_type": "client_credentials", "resource": API})
+    tokens = [given["access_token"], own.json()["access_token"]]
+    shown = [(await ana.post("/introspect", {"token": each}, "service")).json()["active"] for each in tokens]
+    assert shown == [True, True]
+    provider.load(SERVICE)
+    shown = [(await ana.post("/introspect", {"token": each}, "service")).json()["active"] for each in tokens]
+    assert shown == [False, False]
+
+
+# ------------------------------------------------------------------------------------------------------------ devices
+
+
+async def test_what_one_said_of_a_device_nobody_says_otherwise(
+    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = (await ana.post("/device_authorization", {"scope": "openid"})).json()
+
+    async def at_the_question(name: str) -> tuple[Browser, httpx.Response]:
+        browser = provider.browser(name)
+        page = await browser.http.get(begun["verification_uri_complete"])
+        action, fields = idp.form(page)
+        return browser, await browser.http.post(action.replace("device", "/device"), data=fields)
+
+    bob, bobs = await at_the_question("bob")
+    eve, eves = await at_the_question("eve")
+    replace, answers = provider.worker.state.replace, list[httpx.Response]()
+
+    async def late(former: Any, record: Any) -> bool:  # noqa: ANN401 - as the store has it
+        if not answers:
+            answers.append(httpx.Response(100))
+            action, fields = idp.form(bobs)
+            answers.append(await bob.http.post("/" + action, data=fields | {"answer": "no"}))
+        return await replace(former, record)
+
+    monkeypatch.setattr(provider.worker.state, "replace", late)
+    action, fields = idp.form(eves)
+    answer = await eve.http.post("/" + action, data=fields | {"answer": "yes"})
+    monkeypatch.undo()
+    assert answer.status_code != 200
+    data = {"grant_type": device.GRANT_TYPE, "device_code": begun["device_code"]}
+    assert (await ana.post("/token", data)).json()["error"] == "access_denied"
+    assert await provider.runtime.grants.families("userid:3") == []
+
+
+# -------------------------------------------------------------------------------------------------- filling the store
+
+
+async def test_one_person_has_no_more_sessions_than_browsers(provider: Provider) -> None:
+    first = provider.browser()
+    await first.login()
+    for _ in range(35):
+        provider.clock[0] += 1
+        last = provider.browser()
+        await last.login()
+    assert len(await provider.runtime.grants.owned(Kind.SESSION, "userid:1")) <= 32
+    silent = authorization(prompt="none")
+    assert "code" in parameters(await last.http.get("/authorize", params=silent))
+    assert parameters(await first.http.get("/authorize", params=silent))["error"] == "login_required"
+
+
+async def test_one_person_draws_codes_at_the_pace_of_people(ana: Browser, provider: Provider) -> None:
+    await ana.login()
+    seen = [parameters(await ana.http.get("/authorize", params=authorization())) for _ in range(400)]
+    assert "code" in seen[50]
+    assert seen[-1]["error"] == "temporarily_unavailable"
+    bob = provider.browser("bob")
+    await bob.login()
+
+
+async def test_a_request_that_is_pushed_is_no_store_of_ones_own(ana: Browser) -> None:
+    asked = authorization(state="x" * 20_000)
+    answer = await ana.post("/par", asked)
+    assert (answer.status_code, answer.json()["error"]) == (413, "invalid_request")
+    assert (await ana.post("/par", authorization(state="x" * 4000))).status_code == 201
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/par", authorization()), ("/device_authorization", {"scope": "openid"})])
+async def test_clients_of_one_namespace_take_up_a_part_of_the_store(
+    ana: Browser, path: str, asked: dict[str, str]
+) -> None:
+    statuses = {(await ana.post(path, asked)).status_code for _ in range(600)}
+    assert 429 in statuses
+
+
+# ------------------------------------------------------------------------------------------------------------- secrets
+
+
+PATHS = (
+    *("/token", "/userinfo", "/introspect", "/revoke", "/par", "/device_authorization", "/device", "/logout"),
+    *("/logout/confirm", "/authorize", "/authorize/confirm", "/register", "/access/end", "/issue", "/clients/x"),
+)
+PARAMETERS = (
+    *("token", "code", "refresh_token", "device_code", "id_token_hint", "client_assertion", "request_uri", "form"),
+    *("request", "claims", "scope", "prompt", "access_token", "client_secret", "subject_token", "redirect_uri"),
+)
+
+
+async def test_no_endpoint_writes_a_secret_down(
+    provider: Provider, ana: Browser, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secrets = [oauthclients.SECRET]
+    made = await registered(ana, token_endpoint_auth_method="client_secret_basic")
+    secrets += [made["client_secret"], made["registration_access_token"]]
+    pushed = (await ana.post("/par", authorization(nonce="secret-nonce", state="secret-state"))).json()
+    begun = (await ana.post("/device_authorization", {"scope": "openid"})).json()
+    secrets += [pushed["request_uri"], begun["device_code"], begun["user_code"], "secret-nonce", "secret-state"]
+    page = await ana.http.get("/authorize", params={"client_id": "grafana", "request_uri": pushed["request_uri"]})
+    code = parameters(await ana.submit(page, answer="yes"))["code"]
+    given = (await ana.redeem(code)).json()
+    secrets += [code, given["access_token"], given["id_token"], given["refresh_token"], session_of(ana)]
+    secrets += [cookie.value or "" for cookie in ana.http.cookies.jar]
+    answers = []
+    for path in PATHS:
+        for first in range(len(secrets)):
+            values = (secrets * 3)[first:]
+            wrong = dict(zip(PARAMETERS, values, strict=False)) | {"grant_type": GRANTS[first % len(GRANTS)]}
+            answers.append(await ana.http.post(path, data=wrong, auth=("grafana", values[0])))
+            headers = {"authorization": f"Bearer {values[0]}", "dpop": values[0]}
+            answers.append(await ana.http.get(path, headers=headers, params={"code": values[0], "scope": values[0]}))
+    measured = provider.worker.metrics.render().decode()
+    written = provider.audit.read_text() + "".join(capfd.readouterr()) + measured
+    assert 'endpoint="authorize"' in measured
+    assert not [secret for secret in secrets if secret in written]
+    told = [answer.text for answer in answers if "json" in answer.headers.get("content-type", "") or answer.is_error]
+    assert not [text for secret in secrets for text in told if secret in text]

@@ -87,10 +87,14 @@ async def running(folder: Path, localapi: Path, *options: str) -> AsyncIterator[
 @asynccontextmanager
 async def browser(*replicas: Replica, address: str = ALICE) -> AsyncIterator[Browser]:
     """Somebody's browser, whose requests go to each replica in turn."""
-    transport = _InTurn([replica.socket for replica in replicas])
-    headers = {"x-forwarded-for": address}
-    async with httpx.AsyncClient(transport=transport, base_url=idp.ISSUER, headers=headers, timeout=20) as client:
+    async with over_tailnet([replica.socket for replica in replicas], address) as client:
         yield Browser(client)
+
+
+def over_tailnet(sockets: Sequence[Path], address: str = ALICE, issuer: str = idp.ISSUER) -> httpx.AsyncClient:
+    """What a program at a node gets, whose requests `tailscale serve` hands to each socket in turn."""
+    headers = {"x-forwarded-for": address}
+    return httpx.AsyncClient(transport=_InTurn(sockets), base_url=issuer, headers=headers, timeout=20)
 
 
 class _InTurn(httpx.AsyncBaseTransport):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import signal
 from pathlib import Path
 
@@ -19,19 +20,31 @@ from tailseal_dev.localnode.node import LocalNode
 @click.option("--name", default="local", show_default=True, help="Name of the node.")
 @click.option("--sync-period", default=60.0, show_default=True, help="Seconds between refreshes of volumes.")
 @click.option("--expose", multiple=True, metavar="NAMESPACE/SERVICE=PORT", help="Reach a Service at 127.0.0.1:PORT.")
-def main(kubeconfig: Path, directory: Path, name: str, sync_period: float, expose: tuple[str, ...]) -> None:
+@click.option("--sidecar", default="", metavar="COMMAND", help="What stands in for native sidecars.")
+def main(
+    kubeconfig: Path, directory: Path, name: str, sync_period: float, expose: tuple[str, ...], sidecar: str
+) -> None:
     """Run pods as processes of this machine."""
     services = {service: int(port) for service, _, port in (entry.partition("=") for entry in expose)}
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run(kubeconfig, directory.resolve(), name, sync_period, services))
+        asyncio.run(_run(kubeconfig, directory.resolve(), name, sync_period, services, tuple(shlex.split(sidecar))))
 
 
-async def _run(kubeconfig: Path, directory: Path, name: str, sync_period: float, services: dict[str, int]) -> None:
+async def _run(
+    kubeconfig: Path,
+    directory: Path,
+    name: str,
+    sync_period: float,
+    services: dict[str, int],
+    sidecar: tuple[str, ...],
+) -> None:
     current = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, current.cancel if current else lambda: None)
     async with Api(kubeconfig) as api:
-        node = LocalNode(api, name=name, directory=directory, sync_period=sync_period, services=services)
+        node = LocalNode(
+            api, name=name, directory=directory, sync_period=sync_period, services=services, sidecar=sidecar
+        )
         await node.run()
 
 

@@ -35,6 +35,8 @@ def field(pod: Object, path: str) -> str:
     if path in {"metadata.labels", "metadata.annotations"}:
         entries = pod["metadata"].get(path.split(".")[1], {})
         return "\n".join(f'{name}="{value}"' for name, value in sorted(entries.items()))
+    if path == "status.podIPs":
+        path = "status.podIP"  # pods have one here
     if path not in _PLAIN:
         raise UnsupportedError(f"fieldPath {path!r}")
     section, name = _PLAIN[path]

@@ -34,13 +34,21 @@ class LocalNode:
         directory: where pods' files and logs go.
         sync_period: seconds after which volumes are refreshed without being asked.
         services: loopback port by `namespace/name` of the Services that are to be reached from outside.
+        sidecar: command that stands in for native sidecars; empty: pods with such are refused.
     """
 
     def __init__(
-        self, api: Api, *, name: str, directory: Path, sync_period: float, services: Mapping[str, int]
+        self,
+        api: Api,
+        *,
+        name: str,
+        directory: Path,
+        sync_period: float,
+        services: Mapping[str, int],
+        sidecar: Sequence[str] = (),
     ) -> None:
         self._api, self._name, self._exposed = api, name, dict(services)
-        self._node = pod.Node(api, name, directory, sync_period, self._allocate)
+        self._node = pod.Node(api, name, directory, sync_period, self._allocate, tuple(sidecar))
         self._pods: dict[str, pod.Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._services: dict[str, Object] = {}

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailseal_dev.api import MERGE, Api, ApiError
@@ -34,6 +34,7 @@ class Node:
         directory: pods' files and logs go below it.
         sync_period: seconds after which volumes are refreshed without being asked, as a kubelet's sync does.
         allocate: an address for a pod that listens on these ports.
+        sidecar: command that stands in for native sidecars; empty: pods with such are refused.
     """
 
     api: Api
@@ -41,6 +42,7 @@ class Node:
     directory: Path
     sync_period: float
     allocate: Callable[[Object], str]
+    sidecar: tuple[str, ...] = ()
 
 
 class Pod:
@@ -128,8 +130,12 @@ class Pod:
             "PYTHONUNBUFFERED": "1",
         } | {name: os.environ[name] for name in _OF_THE_IMAGE if name in os.environ}
         root = self._directory / "root"
-        specs = self.object["spec"]["containers"]
+        sidecars, specs = self._sidecars(), self._specs()
         processes = [command.process(spec, self.object, root, base) for spec in specs]
+        processes = [
+            replace(process, argv=self._node.sidecar) if spec in sidecars else process
+            for spec, process in zip(specs, processes, strict=True)
+        ]
         for spec, process in zip(specs, processes, strict=True):
             log = self._logs / f"{spec['name']}.log"
             container = Container(spec, process, address=self.address, log=log, changed=self._unreported.set)
@@ -151,7 +157,7 @@ class Pod:
         self._woken.clear()
 
     async def _refresh(self) -> None:
-        if "initContainers" in self.object["spec"]:
+        if any(spec not in self._sidecars() for spec in self.object["spec"].get("initContainers", [])):
             raise UnsupportedError("init containers")
         sources = await self._sources()
         for volume in self.object["spec"].get("volumes", []):
@@ -161,8 +167,17 @@ class Pod:
                 directory.mkdir(parents=True, exist_ok=True)
             else:
                 project(directory, files)
-        for spec in self.object["spec"]["containers"]:
+        for spec in self._specs():
             self._mount(spec)
+
+    def _sidecars(self) -> list[Object]:
+        """Those that something stands in for."""
+        first = self.object["spec"].get("initContainers", []) if self._node.sidecar else []
+        return [spec for spec in first if spec.get("restartPolicy") == "Always"]
+
+    def _specs(self) -> list[Object]:
+        """All that run beside each other."""
+        return [*self._sidecars(), *self.object["spec"]["containers"]]
 
     async def _sources(self) -> Sources:
         found: list[dict[str, Object]] = []
@@ -207,7 +222,7 @@ class Pod:
         seen = [
             status.Seen(container.spec, container.state, complete=run.done())
             for container, run in zip(self._containers, self._runs, strict=True)
-        ] or [status.Seen(spec, State(), complete=False) for spec in self.object["spec"]["containers"]]
+        ] or [status.Seen(spec, State(), complete=False) for spec in self._specs()]
         wanted = status.pod_status(
             self._reported,
             seen,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tailseal_dev import process
@@ -22,6 +23,7 @@ def running(
     name: str = "local",
     services: Mapping[str, int] | None = None,
     sync_period: float = 60.0,
+    sidecar: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A local node while the context lasts; its log is `node.log` in `directory`.
 
@@ -31,12 +33,15 @@ def running(
         name: the node's name.
         services: loopback port by `namespace/name` of Services to be reached from outside.
         sync_period: seconds between refreshes of volumes nobody asked for.
+        sidecar: command that stands in for native sidecars; empty: pods with such are refused.
     """
     exposed = [f"--expose={service}={port}" for service, port in (services or {}).items()]
     argv = [sys.executable, "-m", "tailseal_dev.localnode", f"--kubeconfig={kubeconfig}", f"--directory={directory}"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     node = process.start(
-        [*argv, f"--name={name}", f"--sync-period={sync_period}", *exposed], directory / "node.log", environment
+        [*argv, f"--name={name}", f"--sync-period={sync_period}", f"--sidecar={shlex.join(sidecar)}", *exposed],
+        directory / "node.log",
+        environment,
     )
     try:
         yield node

@@ -1,0 +1,356 @@
+"""People log in to an application of another team, on the real control plane, while everything around them changes.
+
+The application knows its Secret alone. What it talks to are the pods that the operator made; the node of the tailnet
+beside them is a stand-in that says who is calling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from fakes import idp, replicas
+from fakes.postgres import PostgresServer
+from tailseal_dev.controlplane import ControlPlane
+from tailseal_dev.demo.narrator import Narrator, until
+from tailseal_dev.demo.stage import OPERATOR, ROOT, Cluster, Operator
+from tailseal_dev.localnode.start import running
+
+pytestmark = pytest.mark.cluster
+
+ISSUER, CALLBACK = "https://idp.tail.example", "https://app.example/callback"
+SECONDS = 5.0
+"""Within which what is taken away is refused: a worker is told at once."""
+KEYS = {
+    "client_id",
+    "client_secret",
+    "issuer",
+    "discovery_endpoint",
+    "authorization_endpoint",
+    "token_endpoint",
+    "userinfo_endpoint",
+    "jwks_uri",
+    "redirect_uris",
+}
+PROVIDER = f"""\
+apiVersion: tailseal.dev/v1alpha1
+kind: SigningKey
+metadata: {{name: corp, namespace: identity}}
+spec:
+  algorithm: ES256
+  rotation: {{interval: 1h, publishLead: 31s, spare: false}}
+  jwks: {{maxAge: 10s}}
+  clockSkew: 1s
+---
+apiVersion: tailseal.dev/v1alpha1
+kind: IdentityProvider
+metadata: {{name: corp, namespace: identity}}
+spec:
+  issuer: {ISSUER}
+  signingKeys: [{{name: corp}}]
+  tokens: {{accessTokenTTL: 60s, idTokenTTL: 60s, clockSkew: 1s}}
+  sts: {{enabled: false}}
+  idp: {{replicas: 2}}
+  storage: {{type: Postgres, postgres: {{urlSecretRef: {{name: database}}}}}}
+  tailnet: {{mode: Serve, auth: {{authKeySecretRef: {{name: joins}}}}}}
+  bounds:
+  - name: apps
+    namespaces: {{from: Selector, selector: {{matchLabels: {{apps: "true"}}}}}}
+    redirectHosts: [app.example]
+    grantTypes: [authorization_code, refresh_token]
+"""
+CLIENT = """\
+apiVersion: tailseal.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: app, namespace: apps}
+spec:
+  identityProviderRef: {name: corp, namespace: identity}
+  redirectURIs: [https://app.example/callback]
+  subjectType: Pairwise
+  allow: {users: ["*@example.com"]}
+"""
+IDENTITY, APPS = "--namespace=identity", "--namespace=apps"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs.
+
+    Args:
+        cluster: where manifests go.
+        directory: short, as the path of a socket must be.
+    """
+
+    cluster: Cluster
+    directory: Path
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl(*arguments, show=False)
+
+    def apply(self, manifest: str) -> None:
+        path = self.directory / "manifest.yaml"
+        path.write_text(manifest)
+        self.kubectl("apply", "-f", str(path))
+
+    def ready(self, *resource: str) -> None:
+        self.kubectl("wait", "--for=condition=Ready", *resource, "--timeout=120s")
+
+    def sockets(self) -> list[Path]:
+        """Where `tailscale serve` would hand requests to each pod."""
+        pods = json.loads(self.kubectl("get", "pods", IDENTITY, "--output=json"))["items"]
+        found = [self.directory / "node/pods" / pod["metadata"]["uid"] / "root/run/tailnet/idp.sock" for pod in pods]
+        return [socket for socket in found if socket.exists()]
+
+    def secret(self) -> dict[str, str]:
+        """The application's."""
+        data = json.loads(self.kubectl("get", "secret/app-oauthclient", APPS, "--output=json"))["data"]
+        return {name: base64.b64decode(value).decode() for name, value in data.items()}
+
+    def http(self, address: str = replicas.ALICE) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        """A program at somebody's node."""
+        return replicas.over_tailnet(self.sockets(), address, ISSUER)
+
+
+@dataclass
+class App:
+    """An application that knows its Secret, and speaks OpenID Connect.
+
+    Args:
+        secret: the nine keys.
+        http: of the person's browser, and the application's own.
+    """
+
+    secret: Mapping[str, str]
+    http: httpx.AsyncClient
+    keys: list[dict[str, Any]] = field(default_factory=list)
+
+    async def login(self) -> dict[str, Any]:
+        """The tokens after a person said who they are; the ID token verifies."""
+        asked = {
+            "client_id": self.secret["client_id"],
+            "redirect_uri": self.secret["redirect_uris"].split()[0],
+            "response_type": "code",
+            "scope": "openid email",
+            "nonce": "n1",
+            "code_challenge": base64.urlsafe_b64encode(sha256(idp.VERIFIER.encode()).digest()).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+        }
+        answer = await self.http.get(f"{self.secret['authorization_endpoint']}?{urlencode(asked)}")
+        if answer.status_code == 200:
+            action, fields = idp.form(answer)
+            answer = await self.http.post(action, data=fields | {"answer": "yes"})
+        assert answer.status_code == 303, answer.text
+        assert answer.headers["location"].startswith(CALLBACK)
+        sent = parse_qs(urlsplit(answer.headers["location"]).query)
+        assert "code" in sent, sent
+        tokens = await self.redeem("authorization_code", code=sent["code"][0])
+        assert tokens.status_code == 200, tokens.text
+        found: dict[str, Any] = tokens.json()
+        assert (await self.verified(found["id_token"]))["nonce"] == "n1"
+        return found
+
+    async def redeem(self, grant_type: str, **fields: str) -> httpx.Response:
+        data = {"grant_type": grant_type, **fields}
+        if grant_type == "authorization_code":
+            data |= {"redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+        auth = (self.secret["client_id"], self.secret["client_secret"])
+        return await self.http.post(self.secret["token_endpoint"], data=data, auth=auth)
+
+    async def refresh(self, token: str) -> httpx.Response:
+        return await self.redeem("refresh_token", refresh_token=token)
+
+    async def told(self, token: str) -> httpx.Response:
+        return await self.http.get(self.secret["userinfo_endpoint"], headers={"authorization": f"Bearer {token}"})
+
+    async def verified(self, token: str) -> dict[str, Any]:
+        """Claims, by the keys that are published now."""
+        keys = KeySet.import_key_set((await self.http.get(self.secret["jwks_uri"])).json())
+        registry = jwt.JWTClaimsRegistry(
+            iss={"essential": True, "value": self.secret["issuer"]},
+            aud={"essential": True, "value": self.secret["client_id"]},
+        )
+        found = jwt.decode(token, keys, algorithms=["ES256"])
+        registry.validate(found.claims)
+        return dict(found.claims)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A control plane, a node, a database and the operator, and a provider on a tailnet that is Ready."""
+    directory = Path(tempfile.mkdtemp(prefix="e2e-"))
+    (directory / "people.json").write_text(json.dumps(_people()))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        database = stack.enter_context(PostgresServer())
+        plane = stack.enter_context(ControlPlane(directory / "cluster"))
+        sidecar = (sys.executable, str(ROOT / "tests/fakes/sidecar.py"), str(directory / "people.json"))
+        stack.enter_context(running(plane.kubeconfig, directory / "node", sidecar=sidecar))
+        flags = (f"--kubeconfig={plane.kubeconfig_for(OPERATOR, ['system:masters'])}", "--open-host=127.0.0.1")
+        made = World(Cluster(Narrator(io.StringIO()), directory, plane.programs / "kubectl", plane, flags), directory)
+        made.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
+        stack.enter_context(Operator(made.cluster))
+        for namespace in ("identity", "apps"):
+            made.kubectl("create", "namespace", namespace)
+        made.kubectl("label", "namespace", "apps", "apps=true")
+        for name, content in (("database", f"url={database.url}"), ("joins", "authkey=canary-key")):
+            made.kubectl("create", "secret", "generic", name, IDENTITY, f"--from-literal={content}")
+            made.kubectl("label", "secret", name, IDENTITY, "tailseal.dev/allow=true")
+        _up(made)
+        yield made
+
+
+def _people() -> dict[str, Any]:
+    answer = json.loads((ROOT / "tests/tailnet/recorded/user.json").read_text())
+    return {text.split("/")[0]: answer for text in answer["Node"]["Addresses"]}
+
+
+def _up(world: World) -> None:
+    world.apply(PROVIDER)
+    world.apply(CLIENT)
+    world.ready("identityprovider/corp", IDENTITY)
+    world.ready("oauthclient/app", APPS)
+    until(lambda: len(world.sockets()) == 2, within=60, what="both pods are there")
+
+
+async def eventually(holds: Callable[[], Any], what: str, within: float = SECONDS) -> float:
+    """Seconds until the answer of an asynchronous question is true."""
+    start = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - start < within, f"not within {within} s: {what}"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - start
+
+
+async def test_an_application_that_knows_nothing_but_its_secret_logs_a_person_in(world: World) -> None:
+    secret = world.secret()
+    assert set(secret) == KEYS
+    async with world.http() as http:
+        discovered = (await http.get(secret["discovery_endpoint"])).json()
+        assert {name: discovered[name] for name in KEYS & set(discovered)} == {
+            name: secret[name] for name in KEYS & set(discovered)
+        }
+        app = App(secret, http)
+        tokens = await app.login()
+        told = (await app.told(tokens["access_token"])).json()
+        claims = await app.verified(tokens["id_token"])
+        assert (told["email"], told["sub"]) == ("alice@example.com", claims["sub"])
+        assert not re.fullmatch(r"userid:.*", claims["sub"]), "pairwise"
+        assert (await app.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_secret_is_rotated_while_people_log_in_and_the_former_one_goes_on(world: World) -> None:
+    former = world.secret()
+    async with world.http() as http:
+        app, changed = App(former, http), False
+        world.kubectl("annotate", "oauthclient/app", APPS, f"tailseal.dev/rotate={_now()}", "--overwrite")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not changed:
+            await app.login()
+            changed = world.secret()["client_secret"] != former["client_secret"]
+        assert changed
+        for secret in (former, world.secret()):
+            for _ in range(4):  # two at each replica
+                assert (await App(secret, http).login())["access_token"]
+
+
+async def test_who_may_not_have_a_client_any_more_has_it_no_more_and_what_it_had_is_over(world: World) -> None:
+    async with world.http() as http:
+        app = App(world.secret(), http)
+        tokens = await app.login()
+        world.kubectl("label", "namespace", "apps", "apps-")
+
+        async def refused() -> bool:
+            answers = [await app.told(tokens["access_token"]) for _ in range(2)]
+            return all(answer.status_code == 401 for answer in answers)
+
+        assert await eventually(refused, "userinfo is refused by both") < SECONDS
+        answer = await app.refresh(tokens["refresh_token"])
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        world.kubectl("wait", "--for=condition=Accepted=False", "oauthclient/app", APPS, "--timeout=20s")
+        world.kubectl("label", "namespace", "apps", "apps=true")
+        world.ready("oauthclient/app", APPS)
+        assert (await app.login())["access_token"]
+
+
+async def test_a_client_that_is_deleted_is_gone_at_once_and_one_made_anew_has_nothing_of_it(world: World) -> None:
+    async with world.http() as http:
+        app = App(world.secret(), http)
+        tokens = await app.login()
+        world.kubectl("delete", "oauthclient/app", APPS)
+
+        async def refused() -> bool:
+            answers = [await app.told(tokens["access_token"]) for _ in range(2)]
+            return all(answer.status_code == 401 for answer in answers)
+
+        assert await eventually(refused, "userinfo is refused by both") < SECONDS
+        world.apply(CLIENT)
+        world.ready("oauthclient/app", APPS)
+        anew = App(world.secret(), http)
+        assert anew.secret["client_id"] == app.secret["client_id"]
+        assert anew.secret["client_secret"] != app.secret["client_secret"]
+        answer = await anew.refresh(tokens["refresh_token"])
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert (await anew.login())["access_token"]
+
+
+async def test_everything_deleted_and_applied_again_is_the_same_provider_with_the_same_people(world: World) -> None:
+    async with world.http() as http:
+        app = App(world.secret(), http)
+        tokens = await app.login()
+        before = await app.verified(tokens["id_token"])
+    world.kubectl("delete", "identityprovider/corp", "signingkey/corp", IDENTITY)
+    until(lambda: not world.sockets(), within=60, what="the pods are gone")
+    _up(world)
+    async with world.http() as http:
+        same = App(world.secret(), http)
+        assert same.secret == app.secret
+        assert (await same.verified(tokens["id_token"]))["sub"] == before["sub"], "the key is published as before"
+        again = await same.refresh(tokens["refresh_token"])
+        assert again.status_code == 200, again.text
+        assert (await same.told(again.json()["access_token"])).json()["sub"] == before["sub"]
+        assert (await same.verified((await same.login())["id_token"]))["sub"] == before["sub"]
+
+
+async def test_the_signing_key_is_rotated_while_people_log_in_and_every_id_token_verifies(world: World) -> None:
+    def kids() -> set[str]:
+        listed = json.loads(world.kubectl("get", "signingkey/corp", IDENTITY, "--output=json"))
+        return {key["keyID"] for key in listed["status"]["keys"] if key["state"] == "Active"}
+
+    async with world.http() as http:
+        app = App(world.secret(), http)
+        first, seen, kept = kids(), set[str](), list[tuple[float, str]]()
+        world.kubectl("annotate", "signingkey/corp", IDENTITY, f"tailseal.dev/rotate={_now()}", "--overwrite")
+        deadline = time.monotonic() + 150
+        while time.monotonic() < deadline and len(seen) < 2:
+            token = (await app.login())["id_token"]  # verifies there
+            kid = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))["kid"]
+            seen.add(kid)
+            kept = [(at, each) for at, each in kept if at > time.time() - 50] + [(time.time(), token)]
+            for _, each in kept[::7]:
+                await app.verified(each)
+            await asyncio.sleep(0.2)
+        assert first <= seen
+        assert len(seen) == 2, "the new key signs by now"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

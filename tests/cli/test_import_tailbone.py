@@ -13,9 +13,9 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from tailseal.api.parse import parse
+from tailseal.cli.imports.tailbone import Target, translate
+from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.cli.main import cli
-from tailseal.cli.tailbone import Target, translate
-from tailseal.cli.tailsts import NotTakenOverError
 from tailseal.domain.keyimport import imported_key
 from tailseal.domain.policy.lint import lint
 

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tailseal.api.parse import parse
+from tailseal.cli.imports.tailsts import NotTakenOverError
+from tailseal.cli.imports.tsidp import Target, translate
 from tailseal.cli.main import cli
-from tailseal.cli.tailsts import NotTakenOverError
-from tailseal.cli.tsidp import Target, translate
 from tailseal.domain.keyimport import imported_key
 from tailseal.domain.policy.lint import lint
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import NS, files, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli import keys_found
+from tailseal.cli.keys import found as keys_found
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Forbidden, NotFound, Transient

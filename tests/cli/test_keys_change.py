@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import NS, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli import keys_found
+from tailseal.cli.keys import found as keys_found
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Invalid
@@ -58,7 +58,7 @@ def test_rotate_asks_for_a_signer_and_prints_the_edit_for_git(monkeypatch: pytes
 
 def test_rotate_really_rotates(monkeypatch: pytest.MonkeyPatch, seen: World) -> None:
     first = active(seen)
-    monkeypatch.setattr("tailseal.cli.keys_change.format_time", lambda _: "2027-01-15T08:06:41Z")
+    monkeypatch.setattr("tailseal.cli.keys.change.format_time", lambda _: "2027-01-15T08:06:41Z")
     run(monkeypatch, seen.cluster, "rotate", "corp")
 
     async def later() -> None:

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 
 from fakes import bundles, exchange
 from fakes.exchange import SETTINGS
-from tailseal.cli import keys_poke
 from tailseal.cli.errors import Failure
+from tailseal.cli.keys import poke as keys_poke
 from tailseal.cli.main import cli
 from tailseal.domain import poke
 from tailseal.domain.bundle.model import HeldKey

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import ISSUER, NS, files, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli import keys_found, keys_verify
+from tailseal.cli.keys import found as keys_found
+from tailseal.cli.keys import verify as keys_verify
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
 from tailseal.tokens.compact import encode

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import NS, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli import keys_found
+from tailseal.cli.keys import found as keys_found
 from tailseal.cli.main import cli
-from tailseal.cli.status_found import line
+from tailseal.cli.status.found import line
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden, Transient
 from tailseal.cluster.port import Kind

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from fakes.trust import ISSUER, NOW, SETTINGS, compiled, settings, subject
-from tailseal.cli.explain_output import account_lines
+from tailseal.cli.explain.output import account_lines
 from tailseal.domain.policy import retold
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused, decide

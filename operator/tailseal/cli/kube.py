@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tailseal.cli.errors import FAILED, USAGE, Failure
-from tailseal.cli.keys_found import Where, ask, where
+from tailseal.cli.keys.found import Where, ask, where
 
 if TYPE_CHECKING:
     from tailseal.cluster.port import Cluster

@@ -23,15 +23,19 @@ COMMANDS: Final = {
     "sts": _Entry("tailseal.cli.sts", "Run the token service on a bundle directory."),
     "idp": _Entry("tailseal.cli.idp", "Run the identity provider on a bundle directory."),
     "serve": _Entry("tailseal.cli.serve", "Run everything from a folder of YAML files, without a cluster."),
-    "explain": _Entry("tailseal.cli.explain", "Say why a token is trusted or not, policy by policy."),
-    "lint": _Entry("tailseal.cli.lint", "Find what is wrong with manifests, without a cluster."),
-    "status": _Entry("tailseal.cli.status", "Show all objects of a cluster, whether they work, what they wait for."),
+    "explain": _Entry("tailseal.cli.explain.command", "Say why a token is trusted or not, policy by policy."),
+    "lint": _Entry("tailseal.cli.lint.command", "Find what is wrong with manifests, without a cluster."),
+    "status": _Entry(
+        "tailseal.cli.status.command", "Show all objects of a cluster, whether they work, what they wait for."
+    ),
     "whoami": _Entry("tailseal.cli.whoami", "Say who a kubeconfig or a token says you are."),
-    "keys": _Entry("tailseal.cli.keys", "Show, rotate and revoke the signing keys of a cluster; verify tokens."),
+    "keys": _Entry(
+        "tailseal.cli.keys.command", "Show, rotate and revoke the signing keys of a cluster; verify tokens."
+    ),
     "kube": _Entry("tailseal.cli.kube", "Have Kubernetes API servers trust our tokens."),
     "kubectl-credential": _Entry("tailseal.cli.credential", "Log kubectl in with a token of ours: an exec plugin."),
     "guard": _Entry("tailseal.cli.guard", "Guard services by what the tailnet grants their callers."),
-    "import": _Entry("tailseal.cli.imports", "Take over policies, clients and keys of other token services."),
+    "import": _Entry("tailseal.cli.imports.command", "Take over policies, clients and keys of other token services."),
 }
 """Each module has its click command under the name `command`."""
 

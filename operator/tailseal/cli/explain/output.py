@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tailseal.api.times import format_time
-from tailseal.cli.explanation import CHECKED, UNCHECKED, Report, Source
+from tailseal.cli.explain.explanation import CHECKED, UNCHECKED, Report, Source
 from tailseal.cli.output import printable
 from tailseal.domain.policy import retold
 from tailseal.domain.policy.decide import Granted, Refused

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
-from tailseal.cli.explain_output import account_lines
+from tailseal.cli.explain.output import account_lines
 from tailseal.cli.output import printable
 from tailseal.domain.policy import retold
 

@@ -13,8 +13,8 @@ from tailseal.cli.errors import FAILED, UNREACHABLE, USAGE, Failure
 from tailseal.cli.options import SOCKET
 
 if TYPE_CHECKING:
-    from tailseal.cli.explain_output import Frame
-    from tailseal.cli.explanation import Report
+    from tailseal.cli.explain.explanation import Report
+    from tailseal.cli.explain.output import Frame
     from tailseal.domain.policy.gathering import Gathering, Name
     from tailseal.tokens.keyset import KeySet
 
@@ -91,8 +91,8 @@ def command(  # noqa: PLR0913 - one for each option
         return
     if token_file is None or not places:
         raise click.UsageError("--token-file FILE and -f PATH are needed, or --decision ID inside a replica")
-    from tailseal.cli.explanation import Question, report  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.explanation import audiences as audiences_of  # noqa: PLC0415
+    from tailseal.cli.explain.explanation import Question, report  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.explain.explanation import audiences as audiences_of  # noqa: PLC0415
     from tailseal.domain.policy.grants import GrantRequest  # noqa: PLC0415
 
     token = _token(token_file)
@@ -104,7 +104,7 @@ def command(  # noqa: PLR0913 - one for each option
 
 
 def _tell(found: Report, frame: Frame, output: str) -> None:
-    from tailseal.cli import explain_output  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.explain import output as explain_output  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.cli.output import envelope  # noqa: PLC0415
 
     if output == "json":
@@ -116,7 +116,7 @@ def _tell(found: Report, frame: Frame, output: str) -> None:
 
 
 def _retell(decision: str, namespace: str | None, socket: Path, output: str) -> None:
-    from tailseal.cli import hindsight  # noqa: PLC0415 - nothing heavy for --help
+    from tailseal.cli.explain import hindsight  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.cli.output import envelope  # noqa: PLC0415
 
     document = hindsight.ask(socket, decision, namespace)
@@ -147,7 +147,7 @@ def _token(place: str, option: str = "--token-file") -> bytes:
 def _frame(
     places: tuple[Path, ...], wanted: str | None, audiences: tuple[str, ...], *, recursive: bool
 ) -> tuple[Gathering, Frame]:
-    from tailseal.cli.explain_output import Frame  # noqa: PLC0415
+    from tailseal.cli.explain.output import Frame  # noqa: PLC0415
     from tailseal.cli.folder import read_all  # noqa: PLC0415
     from tailseal.domain.policy.gathering import gather  # noqa: PLC0415
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tailseal.api.findings import Finding
-from tailseal.cli import explanation_actors as actors
-from tailseal.cli.explanation_actors import Problem
+from tailseal.cli.explain import actors
+from tailseal.cli.explain.actors import Problem
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused

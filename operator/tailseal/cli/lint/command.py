@@ -14,7 +14,7 @@ from tailseal.cli.errors import FAILED, USAGE, Failure
 
 if TYPE_CHECKING:
     from tailseal.cli.folder import Manifests
-    from tailseal.cli.lint_output import Row
+    from tailseal.cli.lint.output import Row
     from tailseal.domain.policy.lint import Found
 
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -41,7 +41,7 @@ def command(*, places: tuple[Path, ...], context: tuple[Path, ...], recursive: b
     Exit codes: 0 nothing but notes, 1 findings, 2 wrong usage.
     """
     from tailseal.cli.folder import read_all  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.lint_output import FORMATS  # noqa: PLC0415
+    from tailseal.cli.lint.output import FORMATS  # noqa: PLC0415
     from tailseal.domain.policy.lint import Level, lint  # noqa: PLC0415
 
     mine = read_all(places, recursive=recursive)
@@ -63,8 +63,8 @@ def command(*, places: tuple[Path, ...], context: tuple[Path, ...], recursive: b
 
 
 def _unreadable(manifests: Manifests) -> Iterator[Row]:
-    from tailseal.cli.lines import line_of_error  # noqa: PLC0415
-    from tailseal.cli.lint_output import Row  # noqa: PLC0415
+    from tailseal.cli.lint.lines import line_of_error  # noqa: PLC0415
+    from tailseal.cli.lint.output import Row  # noqa: PLC0415
     from tailseal.domain.policy.lint import Level, Rule  # noqa: PLC0415
 
     for problem in manifests.problems:
@@ -73,8 +73,8 @@ def _unreadable(manifests: Manifests) -> Iterator[Row]:
 
 
 def _placed(found: Iterable[Found], manifests: Manifests) -> Iterator[Row]:
-    from tailseal.cli.lines import Lines  # noqa: PLC0415
-    from tailseal.cli.lint_output import Row  # noqa: PLC0415
+    from tailseal.cli.lint.lines import Lines  # noqa: PLC0415
+    from tailseal.cli.lint.output import Row  # noqa: PLC0415
     from tailseal.domain.policy.lint import Rule  # noqa: PLC0415
 
     files = {manifest.key: manifest.file for manifest in reversed(manifests.found)}

@@ -38,8 +38,8 @@ def tailsts(*, directory: Path, provider: str, upstream: str, namespace: str, au
 
     Exit codes: 0 success, 1 a policy cannot be taken over, 2 wrong usage, 3 a file cannot be read.
     """
+    from tailseal.cli.imports.tailsts import NotTakenOverError, Target, translate  # noqa: PLC0415
     from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.tailsts import NotTakenOverError, Target, translate  # noqa: PLC0415
 
     files = _files(directory)
     if not files:
@@ -69,9 +69,9 @@ def tsidp(*, places: tuple[Path, ...], provider: str, namespace: str, signing_ke
 
     Exit codes: 0 success, 1 something cannot be taken over, 2 wrong usage, 3 a file cannot be read.
     """
+    from tailseal.cli.imports.tailsts import NotTakenOverError  # noqa: PLC0415
+    from tailseal.cli.imports.tsidp import Target, translate  # noqa: PLC0415
     from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.tailsts import NotTakenOverError  # noqa: PLC0415
-    from tailseal.cli.tsidp import Target, translate  # noqa: PLC0415
 
     provider_namespace, _, name = provider.rpartition("/")
     try:
@@ -99,9 +99,9 @@ def tailbone(*, directory: Path, namespace: str, signing_key: str, every: bool) 
 
     Exit codes: 0 success, 1 a key cannot be taken over, 2 wrong usage, 3 a file cannot be read.
     """
+    from tailseal.cli.imports.tailbone import Target, translate  # noqa: PLC0415
+    from tailseal.cli.imports.tailsts import NotTakenOverError  # noqa: PLC0415
     from tailseal.cli.output import printable  # noqa: PLC0415 - nothing heavy for --help
-    from tailseal.cli.tailbone import Target, translate  # noqa: PLC0415
-    from tailseal.cli.tailsts import NotTakenOverError  # noqa: PLC0415
 
     try:
         written = translate(_files(directory), Target(namespace, signing_key, every))

@@ -18,7 +18,7 @@ from tailseal.api.kinds import NAME_LENGTH
 from tailseal.api.meta import ALLOW_LABEL, API_VERSION
 from tailseal.api.oauthclient import OAuthClientSpec
 from tailseal.api.validation import parse_spec
-from tailseal.cli.tailsts import NotTakenOverError
+from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.domain.clients.secrets import weakness
 from tailseal.domain.keyimport import KeyRefused, imported_key
 

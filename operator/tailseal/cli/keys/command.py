@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from tailseal.cli import keys_found
 from tailseal.cli.errors import FAILED
-from tailseal.cli.keys_found import Where, where
+from tailseal.cli.keys import found
+from tailseal.cli.keys.found import Where, where
 
 _output = click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
-_name = click.argument("name", shell_complete=keys_found.names)
+_name = click.argument("name", shell_complete=found.names)
 
 
 @click.group("keys", short_help="Show, rotate and revoke the signing keys of a cluster; verify tokens.")
@@ -29,7 +29,7 @@ def command() -> None:
 @where
 def list_keys(*, where: Where, output: str) -> None:
     """List all SigningKeys, a line each."""
-    from tailseal.cli.keys_output import listing  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.keys.output import listing  # noqa: PLC0415 - help must not wait for it
 
     click.echo(listing(_all(where), output))
 
@@ -40,9 +40,9 @@ def list_keys(*, where: Where, output: str) -> None:
 @where
 def show(name: str, *, where: Where, output: str) -> None:
     """Show the keys of SigningKey NAME: their states, since when, until when, and what comes next."""
-    from tailseal.cli.keys_output import timeline  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.keys.output import timeline  # noqa: PLC0415 - help must not wait for it
 
-    click.echo(timeline(keys_found.only(_all(where), name, where.namespace), output))
+    click.echo(timeline(found.only(_all(where), name, where.namespace), output))
 
 
 @command.command("rotate")
@@ -54,14 +54,14 @@ def rotate(name: str, *, where: Where) -> None:
     It signs once every replica has it and every cache can know it: no token fails. Standard output has the edit that
     makes the same of it in Git, which would take it back otherwise.
     """
-    from tailseal.cli.keys_change import rotate as change  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.keys.change import rotate as change  # noqa: PLC0415 - help must not wait for it
 
     change(where, name)
 
 
 @command.command("revoke")
 @_name
-@click.argument("kid", shell_complete=keys_found.key_ids)
+@click.argument("kid", shell_complete=found.key_ids)
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
 @where
 def revoke(name: str, kid: str, *, where: Where, yes: bool) -> None:
@@ -69,7 +69,7 @@ def revoke(name: str, kid: str, *, where: Where, yes: bool) -> None:
 
     Standard output has the edit that makes the same of it in Git.
     """
-    from tailseal.cli.keys_change import revoke as change  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.keys.change import revoke as change  # noqa: PLC0415 - help must not wait for it
 
     change(where, name, kid, yes=yes)
 
@@ -87,7 +87,7 @@ def poke(*, where: Where, issuer: str, audience: str, servers: tuple[str, ...], 
     Without --server it is the kubeconfig's. Exit code 0: each was seen to fetch; 1: one was not.
     """
     from tailseal.api.durations import parse_duration  # noqa: PLC0415 - help must not wait for it
-    from tailseal.cli import keys_poke  # noqa: PLC0415
+    from tailseal.cli.keys import poke as keys_poke  # noqa: PLC0415
 
     try:
         wait = parse_duration(patience)
@@ -110,7 +110,7 @@ def verify(token: str, *, where: Where, jwks: Path | None, output: str) -> None:
 
     The token itself is never printed. Exit code 0: it verifies; 1: it does not.
     """
-    from tailseal.cli import keys_verify  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.keys import verify as keys_verify  # noqa: PLC0415 - help must not wait for it
 
     text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 - the usual name of standard input
     verdict = keys_verify.offline(text, jwks) if jwks is not None else keys_verify.in_cluster(text, where)
@@ -120,4 +120,4 @@ def verify(token: str, *, where: Where, jwks: Path | None, output: str) -> None:
 
 
 def _all(place: Where) -> list[Any]:
-    return keys_found.ask(place, lambda cluster: keys_found.signing_keys(cluster, place.namespace))
+    return found.ask(place, lambda cluster: found.signing_keys(cluster, place.namespace))

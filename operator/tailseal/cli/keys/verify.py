@@ -13,7 +13,7 @@ import yaml
 
 from tailseal.api.times import format_time, parse_time
 from tailseal.cli.errors import FAILED, Failure
-from tailseal.cli.keys_found import Where, ask, signing_keys
+from tailseal.cli.keys.found import Where, ask, signing_keys
 from tailseal.cli.output import envelope, printable
 from tailseal.tokens import compact
 from tailseal.tokens.compact import Compact

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tailseal.api.meta import ALLOW_LABEL, API_VERSION
-from tailseal.cli.tailsts import NotTakenOverError
+from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
 
 PRIVATE: Final = ".private.jwk"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tailseal.cli.output import envelope, printable, table
 
 if TYPE_CHECKING:
-    from tailseal.cli.status_found import Line, Survey
+    from tailseal.cli.status.found import Line, Survey
 
 _HEADS: Final = ("KIND", "NAMESPACE", "NAME", "READY", "REASON", "WAITS FOR")
 _NOTHING: Final = "-"

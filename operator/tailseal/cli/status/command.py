@@ -7,7 +7,7 @@ import sys
 import click
 
 from tailseal.cli.errors import FAILED
-from tailseal.cli.keys_found import Where, ask, where
+from tailseal.cli.keys.found import Where, ask, where
 
 _FORMS = ("text", "json", "yaml", "name")
 
@@ -22,8 +22,8 @@ def command(*, where: Where, output: str) -> None:
 
     Exit codes: 0 all is well, 1 something is not ready, 2 wrong usage, 3 the API server is out of reach.
     """
-    from tailseal.cli import status_output  # noqa: PLC0415 - help must not wait for it
-    from tailseal.cli.status_found import survey  # noqa: PLC0415
+    from tailseal.cli.status import output as status_output  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.status.found import survey  # noqa: PLC0415
 
     found = ask(where, lambda cluster: survey(cluster, where.namespace))
     if text := status_output.said(found, output):

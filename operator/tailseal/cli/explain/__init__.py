@@ -1,0 +1,1 @@
+"""`tailseal explain`: why a token is trusted or not."""

@@ -1,0 +1,1 @@
+"""`tailseal import`: takes over what other token services keep."""

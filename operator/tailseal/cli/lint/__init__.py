@@ -1,0 +1,1 @@
+"""`tailseal lint`: what is wrong with manifests, on which line."""

@@ -1,0 +1,1 @@
+"""`tailseal status`: everything of ours on one screen."""

@@ -138,6 +138,8 @@ def test_what_must_not_be_is_named_with_its_path(members: dict[str, Any], path: 
         ({"audiences": [trust.OURS]}, "spec.audiences[0]"),
         ({"audiences": ["oauthclient.team-b.other"]}, "spec.audiences[0]"),
         ({"audiences": ["tailseal:upstream:x"]}, "spec.audiences[0]"),
+        ({"audiences": ["registered.abc"]}, "spec.audiences[0]"),
+        ({"clientID": "registered.abc"}, "spec.clientID"),
         ({"clientID": "idp.corp.example"}, "spec.clientID"),
     ],
 )

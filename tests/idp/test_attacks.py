@@ -152,6 +152,21 @@ async def test_what_was_agreed_to_counts_for_the_place_that_was_named(ana: Brows
     assert (await ana.http.get("/authorize", params=asked | {"redirect_uri": elsewhere})).status_code == 200
 
 
+async def test_people_see_the_id_of_a_client_that_named_itself(provider: Provider, ana: Browser) -> None:
+    made = await registered(ana, client_name="Corp VPN", grant_types=[device.GRANT_TYPE], redirect_uris=[])
+    asked = {"client_id": made["client_id"], "scope": "openid"}
+    begun = (await ana.http.post("/device_authorization", data=asked)).json()
+    action, fields = idp.form(await ana.http.get(begun["verification_uri_complete"]))
+    page = await ana.http.post("/" + action, data=fields)
+    assert made["client_id"] in page.text
+    assert provider.issuer
+
+
+async def test_a_registration_is_no_store_of_ones_own(ana: Browser) -> None:
+    answer = await ana.http.post("/register", json={**METADATA, "jwks": {"keys": [], "more": "x" * 20_000}})
+    assert (answer.status_code, answer.json()["error"]) == (413, "invalid_client_metadata")
+
+
 # ---------------------------------------------------------------------------------------------------------- narrowing
 
 
@@ -267,6 +282,23 @@ async def test_clients_of_one_namespace_take_up_a_part_of_the_store(
 ) -> None:
     statuses = {(await ana.post(path, asked)).status_code for _ in range(600)}
     assert 429 in statuses
+
+
+async def test_wishes_are_kept_with_each_login_so_they_are_short(ana: Browser) -> None:
+    wished = '{"userinfo":{"x":{"value":"' + "y" * 5000 + '"}}}'
+    answer = await ana.http.get("/authorize", params=authorization(claims=wished))
+    assert parameters(answer)["error"] == "invalid_request"
+
+
+# ------------------------------------------------------------------------------------------------------- the internet
+
+
+@pytest.mark.parametrize("path", ["/_healthz", "/issue", "/", "/device", "/clients/"])
+async def test_the_internet_learns_nothing_of_us(provider: Provider, path: str) -> None:
+    headers = {"tailscale-funnel-request": "?1"}
+    answer = await provider.browser().http.request("POST" if path == "/issue" else "GET", path, headers=headers)
+    assert answer.status_code == 401
+    assert "version" not in answer.text
 
 
 # ------------------------------------------------------------------------------------------------------------- secrets

@@ -318,3 +318,10 @@ async def test_pages_show_nothing_to_strangers(world: World) -> None:
     for path in ("/", "/device"):
         answer = await world.provider.browser(**{"x-forwarded-for": "100.64.0.99"}).http.get(path)
         assert answer.status_code == 401
+
+
+def test_a_login_without_a_session_names_none() -> None:
+    client = oauthclients.client()
+    said = logout.token_claims(idp.settings(), client, subject="userid:1", sid="", token_id="j", now=exchange.NOW)
+    assert "sid" not in said
+    assert said["sub"] == "userid:1"

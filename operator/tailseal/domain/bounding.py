@@ -19,6 +19,9 @@ RESERVED_PREFIX: Final = "tailseal:"
 CLIENT_PREFIX: Final = "oauthclient."
 """Client ids that are made from names begin so; each is the audience of ID tokens, and of nothing else."""
 
+REGISTERED_PREFIX: Final = "registered."
+"""Client ids of clients that register themselves begin so, which nobody here knows one by one."""
+
 
 def is_unbounded(namespace: str, settings: Settings) -> bool:
     """Whether there are no rules and the namespace is the provider's own, which may then do everything."""
@@ -45,7 +48,7 @@ def is_reserved(audience: str, settings: Settings) -> bool:
     # A token for a client's id would be taken for one of its ID tokens.
     return (
         audience in settings.client_ids
-        or plain.startswith((RESERVED_PREFIX, CLIENT_PREFIX))
+        or plain.startswith((RESERVED_PREFIX, CLIENT_PREFIX, REGISTERED_PREFIX))
         or any(
             plain == place or plain.startswith(f"{place}/")
             for place in (*places, *(p.split("://")[-1] for p in places))

@@ -153,7 +153,7 @@ def _read(form: Form, where: Target, settings: Settings) -> AuthorizationRequest
         prompt=_prompt(form),
         max_age=_max_age(form),
         login_hint=_short(form, "login_hint"),
-        wishes=wishes.read(_short(form, "claims", 8 * parameters.MAX_TEXT)),
+        wishes=wishes.read(_short(form, "claims", 2 * parameters.MAX_TEXT)),
         jkt=_jkt(form),
     )
 

@@ -128,7 +128,7 @@ def token_claims(
         settings: of the provider.
         client: who is told.
         subject: as that client knows it.
-        sid: of the session that ended.
+        sid: of the session that ended; empty: there was none.
         token_id: `jti`.
         now: Unix seconds.
     """
@@ -136,7 +136,7 @@ def token_claims(
         "iss": settings.issuer,
         "aud": client.client_id,
         "sub": subject,
-        "sid": sid,
+        **({"sid": sid} if sid else {}),
         "iat": int(now),
         "exp": int(now) + SECONDS,
         "jti": token_id,

@@ -11,6 +11,7 @@ import orjson
 
 from tailseal.api.oauthclient import DEFAULT_SCOPES, REDIRECT_URI
 from tailseal.domain import canonical
+from tailseal.domain.bounding import REGISTERED_PREFIX
 from tailseal.domain.bundle.model import ClientSecret
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient
@@ -25,7 +26,10 @@ SECONDS: Final = 90 * 86_400
 MOST: Final = 50
 """Registrations that one caller may have at a time."""
 
-PREFIX: Final = "registered."
+MAX_BYTES: Final = 16_384
+"""Of what a client says of itself."""
+
+PREFIX: Final = REGISTERED_PREFIX
 """Client ids of these begin so: never an issuer's, a person's or a node's name."""
 
 GRANT_TYPES: Final = ("authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code")
@@ -346,6 +350,9 @@ def document(content: bytes) -> dict[str, Any]:
     Raises:
         OAuthError: `invalid_client_metadata`.
     """
+    if len(content) > MAX_BYTES:
+        text = f"the document is longer than {MAX_BYTES} bytes"
+        raise OAuthError("invalid_client_metadata", text, status=413)
     try:
         return compact.json_object(content)
     except TokenError:

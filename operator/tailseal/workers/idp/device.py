@@ -216,6 +216,7 @@ def _confirm(
         token=token,
         typed=typed,
         client=client.name,
+        client_id=client.client_id,
         login=who.login,
         scopes=wanted,
     )

@@ -36,6 +36,7 @@ PATH: Final = "/issue"
 _WHO: Final = "tailseal.who"
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _JSON: Final = (b"content-type", b"application/json")
+_NOT_HERE: Final = Response(401, b'{"error":"access_denied"}', (_JSON, _NO_STORE))
 
 
 class IssueEndpoint(TokenEndpoint):
@@ -127,7 +128,10 @@ class HealthEndpoint:
         self._idp = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is read
-        """Answer one request of any method."""
+        """Answer one request of any method, from within the tailnet."""
+        if headers.values(scope["headers"], b"tailscale-funnel-request"):
+            await wire.respond(send, _NOT_HERE)
+            return
         healthy = self._idp.common.withheld() is None and await self._knows_callers()
         body = orjson.dumps({"ok": healthy, "version": _version(), "commit": ""})
         response = Response(200 if healthy else 503, body, (_JSON, _NO_STORE))

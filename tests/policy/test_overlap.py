@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fakes.trust import BILLING, NOW, SETTINGS, compiled, subject
+from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, decide
 from tailseal.domain.policy.grants import GrantRequest
@@ -114,3 +116,14 @@ def test_what_contradicts_itself_matches_nobody(member: Policy, token: dict[str,
     if contradiction(member.compiled) is not None:
         event("contradiction")
         assert member.compiled.trust.matches(token) is not Verdict.MATCH
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(rules, limits, grants), min_size=2, max_size=6))
+def test_looking_near_by_finds_what_looking_at_every_pair_finds(specs: list[Any]) -> None:
+    members = [policy(f"p{number}", *spec) for number, spec in enumerate(specs)]
+    with pytest.MonkeyPatch.context() as everywhere:
+        everywhere.setattr(overlap, "_nearby", lambda _policy, _index, everybody: everybody)
+        wanted = list(overlaps(members))
+    event(f"{len(wanted)} found")
+    assert list(overlaps(members)) == wanted

@@ -231,17 +231,12 @@ def _overlaps(gathering: Gathering, everything: Mapping[ObjectKey, Object]) -> I
             for judged in members
             if isinstance(judged.outcome, CompiledPolicy)
         ]
-        for policy, other, shadowed in overlap.overlaps(policies):
-            key = ("TrustPolicy", policy.namespace, policy.name)
-            if shadowed:
-                text = f"{other.id} comes first, trusts every token that this trusts, and gives all that this gives"
-                yield Found(key, "spec", text, Rule.SHADOWED, Level.WARNING)
+        for found in overlap.overlaps(policies):
+            key = ("TrustPolicy", found.policy.namespace, found.policy.name)
+            if found.shadowed:
+                yield Found(key, "spec", overlap.told(found), Rule.SHADOWED, Level.WARNING)
             else:
-                text = (
-                    f"{other.id} trusts every token that this trusts and leads to another target, so requests of "
-                    "theirs that name none are refused as ambiguous"
-                )
-                yield Found(key, "spec.grants", text, Rule.AMBIGUOUS, Level.NOTE)
+                yield Found(key, "spec.grants", overlap.told(found), Rule.AMBIGUOUS, Level.NOTE)
 
 
 def _crowded(gathering: Gathering) -> Iterator[Found]:

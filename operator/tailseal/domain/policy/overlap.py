@@ -7,14 +7,15 @@ or where both are written the same way. What cannot be shown like that counts as
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
 from tailseal.domain import scopes
 from tailseal.domain.policy.advice import nested
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
-from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.matchers import Path, Rule, Verdict
 from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Trust
 
@@ -78,8 +79,11 @@ def overlaps(policies: Sequence[Policy]) -> Iterator[Overlap]:
     for policy in sorted(granting, key=_place):
         by_source[policy.compiled.trust.source].append(policy)
     for members in by_source.values():
+        index = PolicyIndex(member.compiled for member in members)
+        by_id = {member.compiled.id: member for member in members}
         for policy in members:
-            found = next(_of(policy, [other for other in members if other is not policy]), None)
+            others = [by_id[other] for other in _nearby(policy.compiled, index, by_id) if other != policy.compiled.id]
+            found = next(_of(policy, others), None)
             if found is not None:
                 yield found
 
@@ -99,6 +103,38 @@ def implies(narrow: Policy, wide: Policy) -> bool:
     if narrow.trusts == wide.trusts:
         return True
     return all(any(_rule_implies(rule, other) for rule in first.rules) for other in second.rules)
+
+
+def told(found: Overlap) -> str:
+    """The same for people: to the owner of the policy."""
+    if found.shadowed:
+        return f"{found.other.id} comes first, trusts every token that this trusts, and gives all that this gives"
+    return (
+        f"{found.other.id} trusts every token that this trusts and leads to another target, so requests of theirs that"
+        " name none are refused as ambiguous"
+    )
+
+
+def _nearby(policy: CompiledPolicy, index: PolicyIndex, everybody: Iterable[str]) -> Iterable[str]:
+    """Ids of the policies that a token could match which this one trusts: whoever trusts all of them is among these."""
+    claims: dict[str, Any] = {}
+    paths = [rule.path for rule in policy.trust.rules if rule.keys is not None]
+    if len(set(paths)) < len(paths):  # which of the values pass, nobody asked
+        return everybody
+    for rule in policy.trust.rules:
+        if rule.keys:
+            _put(claims, rule.path, next(iter(rule.keys)))
+    found = index.candidates(policy.trust.source, sorted(policy.trust.audiences)[:1], claims)
+    return [other.id for other in found]
+
+
+def _put(claims: dict[str, Any], path: Path, value: object) -> None:
+    for step in path[:-1]:
+        inside = claims.setdefault(step, {})
+        if type(inside) is not dict:  # two rules that no token passes
+            return
+        claims = inside
+    claims.setdefault(path[-1], value)
 
 
 def _of(policy: Policy, others: Sequence[Policy]) -> Iterator[Overlap]:

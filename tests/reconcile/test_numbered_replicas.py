@@ -254,6 +254,20 @@ async def test_behind_serve_an_endpoint_is_the_nodes_own_https_name() -> None:
     assert endpoints["tailnet-0"] == "https://corp-idp-0-0.tail.example"
 
 
+async def test_behind_serve_a_node_of_another_name_than_the_issuers_is_said() -> None:
+    issuer = "https://corp-idp-0-0.tail.example"
+    for named, expected in (("https://idp.tail.example", ("False", "NodeNamedOtherwise")), (issuer, None)):
+        seen = on_a_tailnet(issuer=named)
+        await seen.converge()
+        nodes(seen, corp_idp_0="Running")
+        await seen.run_for(60)
+        assert conditions(seen).get("TailnetJoined") == expected
+        if expected:
+            assert "the issuer is idp.tail.example, and the node is called corp-idp-0-0.tail.example" in message(
+                seen, "TailnetJoined"
+            )
+
+
 async def test_the_node_knows_all_addresses_of_its_pod_so_that_ipv6_gets_its_brackets() -> None:
     seen = on_a_tailnet()
     await seen.converge()
@@ -274,7 +288,7 @@ async def test_a_node_keeps_its_identity_in_a_folder_that_it_makes_itself_in_its
 
 
 async def test_a_node_that_is_not_up_is_named_with_its_state() -> None:
-    seen = on_a_tailnet()
+    seen = on_a_tailnet(issuer="https://corp-idp-0-0.tail.example")
     await seen.converge()
     nodes(seen, corp_idp_0="NeedsLogin")
     await seen.run_for(60)

@@ -108,6 +108,8 @@ class Reason(StrEnum):
     """The clock of a replica is further off than clockSkew allows."""
     NODE_NOT_RUNNING = "NodeNotRunning"
     """A node of the tailnet is not logged in or not up: nobody who comes over it can be known."""
+    NODE_NAMED_OTHERWISE = "NodeNamedOtherwise"
+    """In mode Serve no node has the issuer's name: people do not find us, and certificates are of another name."""
     ISSUER_NOT_SHARED = "IssuerNotShared"
     """Each replica is a node with a name of its own, and the issuer has one."""
     SERVE_NEEDS_ROOT = "ServeNeedsRoot"
@@ -136,6 +138,12 @@ class Reason(StrEnum):
     """What is there cannot be read whole, so nothing is written over it."""
     LEAVING = "Leaving"
     """The place is no longer in the spec: no new keys are put there, former ones go when they are let go of."""
+
+    # Policies beside each other
+    SHADOWED = "Shadowed"
+    """Another policy comes first and gives all that this one gives: this one never decides."""
+    AMBIGUOUS = "Ambiguous"
+    """Another policy leads to another target: requests that name none are refused."""
 
     # Emergency
     CACHES_OUT_OF_REACH = "CachesOutOfReach"

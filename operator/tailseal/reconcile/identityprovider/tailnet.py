@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
@@ -50,6 +51,8 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
     if down:
         text = f"{'; '.join(down)}; see the log of the container tailscale"
         yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NOT_RUNNING, message=text)
+    elif text := _otherwise(ctx, namespace, provider, spec):
+        yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NAMED_OTHERWISE, message=text)
     if (spec.idp.replicas or 1) > 1:
         text = "each replica is a node with a name of its own: let DNS lead from the issuer to all their addresses"
         yield Fact("IssuerShared", status=False, reason=Reason.ISSUER_NOT_SHARED, message=text)
@@ -68,6 +71,16 @@ def names(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         for replica in _replicas(ctx, namespace, provider)
         if replica.report is not None and replica.report.node.get("name")
     }
+
+
+def _otherwise(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> str:
+    """What is to be done where `tailscale serve` answers by another name than the issuer's; empty: nothing."""
+    found = {url.removeprefix("https://") for url in names(ctx, namespace, provider, spec).values()}
+    host = urlsplit(spec.issuer).hostname
+    if spec.tailnet is None or spec.tailnet.mode == "Direct" or not found or host in found:
+        return ""
+    text = f"the issuer is {host}, and the node is called {', '.join(sorted(found))}: set spec.tailnet.hostname"
+    return f"{text}, or remove the node that has the name in the tailnet, and delete the pod"
 
 
 def _replicas(ctx: Context, namespace: str, provider: str) -> list[Replica]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fakes.postgres import PostgresServer, programs
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
+from tailseal_dev.postgres import PostgresServer, programs
 
 # No test asserts speed, so neither may hypothesis on a busy machine. A gate must not turn red by a new example that has
 # nothing to do with the change; people's own runs go on looking for new ones.

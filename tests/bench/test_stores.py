@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fakes.postgres import PostgresServer
 from tailseal_dev.bench import stores
+from tailseal_dev.postgres import PostgresServer
 
 
 def test_both_stores_are_measured_beside_raw_sqlite(postgres: PostgresServer) -> None:

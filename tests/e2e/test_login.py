@@ -29,11 +29,11 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from fakes import idp, replicas
-from fakes.postgres import PostgresServer
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.demo.narrator import Narrator, until
 from tailseal_dev.demo.stage import OPERATOR, ROOT, Cluster, Operator
 from tailseal_dev.localnode.start import running
+from tailseal_dev.postgres import PostgresServer
 
 pytestmark = pytest.mark.cluster
 

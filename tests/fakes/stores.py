@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.postgres import PostgresServer
 from tailseal.state.connect import Connector
 from tailseal.state.limits import LIMITS, Held
 from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.protocol import Store
 from tailseal.state.url import DatabaseURL
+from tailseal_dev.postgres import PostgresServer
 
 Open = Callable[..., Store]
 

@@ -17,8 +17,8 @@ import pytest
 from fakes import replicas
 from fakes.idp import Browser
 from fakes.localapi import FakeLocalApi
-from fakes.postgres import PostgresServer
 from fakes.replicas import Replica
+from tailseal_dev.postgres import PostgresServer
 
 RACES = int(os.environ.get("TAILSEAL_RACES", "400"))
 AT_ONCE = 4

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fakes.postgres import PostgresServer
 from fakes.stores import Clock, Open, postgres_store
 from tailseal.state.protocol import Store
 from tailseal.state.sqlite import SQLiteStore
+from tailseal_dev.postgres import PostgresServer
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])

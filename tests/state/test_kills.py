@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fakes.postgres import PostgresServer
 from fakes.stores import postgres_store
 from tailseal.state.grants import Family, Kind, Record, Taken
 from tailseal.state.protocol import StateUnavailable, Store
 from tailseal.state.sqlite import FILE, SQLiteStore
+from tailseal_dev.postgres import PostgresServer
 
 KILLS = int(os.environ.get("TAILSEAL_KILLS", "8"))
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from fakes.grants import ModelGrants
-from fakes.postgres import PostgresServer
 from fakes.stores import postgres_store
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.state.protocol import Store
 from tailseal.state.sqlite import FILE, SQLiteStore
+from tailseal_dev.postgres import PostgresServer
 
 kinds = st.sampled_from([Kind.CODE, Kind.REFRESH, Kind.SESSION])
 digests = st.sampled_from([bytes([number]) * 32 for number in range(2)])

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes.postgres import PASSWORD, PostgresServer
 from fakes.stores import postgres_store, proxy
 from tailseal.state import schema
 from tailseal.state.grants import Kind, Record
 from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.protocol import Mark, StateUnavailable
 from tailseal_dev.ports import free_ports
+from tailseal_dev.postgres import PASSWORD, PostgresServer
 
 RACER = """
 import asyncio, sys, time

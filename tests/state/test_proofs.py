@@ -17,8 +17,8 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import ECKey, KeySet
 
 from fakes import exchange, worker
-from fakes.postgres import PostgresServer
 from fakes.processes import bundle, fresh, running
+from tailseal_dev.postgres import PostgresServer
 
 SHARED = exchange.SETTINGS.model_copy(update={"state": "Postgres"})
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 import uvloop
 
-from fakes.postgres import PASSWORD, PostgresServer
 from tailseal.state.connect import Connector
 from tailseal.state.postgres import PostgresStore
 from tailseal.state.protocol import StateUnavailable
 from tailseal.state.url import DatabaseURL
 from tailseal_dev.pki import Authority
+from tailseal_dev.postgres import PASSWORD, PostgresServer
 
 OURS, FOREIGN = Authority("ours"), Authority("foreign")
 

@@ -17,9 +17,9 @@ import pytest
 
 from fakes import bundles, exchange, worker
 from fakes.bundles import Mounted
-from fakes.postgres import PASSWORD, PostgresServer
 from fakes.stores import proxy
 from tailseal_dev.ports import free_ports
+from tailseal_dev.postgres import PASSWORD, PostgresServer
 
 SHARED = exchange.SETTINGS.model_copy(update={"state": "Postgres"})
 

@@ -20,10 +20,10 @@ from joserfc.jwk import ECKey, KeySet
 from fakes import bundles, internet, jobs, oauthclients, worker
 from fakes.exchange import JWT_TYPE, OURS, SETTINGS, SPEC, TARGET, ed_key, record, rsa_key, token
 from fakes.jobs import CIRCLE_ORG, CLUSTER, Claims
-from fakes.postgres import PASSWORD, PostgresServer
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Settings
 from tailseal.tokens.request import GRANT_TYPE
+from tailseal_dev.postgres import PASSWORD, PostgresServer
 
 ROBOTS = "https://robots.example"
 SHARED = SETTINGS.model_copy(update={"state": "Postgres"})

@@ -47,6 +47,7 @@ class Worker:
     def __init__(self) -> None:
         self.digests = {"signing": "s1", "policies": "p1"}
         self.key = KEY
+        self.node: dict[str, str] = {}
         self.uid = "u1"
         self.asked: list[float] = []
         self.wanted: list[dict[str, str]] = []
@@ -59,7 +60,8 @@ class Worker:
             raise OSError("no route")
         question = poll.open_question(body, KEY, now=now())
         self.wanted.append(dict(question.wanted))
-        answer = poll.Answer(question.nonce, self.uid, now(), self.digests, ("k1",), ("k1",), {"ES256": "k1"})
+        keys: Any = (("k1",), ("k1",), {"ES256": "k1"})
+        answer = poll.Answer(question.nonce, self.uid, now(), self.digests, *keys, node=self.node)
         return self.mangle(poll.seal_answer(answer, self.key))
 
 
@@ -154,6 +156,18 @@ async def test_the_same_report_is_no_news_but_its_time_is_kept() -> None:
         await asyncio.sleep(20)
         assert setting.news == []
         assert setting.replica().report.heard_at > first.heard_at + 10
+
+
+@virtual
+async def test_what_becomes_of_its_node_in_the_tailnet_is_news() -> None:
+    async with probing() as setting:
+        setting.probe.want("id", "corp", {"signing": "s1"})
+        await asyncio.sleep(1)
+        setting.news.clear()
+        setting.worker.node = {"state": "Running", "name": "idp.tail.example"}
+        await asyncio.sleep(10)
+        assert len(setting.news) == 1
+        assert setting.replica().report.node == setting.worker.node
 
 
 @virtual

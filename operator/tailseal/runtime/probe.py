@@ -270,4 +270,5 @@ def _instant(text: str) -> float:
 def _said(report: Report) -> tuple[Any, ...]:
     """A report without its times, but with how far its clock is off."""
     off = clocks.coarse(clocks.offset(report))
-    return dict(report.digests), report.served, report.held, dict(report.signing), report.problems, off
+    keys = (report.served, report.held, dict(report.signing))
+    return dict(report.digests), *keys, report.problems, dict(report.node), off

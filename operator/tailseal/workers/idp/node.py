@@ -8,8 +8,11 @@ from typing import Final
 
 from tailseal.tailnet.errors import UnavailableError
 from tailseal.tailnet.resolve import CallerResolver
+from tailseal.tailnet.whois import RUNNING
 
 LOOK_SECONDS: Final = 5.0
+LOOK_AGAIN_SECONDS: Final = 0.5
+"""While it is not up: our pod is ready as soon as it is, and status should say then what it is called."""
 
 
 async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) -> None:
@@ -23,7 +26,8 @@ async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) 
         try:
             node = await callers.own_node()
         except UnavailableError as error:
-            tell({"state": error.reason.value, "name": ""})
+            state, name = error.reason.value, ""
         else:
-            tell({"state": node.state, "name": node.name})
-        await asyncio.sleep(LOOK_SECONDS)
+            state, name = node.state, node.name
+        tell({"state": state, "name": name})
+        await asyncio.sleep(LOOK_SECONDS if state == RUNNING else LOOK_AGAIN_SECONDS)

@@ -9,11 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import idp, oauthclients
+from fakes import exchange, idp, oauthclients
 from fakes.idp import CALLBACK, Browser, Provider, authorization, parameters
+from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Introductions
 from tailseal.oauth import credentials, device
 from tailseal.state.grants import Kind
+from tailseal.state.protocol import Fault, StateUnavailable
 from tailseal.tokens import compact
 from tailseal.workers.idp import cookies
 
@@ -207,6 +209,66 @@ async def test_tokens_of_a_client_that_was_taken_away_count_no_more(provider: Pr
     provider.load(SERVICE)
     shown = [(await ana.post("/introspect", {"token": each}, "service")).json()["active"] for each in tokens]
     assert shown == [False, False]
+
+
+GATEWAY = {
+    "identityProviderRef": {"name": "corp", "namespace": "identity"},
+    "from": {"session": {"audiences": [API], "clients": ["grafana"]}},
+    "grants": [{"name": "behind", "jwt": {"audiences": ["https://behind.example"]}}],
+}
+
+
+async def exchanged(browser: Browser, token: str, **more: str) -> httpx.Response:
+    body = exchange.form(token, subject_token_type="urn:ietf:params:oauth:token-type:access_token", **more)
+    return await browser.http.post("/token", content=body, headers={"content-type": exchange.FORM})
+
+
+@pytest.mark.parametrize("end", ["revoked", "logged out", "replayed", "no client", "gone", "may not"])
+async def test_a_token_whose_login_has_ended_is_exchanged_for_nothing(
+    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    def load(*clients: Any) -> None:  # noqa: ANN401 - client records
+        shards = build.shards([exchange.record(GATEWAY)]).files
+        files = build.policies_volume(idp.settings(), shards, build.clients(clients)[0])
+        provider.source.put("policies", files)
+        provider.worker.loader.refresh()
+
+    load(APP, SERVICE)
+    given = await ana.tokens(resource=API)
+    token = given["access_token"]
+    assert (await exchanged(ana, token)).status_code == 200
+    match end:
+        case "revoked":
+            assert (await ana.post("/revoke", {"token": token})).status_code == 200
+        case "logged out":
+            await provider.runtime.grants.end_session(credentials.digest(session_of(ana)))
+        case "replayed":
+            for _ in range(2):
+                await ana.post("/token", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+        case "no client":
+            load(SERVICE)
+        case "gone":
+            monkeypatch.setattr(provider.runtime.callers, "_callers", {})
+        case _:
+            load(oauthclients.record(audiences=[API], allow={"users": ["bob@corp.example"]}), SERVICE)
+    answer = await exchanged(ana, token)
+    assert (answer.status_code, answer.json()["error"], answer.json()["tailseal_reason"]) == (
+        *(400, "invalid_request"),
+        "SessionEnded",
+    )
+
+
+async def test_nobody_knows_whether_a_login_has_ended_while_the_store_is_away(
+    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await ana.tokens(resource=API))["access_token"]
+
+    async def away(*_: Any) -> Any:  # noqa: ANN401 - as the store has it
+        raise StateUnavailable(Fault.UNREACHABLE)
+
+    monkeypatch.setattr(provider.worker.state, "get", away)
+    answer = await exchanged(ana, token)
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
 
 
 # ------------------------------------------------------------------------------------------------------------ devices

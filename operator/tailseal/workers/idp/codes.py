@@ -148,7 +148,7 @@ def begun_id(waiting: bytes) -> bytes:
 
 def subject(snapshot: Snapshot, client: CompiledClient, who: Person) -> str:
     """`sub` as the client sees it."""
-    return subject_for(client, who.caller.subject, salt_of(snapshot.signing.status_key))
+    return subject_for(client, who.caller.subject, salt_of(snapshot.signing.salt))
 
 
 def _login(given: Login, request: Request) -> Kept:

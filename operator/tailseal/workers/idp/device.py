@@ -166,7 +166,7 @@ def _family(
     refreshes = "refresh_token" in client.grant_types
     seconds = settings.refresh_token_ttl if refreshes else settings.access_token_ttl + settings.id_token_ttl
     login = Login(
-        subject=subject.subject_for(client, owner, subject.salt_of(request.snapshot.signing.status_key)),
+        subject=subject.subject_for(client, owner, subject.salt_of(request.snapshot.signing.salt)),
         owner=owner,
         client_id=client.client_id,
         known=who.caller.known,

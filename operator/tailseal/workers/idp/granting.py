@@ -17,6 +17,7 @@ from tailseal.oauth.records import Code, Login, Refreshing
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.tailnet.errors import NobodyError
 from tailseal.tokens.answers import Response
+from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.idp import callers, codes, issuing, proof
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request
@@ -38,7 +39,7 @@ async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Resp
     jkt = await proof.proven(runtime, request)
     code.check(kept, request.form, jkt)
     resources = _resources(request, client, login)
-    who = await still(runtime, request, client, waiting, login)
+    who = await still(runtime, request.snapshot, client, waiting, login)
     bound = jkt if client.public else ""
     family = codes.begun(waiting)
     scopes = admission.kept(client, who, login.scopes)
@@ -62,7 +63,7 @@ async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> R
     refresh.check_key(kept, jkt)
     scopes = refresh.scopes(login, request.form)
     resources = _resources(request, client, login)
-    who = await still(runtime, request, client, family, login)
+    who = await still(runtime, request.snapshot, client, family, login)
     grant = Grant(client, family, login, who, admission.kept(client, who, scopes), resources, jkt, kept.jkt)
     made = await issuing.of_login(runtime, request, grant)
     return await _used(runtime, client, record, made, refresh.unknown)
@@ -102,7 +103,7 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
         raise _device_unknown()
     login = Login.from_bytes(family.content)
     jkt = await proof.proven(runtime, request)
-    who = await still(runtime, request, client, family, login)
+    who = await still(runtime, request.snapshot, client, family, login)
     bound = jkt if client.public else ""
     scopes = admission.kept(client, who, login.scopes)
     grant = Grant(client, family, login, who, scopes, _resources(request, client, login), jkt, bound)
@@ -110,7 +111,7 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
     return await _used(runtime, client, record, made, _device_unknown)
 
 
-async def still(runtime: IdpRuntime, request: Request, client: Client, family: Family, login: Login) -> Person:
+async def still(runtime: IdpRuntime, snapshot: Snapshot, client: Client, family: Family, login: Login) -> Person:
     """Who it is by now that logged in, as Tailscale says and not as it was; else the login ends.
 
     Raises:
@@ -118,7 +119,7 @@ async def still(runtime: IdpRuntime, request: Request, client: Client, family: F
         UnavailableError: nobody can say; the login stays.
     """
     try:
-        who = await callers.person_again(runtime, login.known, request.snapshot)
+        who = await callers.person_again(runtime, login.known, snapshot)
         admission.check(client, who)
     except NobodyError:
         await runtime.grants.end(family.id)

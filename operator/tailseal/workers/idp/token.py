@@ -14,12 +14,12 @@ from tailseal.tokens.request import GRANT_TYPE as EXCHANGE
 from tailseal.tokens.request import MAX_BODY_BYTES
 from tailseal.workers.common.http import wire
 from tailseal.workers.common.http.wire import Receive, Scope, Send
-from tailseal.workers.exchange.token import TokenEndpoint
 from tailseal.workers.idp import granting
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.callers import source_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
+from tailseal.workers.idp.exchanging import Exchange
 
 Granting = Callable[[IdpRuntime, Request, granting.Client], Awaitable[Response]]
 """Decides on a grant for a client that has proven who it is."""
@@ -42,7 +42,7 @@ class Token:
     """
 
     def __init__(self, runtime: IdpRuntime) -> None:
-        self._exchange = TokenEndpoint(runtime.common, find=runtime.find_client)
+        self._exchange = Exchange(runtime)
         self._grants = Endpoint(runtime, Kind("token", cors=True, funnel=True, repeatable=REPEATABLE), self._grant)
         self._runtime = runtime
 

@@ -14,8 +14,8 @@ class Scripted(Load):
     """One replica that answers by the clock instead of the network."""
 
     def __init__(self) -> None:
-        super().__init__([], {})
-        self.seen = {"a": Seen(), "b": Seen()}
+        super().__init__([], [])
+        self.seen = [Seen(), Seen()]
 
 
 def test_the_time_is_that_of_the_last_answer_to_a_request_sent_after_the_change_began() -> None:
@@ -23,8 +23,8 @@ def test_the_time_is_that_of_the_last_answer_to_a_request_sent_after_the_change_
 
     def change() -> None:
         now = time.monotonic()
-        load.seen["a"] = Seen(granted=(now + 0.1, now + 0.3), refused=(now + 5, now + 5))
-        load.seen["b"] = Seen(granted=(now - 1, now + 4), refused=(now + 5, now + 5))
+        load.seen[0] = Seen(granted=(now + 0.1, now + 0.3), refused=(now + 5, now + 5))
+        load.seen[1] = Seen(granted=(now - 1, now + 4), refused=(now + 5, now + 5))
 
     assert load.withdrawn(change) == pytest.approx(0.3, abs=0.05)
 

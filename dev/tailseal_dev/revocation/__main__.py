@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tailseal_dev.revocation import places
-from tailseal_dev.revocation.places import Place
+from tailseal_dev.revocation.load import Load
+from tailseal_dev.revocation.places import Change, Place
 
 _PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "folder": places.folder,
@@ -35,17 +36,23 @@ def _measured(start: Callable[[Path], AbstractContextManager[Place]], changes: i
     kept = True
     with tempfile.TemporaryDirectory(prefix="tailseal-revocation-") as folder, start(Path(folder)) as place:
         for change in place.changes:
-            seconds = []
-            for _ in range(changes):
-                seconds.append(place.load.withdrawn(change.withdraw))
-                place.load.restored(change.restore)
+            with change.load as load:
+                load.granted()
+                seconds = [_once(load, change) for _ in range(changes)]
             kept &= percentile(seconds, 0.99) < place.budget
             row = f"{place.name:<24} {change.name:<16} {changes:>7}"
             times = (percentile(seconds, 0.5), percentile(seconds, 0.99), place.budget)
             print(row + "".join(f" {value * 1000:>6.0f} ms" for value in times), flush=True)
-        answers: Counter[str] = sum((seen.answers for seen in place.load.seen.values()), Counter())
+        loads = {id(change.load): change.load for change in place.changes}.values()
+        answers: Counter[str] = sum((seen.answers for load in loads for seen in load.seen), Counter())
         print(f"{place.name:<24} answers: {', '.join(f'{count} {name}' for name, count in answers.most_common())}")
     return kept
+
+
+def _once(load: Load, change: Change) -> float:
+    seconds = load.withdrawn(change.withdraw)
+    load.restored(change.restore)
+    return seconds
 
 
 def percentile(values: Sequence[float], share: float) -> float:

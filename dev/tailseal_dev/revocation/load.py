@@ -1,7 +1,8 @@
-"""Callers who never stop asking each replica, and what they were still granted after a change."""
+"""Callers who never stop asking each replica, and what they were still given after a change."""
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import httpx
+import jwt
 
 from tailseal_dev.demo.caller import GRANT_TYPE, JWT_TYPE
 from tailseal_dev.demo.narrator import until
@@ -24,30 +26,66 @@ _WITHIN = 60.0
 
 @dataclass(slots=True)
 class Seen:
-    """What one replica answered: asked when, answered when (seconds of a monotonic clock)."""
+    """What one replica answered to one question: asked when, answered when (seconds of a monotonic clock)."""
 
     granted: tuple[float, float] = (0.0, 0.0)
     refused: tuple[float, float] = (0.0, 0.0)
     answers: Counter[str] = field(default_factory=Counter)
 
 
+Ask = Callable[[httpx.Client, str], str]
+"""Asks the replica at a URL for something; empty if it was given, else what is to be said of the answer."""
+
+
+def exchange(form: Mapping[str, str], kid: Callable[[], str] = str) -> Ask:
+    """Asks for a token.
+
+    Args:
+        form: what is asked for.
+        kid: the key that is asked about: a token that another one signed counts as refused; empty: any will do.
+    """
+    full = {"grant_type": GRANT_TYPE, "subject_token_type": JWT_TYPE, **form}
+
+    def ask(client: httpx.Client, url: str) -> str:
+        answer = client.post(f"{url}/token", data=full)
+        if answer.status_code != httpx.codes.OK:
+            return str(answer.json().get("tailseal_reason", answer.status_code))
+        signer = jwt.get_unverified_header(answer.json()["access_token"])["kid"] if kid() else ""
+        return "" if signer == kid() else "signed by another key"
+
+    return ask
+
+
+def key_set(kid: Callable[[], str]) -> Ask:
+    """Asks for the key set, and looks for a key in it."""
+
+    def ask(client: httpx.Client, url: str) -> str:
+        keys = client.get(f"{url}/.well-known/jwks.json").json()["keys"]
+        return "" if kid() in {key["kid"] for key in keys} else "published without the key"
+
+    return ask
+
+
 class Load:
-    """A thread for each replica, while the context lasts.
+    """A thread for each replica and thing to ask for, while the context lasts.
 
     Args:
         replicas: their URLs.
-        form: what is asked for, over and over.
+        asks: what is asked of each, over and over.
         trusted: what their certificates are checked with; None: they speak http.
     """
 
-    def __init__(self, replicas: Sequence[str], form: Mapping[str, str], trusted: ssl.SSLContext | None = None) -> None:
-        self._form = {"grant_type": GRANT_TYPE, "subject_token_type": JWT_TYPE, **form}
+    def __init__(self, replicas: Sequence[str], asks: Sequence[Ask], trusted: ssl.SSLContext | None = None) -> None:
         self._trusted = trusted
-        self._ends = threading.Event()
-        self.seen = {url: Seen() for url in replicas}
-        self._threads = [threading.Thread(target=self._ask, args=(url,), daemon=True) for url in replicas]
+        self._asked = list(itertools.product(replicas, asks))
+        self.seen = [Seen() for _ in self._asked]
 
     def __enter__(self) -> Self:
+        self._ends = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(*asked, seen), daemon=True)
+            for asked, seen in zip(self._asked, self.seen, strict=True)
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -64,8 +102,8 @@ class Load:
         """
         began = time.monotonic()
         change()
-        until(lambda: all(_silent(seen) for seen in self.seen.values()), within=_WITHIN, what="refused everywhere")
-        wrong = [seen.granted[1] - began for seen in self.seen.values() if seen.granted[0] >= began]
+        until(lambda: all(_silent(seen) for seen in self.seen), within=_WITHIN, what="refused everywhere")
+        wrong = [seen.granted[1] - began for seen in self.seen if seen.granted[0] >= began]
         return max(wrong, default=0.0)
 
     def restored(self, change: Callable[[], None]) -> None:
@@ -76,28 +114,28 @@ class Load:
     def granted(self) -> None:
         """Wait until every replica grants what is asked for, and goes on doing so."""
         began = time.monotonic()
-        until(lambda: all(_steady(seen, began) for seen in self.seen.values()), within=_WITHIN, what="granted")
+        until(lambda: all(_steady(seen, began) for seen in self.seen), within=_WITHIN, what="granted")
 
-    def _ask(self, url: str) -> None:
+    def _ask(self, url: str, ask: Ask, seen: Seen) -> None:
         verify = self._trusted if self._trusted is not None else True
         with httpx.Client(verify=verify, timeout=10, trust_env=False) as client:
             while not self._ends.wait(PAUSE):
-                self._once(client, url)
+                _once(client, url, ask, seen)
 
-    def _once(self, client: httpx.Client, url: str) -> None:
-        seen, sent = self.seen[url], time.monotonic()
-        try:
-            answer = client.post(f"{url}/token", data=self._form)
-        except httpx.HTTPError as error:
-            seen.answers[type(error).__name__] += 1
-            return
-        at = (sent, time.monotonic())
-        if answer.status_code == httpx.codes.OK:
-            seen.granted = at
-            seen.answers["granted"] += 1
-        else:
-            seen.refused = at
-            seen.answers[str(answer.json().get("tailseal_reason", answer.status_code))] += 1
+
+def _once(client: httpx.Client, url: str, ask: Ask, seen: Seen) -> None:
+    sent = time.monotonic()
+    try:
+        refused = ask(client, url)
+    except httpx.HTTPError as error:
+        seen.answers[type(error).__name__] += 1
+        return
+    at = (sent, time.monotonic())
+    seen.answers[refused or "granted"] += 1
+    if refused:
+        seen.refused = at
+    else:
+        seen.granted = at
 
 
 def _silent(seen: Seen) -> bool:

@@ -16,22 +16,24 @@ import yaml
 
 from tailseal_dev.api import MERGE, Api
 from tailseal_dev.demo import stage
-from tailseal_dev.demo.narrator import Narrator
+from tailseal_dev.demo.narrator import Narrator, until
 from tailseal_dev.issuer import Issuer
 from tailseal_dev.ports import free_ports
 from tailseal_dev.quickstart.__main__ import serving
-from tailseal_dev.revocation.load import Load
+from tailseal_dev.revocation.load import Load, exchange, key_set
 from tailseal_dev.revocation.manifests import ASKED, AUDIENCE, NAMESPACE, OTHER, SCOPES, Trust
 
 _DAY = 86_400
+_KEY = f"/apis/tailseal.dev/v1alpha1/namespaces/{NAMESPACE}/signingkeys/corp"
 _WORKERS = "sts: {replicas: 2}\nidp: {replicas: 1}\nserving: {tls: {secretRef: {name: corp-serving}}}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One way to take trust away, and the way back."""
+    """One way to take trust away, the way back, and who asks meanwhile."""
 
     name: str
+    load: Load
     withdraw: Callable[[], None]
     restore: Callable[[], None]
 
@@ -42,7 +44,6 @@ class Place:
 
     name: str
     budget: float
-    load: Load
     changes: tuple[Change, ...]
 
 
@@ -58,22 +59,23 @@ def folder(directory: Path) -> Iterator[Place]:
         write("provider", trust.identity_provider())
         write("policy", trust.policy())
         stack.enter_context(serving(directory))
-        load = stack.enter_context(Load([base], _asked(ci, base)))
-        load.granted()
+        load = Load([base], [exchange(_asked(ci, base))])
         changes = (
-            Change("policy deleted", (directory / "policy.yaml").unlink, lambda: write("policy", trust.policy())),
+            Change("policy deleted", load, (directory / "policy.yaml").unlink, lambda: write("policy", trust.policy())),
             Change(
                 "policy narrowed",
+                load,
                 lambda: write("policy", trust.policy(SCOPES[:1])),
                 lambda: write("policy", trust.policy()),
             ),
             Change(
                 "bound narrowed",
+                load,
                 lambda: write("provider", trust.identity_provider((OTHER,))),
                 lambda: write("provider", trust.identity_provider()),
             ),
         )
-        yield Place("folder, tailseal serve", 0.2, load, changes)
+        yield Place("folder, tailseal serve", 0.2, changes)
 
 
 @contextlib.contextmanager
@@ -92,14 +94,51 @@ def cluster(directory: Path) -> Iterator[Place]:
         trusted = ssl.create_default_context(cafile=str(directory / "ca.crt"))
         trusted.check_hostname = False  # a replica is asked by its address, which no certificate names
         replicas = [f"https://{address}" for address in set_up.replicas().values()]
-        load = stack.enter_context(Load(replicas, _asked(set_up.ci, names.issuer), trusted))
-        load.granted()
-        yield Place(f"cluster, {len(replicas)} replicas", 2.0, load, _in_cluster(stack, directory, manifests["policy"]))
+        form = _asked(set_up.ci, names.issuer)
+        key = Key(Api(directory / "cluster" / "kubeconfig"), stack.enter_context(asyncio.Runner()))
+        key.follow()
+        load = Load(replicas, [exchange(form)], trusted)
+        both = Load(replicas, [exchange(form, key.current), key_set(key.current)], trusted)
+        changes = (*_in_cluster(key, load, manifests["policy"]), Change("key revoked", both, key.revoke, key.follow))
+        yield Place(f"cluster, {len(replicas)} replicas", 2.0, changes)
 
 
-def _in_cluster(stack: contextlib.ExitStack, directory: Path, policy: str) -> tuple[Change, ...]:
-    runner = stack.enter_context(asyncio.Runner())
-    api = Api(directory / "cluster" / "kubeconfig")
+@dataclass(slots=True)
+class Key:
+    """The key that signs in a cluster."""
+
+    api: Api
+    runner: asyncio.Runner
+    kid: str = ""
+
+    def current(self) -> str:
+        """Its id, also of one that was just revoked."""
+        return self.kid
+
+    def follow(self) -> None:
+        """Wait until another key signs than the one that did, and the one after it is published as well."""
+        until(self._followed, within=60, what="a key signs, and a spare is published")
+
+    def revoke(self) -> None:
+        """Put it on the list of revoked ones."""
+        spec = self._read()["spec"]
+        revoked = {"spec": {"revokedKeyIDs": [*spec.get("revokedKeyIDs", ()), self.kid]}}
+        self.runner.run(self.api.request("PATCH", _KEY, revoked, content_type=MERGE))
+
+    def _read(self) -> dict[str, Any]:
+        return self.runner.run(self.api.request("GET", _KEY))
+
+    def _followed(self) -> bool:
+        status = self._read().get("status", {})
+        spare = any(key["state"] == "Published" and "publishTime" in key for key in status.get("keys", ()))
+        if not spare or status.get("activeKeyID") in (None, self.kid):
+            return False
+        self.kid = status["activeKeyID"]
+        return True
+
+
+def _in_cluster(key: Key, load: Load, policy: str) -> tuple[Change, ...]:
+    runner, api = key.runner, key.api
     policies = f"/apis/tailseal.dev/v1alpha1/namespaces/{NAMESPACE}/trustpolicies"
     providers = f"/apis/tailseal.dev/v1alpha1/namespaces/{NAMESPACE}/identityproviders"
     document = yaml.safe_load(policy)
@@ -119,11 +158,12 @@ def _in_cluster(stack: contextlib.ExitStack, directory: Path, policy: str) -> tu
     return (
         Change(
             "policy deleted",
+            load,
             lambda: ask("DELETE", f"{policies}/deploy"),
             lambda: ask("POST", policies, document, "application/json"),
         ),
-        Change("policy narrowed", lambda: scopes(SCOPES[0]), lambda: scopes(*SCOPES)),
-        Change("bound narrowed", lambda: audiences(OTHER), lambda: audiences(AUDIENCE, OTHER)),
+        Change("policy narrowed", load, lambda: scopes(SCOPES[0]), lambda: scopes(*SCOPES)),
+        Change("bound narrowed", load, lambda: audiences(OTHER), lambda: audiences(AUDIENCE, OTHER)),
     )
 
 

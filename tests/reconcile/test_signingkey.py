@@ -12,8 +12,8 @@ from fakes.provider import ISSUER, NS, files, provider, signing, signing_key, st
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api.times import format_time
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
-from tailseal.cluster.port import Object, Ref
+from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Invalid
+from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain.rotation import issuer
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.signingkey.controller import reconcile
@@ -220,6 +220,26 @@ async def test_a_name_that_the_installation_did_not_foresee_is_said_and_resolves
     )
     await seen.converge()
     assert conditions(seen)["Stalled"] == ("True", "Forbidden")
+    seen.cluster.refuse = lambda _verb, _ref: None
+    await seen.run_for(60)
+    assert "Stalled" not in conditions(seen)
+
+
+@pytest.mark.parametrize("kind", [kinds.SECRET, kinds.CONFIG_MAP])
+@pytest.mark.parametrize("error", [Forbidden("PATCH: 403"), Invalid("PATCH: 422")])
+async def test_what_the_api_server_refuses_is_said_and_tried_again_although_nobody_says_when(
+    kind: Kind, error: ClusterError
+) -> None:
+    """Such as an object that somebody made immutable, or a namespace whose quota is full."""
+    seen = in_use()
+    await seen.converge()
+    annotate(seen, format_time(START + 1))
+    seen.clock.value += 2
+    refused = ("apply", Ref(kind, NS, "corp-signingkey" if kind is kinds.SECRET else "corp-jwks"))
+    seen.cluster.refuse = lambda verb, ref: error if (verb, ref) == refused else None
+    await seen.converge()
+    assert conditions(seen)["Stalled"][0] == "True"
+    assert await seen.idle_writes() == []
     seen.cluster.refuse = lambda _verb, _ref: None
     await seen.run_for(60)
     assert "Stalled" not in conditions(seen)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tailseal.api.conditions import ConditionType
 from tailseal.api.meta import SIGNING_KEY_LABEL, jwks_config_map, key_secret
 from tailseal.api.reasons import Reason
-from tailseal.cluster.errors import Forbidden
+from tailseal.cluster.errors import Forbidden, Invalid
 from tailseal.cluster.kinds import CONFIG_MAP, IDENTITY_PROVIDER, SECRET, SIGNING_KEY
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import jwks, keys
@@ -33,6 +33,9 @@ MANAGER = "tailseal-signingkey"
 JWKS_FILE = "jwks.json"
 MAX_NEW_KEYS = 3
 """A signer and a spare are made at most in one run; one more planning finds nothing missing."""
+
+LOOK_AGAIN = 30.0
+"""Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     step = await _plan(ctx, obj, wish.wish, ledger, held.pems, issuers)
     try:
         await _write_secret(ctx, obj, secret, step)
-    except Forbidden as error:  # of a name that the installation did not foresee
+    except (Forbidden, Invalid) as error:  # a name that was not foreseen, a full quota, an object made immutable
         return await _stuck(ctx, obj, Reason.FORBIDDEN, str(error))
     taken = await _write_config_map(ctx, obj, step.plan)
     for event in step.plan.events:
@@ -73,7 +76,8 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     missing = None if wish.missing is None else (*wish.missing, *step.plan.refused)
     view = signingkey_status.View(obj, step.plan, tuple(issuers), wish.refused, taken, missing)
     after = await signingkey_status.write(ctx, view, manager=MANAGER)
-    wakes = [time for time in (step.plan.wake_at, after) if time is not None]
+    again = ctx.clock.now() + LOOK_AGAIN if taken is not None else None
+    wakes = [time for time in (step.plan.wake_at, after, again) if time is not None]
     return Done(after=max(0.0, min(wakes) - ctx.clock.now()) if wakes else None)
 
 
@@ -125,14 +129,21 @@ async def _write_secret(ctx: Context, obj: Object, present: Object | None, step:
             ctx.enqueue(Key("IdentityProvider", namespace, provider["metadata"]["name"]))
 
 
-async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> str:
+async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> Fact | None:
     """Publish the public keys; what stands in the way, if something does."""
+    try:
+        await _publish(ctx, obj, step)
+    except NameTaken as error:
+        return _unpublished(Reason.NAME_TAKEN, str(error), status=False)
+    except (Forbidden, Invalid) as error:
+        return _unpublished(Reason.FORBIDDEN, str(error), status=False)
+    return None
+
+
+async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> None:
     meta = obj["metadata"]
     ref, labels = Ref(CONFIG_MAP, meta["namespace"], jwks_config_map(meta["name"])), {SIGNING_KEY_LABEL: meta["name"]}
-    try:
-        present = await kept_secret.read(ctx, ref, labels)
-    except NameTaken as error:
-        return str(error)
+    present = await kept_secret.read(ctx, ref, labels)
     data = {JWKS_FILE: jwks.document(step.jwks).decode()}
     owner = {
         "apiVersion": obj["apiVersion"],
@@ -142,7 +153,7 @@ async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> 
         "controller": True,
     }
     if present is not None and _says(present, data, owner):
-        return ""
+        return
     wanted = {
         "apiVersion": CONFIG_MAP.api_version,
         "kind": CONFIG_MAP.kind,
@@ -155,7 +166,6 @@ async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> 
         "data": data,
     }
     await kept_secret.put(ctx, present, wanted, manager=MANAGER, heirs=True)
-    return ""
 
 
 def _says(present: Object, data: Mapping[str, str], owner: Mapping[str, object]) -> bool:
@@ -167,10 +177,13 @@ def _says(present: Object, data: Mapping[str, str], owner: Mapping[str, object])
 async def _stuck(ctx: Context, obj: Object, reason: Reason, message: str) -> Done:
     """A person has to look; what is served and signed with goes on as it was last written."""
     accepted = Fact(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED)
-    fact = Fact(ConditionType.PUBLISHED, status=None, reason=reason, message=message, stalled=True)
-    facts = summarise((accepted, fact))
+    facts = summarise((accepted, _unpublished(reason, message, status=None)))
     await write_status(ctx, obj, facts, signingkey_status.remembered(obj), manager=MANAGER)
-    return Done()
+    return Done(after=LOOK_AGAIN)
+
+
+def _unpublished(reason: Reason, message: str, *, status: bool | None) -> Fact:
+    return Fact(ConditionType.PUBLISHED, status=status, reason=reason, message=message, stalled=True)
 
 
 async def _refused(ctx: Context, obj: Object, wish: Asked) -> Done:

@@ -38,7 +38,7 @@ class View:
         plan: what was just written.
         issuers: who uses its keys.
         refused: what of the spec was refused.
-        taken: why the public keys could not be written; empty if they were.
+        taken: why the public keys could not be written; None if they were.
         missing: what stands in the way of the key to import; None if none is to be imported.
     """
 
@@ -46,7 +46,7 @@ class View:
     plan: SigningKeyPlan
     issuers: tuple[Issuer, ...]
     refused: tuple[Finding, ...]
-    taken: str
+    taken: Fact | None
     missing: tuple[Finding, ...] | None = None
 
 
@@ -103,8 +103,8 @@ def remembered(obj: Object) -> Mapping[str, Any]:
 
 
 def _published(view: View) -> Fact:
-    if view.taken:
-        return Fact(ConditionType.PUBLISHED, status=False, reason=Reason.NAME_TAKEN, message=view.taken, stalled=True)
+    if view.taken is not None:
+        return view.taken
     record = view.plan.active or view.plan.signer
     state = next((state for state in view.plan.states if record and state.record.kid == record.kid), None)
     if state is None:

@@ -44,6 +44,9 @@ class ConditionType(StrEnum):
     """False while a worker pod does not come up; the message says which and why."""
     OVERLAP_BROKEN = "OverlapBroken"
     """True after an emergency revocation that left verifiers without a key they knew."""
+    OVERLAPPING = "Overlapping"
+    """True while another TrustPolicy of the namespace trusts every token that this one trusts, and so stands in its
+    way: the message says which and how."""
     VERIFIERS_UNREACHED = "VerifiersUnreached"
     """True after a revocation, until the key's id is taken off `revokedKeyIDs`: some verifiers keep what they have
     fetched, a kube-apiserver for ever; the message says what to do about it."""

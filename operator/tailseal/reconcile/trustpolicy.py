@@ -18,6 +18,7 @@ from tailseal.reconcile.bundle.attached import Placement, placement, provider_of
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done
 from tailseal.reconcile.measured import UNREACHABLE
+from tailseal.reconcile.overlapping import gone, overlapping
 from tailseal.reconcile.served import remembered_settings, served
 
 MANAGER = "tailseal-trustpolicy"
@@ -31,9 +32,11 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """Bring one policy's status to what is true now."""
     policy = ctx.objects.get(Ref(kinds.TRUST_POLICY, namespace, name))
     if policy is None or "deletionTimestamp" in policy["metadata"]:
+        await gone(ctx, namespace, name)
         return Done()
     facts = _facts(ctx, policy)
-    await write_status(ctx, policy, summarise(facts), {}, manager=MANAGER)
+    beside = await _beside(ctx, policy)
+    await write_status(ctx, policy, summarise((*facts, *beside)), {}, manager=MANAGER)
     waiting = facts[-1].reason == Reason.WAITING_FOR_REPLICAS
     # New reports wake us; that none comes we must notice by ourselves.
     return Done(after=UNREACHABLE + 1 if waiting else None)
@@ -50,6 +53,13 @@ def _facts(ctx: Context, policy: Object) -> tuple[Fact, Fact, Fact]:
         if fact.status is not True:
             return accepted_, resolved, Fact(ConditionType.PROGRAMMED, False, fact.reason, _NOT_SERVED)
     return accepted_, resolved, served(ctx, policy, placement(ctx, *provider_of(policy), policy))
+
+
+async def _beside(ctx: Context, policy: Object) -> tuple[Fact, ...]:
+    """What other policies of the namespace do to this one; it is true of a policy that works, and no fault of it."""
+    settings = remembered_settings(ctx, *provider_of(policy))
+    found = None if isinstance(settings, Fact) else await overlapping(ctx, policy, settings)
+    return () if found is None else (found,)
 
 
 def _verdict(ctx: Context, policy: Object, settings: Settings) -> tuple[Fact, Fact]:

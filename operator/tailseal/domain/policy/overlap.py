@@ -72,8 +72,13 @@ def contradiction(policy: CompiledPolicy) -> tuple[Rule, Rule] | None:
     return None
 
 
-def overlaps(policies: Sequence[Policy]) -> Iterator[Overlap]:
-    """What policies of one provider do to each other; at most one finding each, of those that may grant."""
+def overlaps(policies: Sequence[Policy], most: int | None = None) -> Iterator[Overlap]:
+    """What policies of one provider do to each other; at most one finding each, of those that may grant.
+
+    Args:
+        policies: all of them.
+        most: with how many others each is compared, the first ones; None: with all that could matter.
+    """
     granting = [policy for policy in policies if policy.compiled.enforce]
     by_source: dict[KeySource, list[Policy]] = defaultdict(list)
     for policy in sorted(granting, key=_place):
@@ -83,7 +88,7 @@ def overlaps(policies: Sequence[Policy]) -> Iterator[Overlap]:
         by_id = {member.compiled.id: member for member in members}
         for policy in members:
             others = [by_id[other] for other in _nearby(policy.compiled, index, by_id) if other != policy.compiled.id]
-            found = next(_of(policy, others), None)
+            found = next(_of(policy, others[:most]), None)
             if found is not None:
                 yield found
 

@@ -50,8 +50,9 @@ def provider(base: str, **spec: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - 
 
 
 def client(name: str, **spec: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    """A client of that id; with a secret, unless the spec says how else it proves itself."""
+    """A client of that id (`clientID=None`: as usual); with a secret, unless the spec says how else it is proven."""
     members = {"identityProviderRef": {"name": "idp"}, "clientID": name, "allow": EVERYBODY} | spec
+    members = {member: value for member, value in members.items() if value is not None}
     if spec.get("type") == "Public" or spec.get("authMethod") == "private_key_jwt":
         return [_object("OAuthClient", name, members)]
     secret = {
@@ -73,14 +74,24 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(folder: Path, base: str, objects: list[dict[str, Any]]) -> Iterator[Path]:
-    """The program, once it has a key to sign with; its log."""
+def serving(
+    folder: Path, base: str, objects: list[dict[str, Any]], *options: str, callers_are: list[dict[str, Any]] = CALLERS
+) -> Iterator[Path]:
+    """The program, once it has a key to sign with; its log.
+
+    Args:
+        folder: for all that it has.
+        base: where it answers to plain http.
+        objects: its manifests.
+        options: of the command.
+        callers_are: the table.
+    """
     state, log, callers = folder / "state", folder / "log", folder / "callers.yaml"
     place = folder / "served"
     place.mkdir()
     (place / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    callers.write_text(yaml.safe_dump(CALLERS))
-    argv = [PROGRAM, "serve", str(place), "--state", str(state), "--callers", str(callers)]
+    callers.write_text(yaml.safe_dump(callers_are))
+    argv = [PROGRAM, "serve", str(place), "--state", str(state), "--callers", str(callers), *options]
     process = start(argv, log)
     try:
         until_ready(base, process, log)

@@ -61,8 +61,12 @@ class Asked(NamedTuple):
 
 
 @click.command("kubectl-credential", short_help="Log kubectl in with a token of ours: an exec credential plugin.")
-@click.option("--token-endpoint", "endpoint", required=True, help="Of the token service: https://…/token.")
-@click.option("--audience", required=True, help="Name of the API server, as its configuration has it.")
+@click.option("--issuer", default="", metavar="URL", help="Log a person in at this IdentityProvider.")
+@click.option("--client-id", default="", metavar="ID", help="The public client of people; also the audience.")
+@click.option("--device", is_flag=True, help="Log in by a code, where this machine has no browser.")
+@click.option("--logout", is_flag=True, help="End the login of the person.")
+@click.option("--token-endpoint", "endpoint", default="", metavar="URL", help="Exchange a token: https://…/token.")
+@click.option("--audience", default="", help="Name of the API server, as its configuration has it.")
 @click.option("--subject-token-file", "file", default="", metavar="FILE", help="Read the subject token from a file.")
 @click.option("--subject-token-env", "variable", default="", metavar="NAME", help="Read it from this variable.")
 @click.option("--subject-token-command", "line", default="", metavar="COMMAND", help="What prints it; run by no shell.")
@@ -73,6 +77,10 @@ class Asked(NamedTuple):
 @click.option("--certificate-authority", "authority", type=_FILE, help="PEM to check the endpoint's https with.")
 def command(  # noqa: PLR0913 - one argument an option
     *,
+    issuer: str,
+    client_id: str,
+    device: bool,
+    logout: bool,
     endpoint: str,
     audience: str,
     file: str,
@@ -84,11 +92,22 @@ def command(  # noqa: PLR0913 - one argument an option
     scope: str,
     authority: Path | None,
 ) -> None:
-    """Exchange a subject token for one that a Kubernetes API server trusts, and print it as kubectl wants it.
+    """Get a token that a Kubernetes API server trusts, and print it as kubectl wants it.
 
-    kubectl runs this for every command, so the token is kept until a minute before it expires, in the user's cache
-    directory, readable by the user alone.
+    A person logs in (--issuer and --client-id), a job exchanges a token that it has (--token-endpoint, --audience and
+    one of --subject-token-...). kubectl runs this for every command, so the token is kept until a minute before it
+    expires, in the user's cache directory, readable by the user alone.
     """
+    pem = authority.read_text() if authority else ""
+    if issuer or client_id:
+        if not (issuer and client_id) or endpoint or audience or file or variable or line:
+            hint = "a person needs --issuer and --client-id, and nothing of what a job needs"
+            raise Failure("who logs in, a person or a job?", hint=hint, exit_code=USAGE)
+        _person((issuer, client_id, scope, pem), device=device, logout=logout)
+        return
+    if not (endpoint and audience):
+        hint = "a job needs --token-endpoint and --audience; a person --issuer and --client-id"
+        raise Failure("where is the token service?", hint=hint, exit_code=USAGE)
     source = Source(file, variable, line)
     if sum(map(bool, source)) != 1:
         hint = "give exactly one of --subject-token-file, --subject-token-env, --subject-token-command"
@@ -96,8 +115,18 @@ def command(  # noqa: PLR0913 - one argument an option
     _check_caller(os.environ.get("KUBERNETES_EXEC_INFO", ""))
     wanted = {"audience": audience, "subject_token_type": kind, "policy": policy, "grant": grant, "scope": scope}
     fields = {name: value for name, value in wanted.items() if value}
-    asked = Asked(endpoint, fields, authority.read_text() if authority else "")
-    click.echo(_credential(_token(asked, source)))
+    click.echo(_credential(_token(Asked(endpoint, fields, pem), source)))
+
+
+def _person(asked: tuple[str, str, str, str], *, device: bool, logout: bool) -> None:
+    from tailseal.cli.credential_person import Person, log_out, token  # noqa: PLC0415 - jobs do without
+
+    person, cache = Person(*asked), Cache.of(os.environ)
+    if logout:
+        log_out(person, cache)
+        return
+    _check_caller(os.environ.get("KUBERNETES_EXEC_INFO", ""))
+    click.echo(_credential(token(person, cache, MARGIN, device=device)))
 
 
 def _check_caller(info: str) -> None:

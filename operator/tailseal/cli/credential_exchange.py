@@ -13,7 +13,7 @@ from tailseal.cli.output import printable
 from tailseal.egress.client import Egress
 from tailseal.egress.errors import EgressError, EgressReason
 
-_OK: Final = 200
+OK: Final = 200
 _WRONG_URL: Final = frozenset({EgressReason.URL_REFUSED, EgressReason.ADDRESS_REFUSED})
 
 
@@ -25,27 +25,43 @@ def post(endpoint: str, fields: Mapping[str, str], authority: str) -> dict[str, 
         fields: the form.
         authority: PEM certificates to check it with; empty: the system's.
     """
+    status, answer = ask(endpoint, fields, authority, "--token-endpoint")
+    if status != OK:
+        raise refused(status, answer)
+    return answer
+
+
+def ask(url: str, fields: Mapping[str, str] | None, authority: str, option: str) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of any answer, empty where there is nothing.
+
+    Args:
+        url: of an endpoint; whoever names it may reach it, wherever it is.
+        fields: the form; None: nothing is sent, and a document asked for.
+        authority: PEM certificates to check it with; empty: the system's.
+        option: what the URL comes from.
+    """
     try:
-        status, body = asyncio.run(_send(endpoint, fields, authority))
+        status, body = asyncio.run(_send(url, fields, authority))
     except EgressError as error:
         code = USAGE if error.reason in _WRONG_URL else UNREACHABLE
-        raise Failure(f"--token-endpoint: {error}", exit_code=code) from None
+        raise Failure(f"{option}: {error}", exit_code=code) from None
     try:
-        answer = json.loads(body)
+        answer = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         text = f"the token service answered with status {status} and no JSON"
-        raise Failure(text, hint="is --token-endpoint right?", exit_code=UNREACHABLE)
-    if status != _OK:
-        raise _refused(status, answer)
-    return answer
+        raise Failure(text, hint=f"is {option} right?", exit_code=UNREACHABLE)
+    return status, answer
 
 
-async def _send(endpoint: str, fields: Mapping[str, str], authority: str) -> tuple[int, bytes]:
+async def _send(endpoint: str, fields: Mapping[str, str] | None, authority: str) -> tuple[int, bytes]:
     client = Egress(open_hosts=[_host(endpoint)])
     try:
-        answer = await client.post_form(endpoint, fields, ca=authority)
+        if fields is None:
+            answer = await client.get(endpoint, ca=authority)
+        else:
+            answer = await client.post_form(endpoint, fields, ca=authority)
     finally:
         await client.aclose()
     return answer.status, answer.body
@@ -58,7 +74,8 @@ def _host(endpoint: str) -> str:
         return ""
 
 
-def _refused(status: int, answer: Mapping[str, Any]) -> Failure:
+def refused(status: int, answer: Mapping[str, Any]) -> Failure:
+    """Why there is no token, as the service says it."""
     said = {name: printable(str(answer.get(name, "")))[:200] for name in ("error_description", "tailseal_reason")}
     text = f"the token service refuses: {said['error_description'] or f'status {status}'}"
     if said["tailseal_reason"]:

@@ -19,7 +19,7 @@ GUARDED: Final = RESERVED_CLAIMS - OUR_CLAIMS
 """Claims that a policy may set only where bounds list them: any other would let every policy name any group."""
 
 _EXTRA: Final = {
-    "tailseal.dev/policy": "claims.?policy.orValue(claims.?client_id.orValue(''))",
+    "tailseal.dev/policy": "claims.?policy.orValue(claims.?client_id.orValue(claims.?azp.orValue('')))",
     "tailseal.dev/jti": "claims.?jti.orValue('')",
     "tailseal.dev/scope": "claims.?scope.orValue('')",
     "tailseal.dev/actor": "claims.?act.?sub.orValue('')",

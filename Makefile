@@ -43,11 +43,11 @@ fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verifie
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
 test: $(VENV)/dev.stamp lint ## everything
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale s3 $(if $(shell command -v redis-server),argocd)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale containerboot s3 $(if $(shell command -v redis-server),argocd)
 	@$(BIN)/python -m pytest
 
 e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by the chart, on a real kubelet (root)
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause s3
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale containerboot s3
 	@$(BIN)/python -m pytest tests/node
 
 gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, on a real node, step by step (root, redis)

@@ -245,9 +245,11 @@ def rename(seen: World, former: str, name: str) -> None:
 
 def written(seen: World, name: str) -> tuple[str, set[str], bytes]:
     """Who signs, what is published, and the salt."""
-    found = json.loads(files(seen, f"{name}-signing")["signing.json"])
+    volume = files(seen, f"{name}-signing")
+    found = json.loads(volume["signing.json"])
     published = {key["kid"] for key in found["jwks"]["keys"]}
-    return found["active"].get("ES256", ""), published, files(seen, f"{name}-issuer")["salt"]
+    assert volume["salt"] == files(seen, f"{name}-issuer")["salt"]
+    return found["active"].get("ES256", ""), published, volume["salt"]
 
 
 async def test_a_provider_by_another_name_goes_on_with_what_its_issuer_left() -> None:
@@ -280,6 +282,21 @@ async def test_a_provider_that_has_its_former_name_again_goes_on_with_the_later_
     assert written(seen, "corp") == before
     assert revoked not in before[1]
     assert revoked in IssuerLedger.from_json(files(seen, "corp-issuer")["ledger.json"]).revoked
+
+
+async def test_a_provider_goes_on_with_what_its_issuer_left_although_its_former_name_is_another_issuers_now() -> None:
+    seen = (await running()).seen
+    await seen.run_for(600)
+    rotate(seen)
+    await seen.run_for(WAIT + 120)
+    before = written(seen, "corp")
+    kept = files(seen, "corp-issuer")
+    seen.cluster.user_delete(kinds.IDENTITY_PROVIDER, NS, "corp")
+    seen.cluster.user_apply(provider("corp", issuer="https://another.example"))
+    seen.cluster.user_apply(provider("renamed"))
+    await seen.run_for(60)
+    assert written(seen, "renamed") == before
+    assert files(seen, "corp-issuer") == kept
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["of another issuer", "unreadable"])

@@ -80,11 +80,15 @@ def _own(secret: Object, issuer: str) -> IssuerState:
 
 
 def _left(objects: Objects, namespace: str, provider: str, issuer: str) -> IssuerState | None:
-    """The latest that providers of the issuer left that are gone; what cannot be read is no help."""
+    """The latest that providers of the issuer left that are gone; what cannot be read is no help.
+
+    An issuer never changes: where the name is another issuer's now, the provider is gone all the same.
+    """
     found = []
     for secret in _others(objects, namespace, issuer):
         name = secret["metadata"]["labels"][PROVIDER_LABEL]
-        if name != provider and objects.get(Ref(IDENTITY_PROVIDER, namespace, name)) is None:
+        present = objects.get(Ref(IDENTITY_PROVIDER, namespace, name))
+        if name != provider and (present is None or present["spec"].get("issuer") != issuer):
             with contextlib.suppress(LedgerError):
                 found.append(state_of(secret))
     return max(found, key=lambda state: state.ledger.revision, default=None)

@@ -264,3 +264,12 @@ def test_it_is_known_also_where_a_client_has_proven_that_the_exchange_was_its_ow
     theirs = exchanged(client_id="grafana", policy="identity/ci")
     _, answer = bench(record(SPEC | {"grants": [grant]})).answer(call(form(theirs)))
     assert answer["expires_in"] == 200
+
+
+@pytest.mark.parametrize("jti", ["AAAAAAAAAAAAAAAAAAAAAA.BBBBBBBBBBBBBBBB", ".BBBBBBBBBBBBBBBB"])
+def test_a_token_of_a_login_counts_only_where_it_is_known_whether_that_has_ended(jti: str) -> None:
+    subject = session(jti=jti, client_id="grafana", sub="userid:1")
+    assert refused(bench(), subject) == "SessionElsewhere"
+    outcome = bench().step(call(form(subject), logins=True))
+    assert isinstance(outcome, Answered)
+    assert outcome.result == "granted"

@@ -29,6 +29,8 @@ class Fault(StrEnum):
     CLAIM_MALFORMED = "ClaimMalformed"
     ACT_MALFORMED = "ActMalformed"
     """The claim `act` names no chain of parties, or too long a one (RFC 8693 section 4.1)."""
+    SESSION_ELSEWHERE = "SessionElsewhere"
+    """It is of a login, and only the identity provider itself knows whether that has ended."""
     EXPIRED = "TokenExpired"
     NOT_YET_VALID = "TokenNotYetValid"
 

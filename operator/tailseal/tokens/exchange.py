@@ -125,7 +125,7 @@ class Exchange:
             presented = None if actor is None else actor.presented
             if presented is not None:
                 call.watch.saw(subject.token, request.asked, presented.token)
-            hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch))
+            hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch), call.logins)
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):
                 return decision

@@ -101,6 +101,7 @@ class Call(NamedTuple):
         taken: marks of what counts once that this request has taken.
         vouched: the subject, where it is known without a token.
         client: id of the client that has proven that the request is its own; empty: none has.
+        logins: whether it was seen that the logins go on that tokens of ours are of.
     """
 
     body: bytes
@@ -116,6 +117,7 @@ class Call(NamedTuple):
     taken: frozenset[bytes] = frozenset()
     vouched: Vouched | None = None
     client: str = ""
+    logins: bool = False
 
 
 class Answered(NamedTuple):

@@ -35,11 +35,19 @@ class Refusing(Exception):  # noqa: N818 - control flow of the exchange core
 
 
 class Hand(NamedTuple):
-    """Keys in hand, the sources whose keys could not be had, with the reason word, and what evaluates expressions."""
+    """Keys in hand, the sources whose keys could not be had, with the reason word, and what evaluates expressions.
+
+    Args:
+        sets: keys.
+        unavailable: reason words.
+        conditions: evaluates.
+        logins: whether it was seen that the logins go on that tokens of ours are of.
+    """
 
     sets: KeySets
     unavailable: Mapping[KeySource, str]
     conditions: Conditions | None = None
+    logins: bool = False
 
 
 class Presented(NamedTuple):
@@ -228,7 +236,7 @@ class Judge:
             return error
         verify.check_claims(token.payload, now=now, skew=self._settings.clock_skew)
         if source.kind == "session":
-            verify.check_session(token, presented.token_type, now=now)
+            verify.check_session(token, presented.token_type, now=now, logins=hand.logins)
         return None
 
     def _keys(self, source: KeySource, kid: str | None, sets: KeySets) -> KeySet | None:

@@ -20,6 +20,9 @@ MAX_TEXT: Final = 2048
 _MAX_TIME: Final = 253_402_300_800
 """The year 10000: beyond it is no date that anybody meant."""
 
+_LOGIN: Final = "."
+"""In the id of a token that stands and falls with a login or its client; ids of decisions have none."""
+
 _PLAIN: Final = frozenset({None, "jwt", "application/jwt"})
 _ACCESS: Final = frozenset({"at+jwt", "application/at+jwt"})
 _TYPES: Final[Mapping[str, frozenset[str | None]]] = {
@@ -42,7 +45,7 @@ def check_type(token: Compact, token_type: str) -> None:
         raise TokenError(Fault.WRONG_TYPE, "the token's `typ` does not fit the subject token type")
 
 
-def check_session(token: Compact, token_type: str, *, now: float) -> None:
+def check_session(token: Compact, token_type: str, *, now: float, logins: bool = False) -> None:
     """Refuse a token of our own that is not one that we gave to a client: an ID token, an assertion to an upstream.
 
     Sources: RFC 9068 sections 2.1, 2.2 and 4 (`typ`, `client_id`), RFC 8725 section 3.12.
@@ -51,9 +54,10 @@ def check_session(token: Compact, token_type: str, *, now: float) -> None:
         token: whose signature is ours.
         token_type: one of `SUBJECT_TOKEN_TYPES`.
         now: Unix seconds; the token's times are by our own clocks, so nothing prolongs it.
+        logins: whether it was seen that its login goes on, if it is of one; only an identity provider can.
 
     Raises:
-        TokenError: `WrongTokenType` or `TokenExpired`.
+        TokenError: `WrongTokenType`, `SessionElsewhere` or `TokenExpired`.
     """
     typ = token.header.get("typ")
     fits = typ == "at+jwt" or (typ == "JWT" and token_type == JWT)
@@ -61,6 +65,9 @@ def check_session(token: Compact, token_type: str, *, now: float) -> None:
     ours_alone = isinstance(subject, str) and subject.startswith(RESERVED_PREFIX)
     if not fits or token_type == ID_TOKEN or not isinstance(token.payload.get("client_id"), str) or ours_alone:
         raise TokenError(Fault.WRONG_TYPE, "the token is of this provider, but no access token or JWT for a client")
+    if not logins and _LOGIN in str(token.payload.get("jti", "")):
+        text = "the token is of a login: exchange it at the identity provider, which knows whether that has ended"
+        raise TokenError(Fault.SESSION_ELSEWHERE, text)
     if _time(token.payload, "exp") <= now:
         raise TokenError(Fault.EXPIRED, "the token has expired")
 

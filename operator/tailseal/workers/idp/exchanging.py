@@ -53,7 +53,7 @@ class Exchange(TokenEndpoint):
         except OAuthError as error:
             refusal = Refusal(error.status, error.error, error.reason, error.description, error.retry_after)
             return turned_away(call, refusal, now)
-        return turned_away(call, _ENDED, now) if ended else await super()._decide(call)
+        return turned_away(call, _ENDED, now) if ended else await super()._decide(call._replace(logins=True))
 
     async def _has_ended(self, call: Call) -> bool:
         """Whether one of the tokens is of a login that is over; what is wrong otherwise is seen later."""

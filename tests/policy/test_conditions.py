@@ -233,7 +233,9 @@ def refused(jwt: dict[str, Any], **bound: Any) -> set[tuple[str, Reason]]:  # no
     return set() if isinstance(found, CompiledPolicy) else {(finding.path, finding.reason) for finding in found}
 
 
-@pytest.mark.parametrize("name", ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "act", "cnf"])
+@pytest.mark.parametrize(
+    "name", ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "act", "cnf", "policy"]
+)
 def test_a_claim_that_verifiers_decide_by_is_ours_even_where_bounds_list_it(name: str) -> None:
     claims = [{"name": name, "string": "'x'"}]
     assert refused({"claims": claims}, jwt_claims=(name,)) == {
@@ -264,7 +266,7 @@ def test_what_else_services_decide_by_is_reserved(name: str) -> None:
     assert refused(claims, jwt_claims=(name,)) == set()
 
 
-@pytest.mark.parametrize("name", ["groups", "email", "roles", "auth_time", "preferred_username", "policy", "node"])
+@pytest.mark.parametrize("name", ["groups", "email", "roles", "auth_time", "preferred_username", "node"])
 def test_a_claim_that_speaks_of_identity_is_set_only_where_the_rule_that_allows_the_grant_lists_it(name: str) -> None:
     jwt = {"claims": [{"name": name, "string": "'x'"}]}
     path = ("spec.grants[0].jwt.claims[0].name", Reason.EXCEEDS_BOUNDS)

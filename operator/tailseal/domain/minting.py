@@ -16,7 +16,7 @@ from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant
 
 OUR_CLAIMS: Final = frozenset(
-    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope"}
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope", "policy"}
 )
 """Claims that we set, and nobody else: verifiers decide by them, whatever bounds say."""
 
@@ -26,7 +26,7 @@ RESERVED_CLAIMS: Final = OUR_CLAIMS | {
     *("phone_number_verified", "given_name", "family_name", "middle_name", "nickname", "profile", "website"),
     *("gender", "birthdate", "zoneinfo", "locale", "address", "updated_at"),
     *("_claim_names", "_claim_sources", "authorization_details", "sub_id", "scp", "role", "permissions", "upn"),
-    *("node", "nid", "uid", "tailnet", "addresses", "key", "user", "username", "policy"),
+    *("node", "nid", "uid", "tailnet", "addresses", "key", "user", "username"),
 }
 """Claims that are ours or speak of who somebody is: a policy may set them only where bounds list them."""
 

@@ -234,3 +234,10 @@ async def test_a_fetch_of_long_ago_by_another_api_server_at_the_same_address_is_
 
 async def insist(servers: Behind, until: float) -> keys_poke.Poked:
     return await keys_poke._insist(servers, "https://idp.example", AUDIENCE, until)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("server", ["http://10.0.0.5:8080", "10.0.0.5:6443", "https://"])
+def test_nobodys_credentials_go_where_they_could_be_read(server: str) -> None:
+    asked = ("--issuer", "https://idp.example", "--audience", AUDIENCE, "--server", server)
+    result = CliRunner().invoke(cli, ["keys", "poke", *asked])
+    assert (result.exit_code, "https URL" in result.output) == (2, True)

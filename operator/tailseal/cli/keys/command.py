@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from tailseal.cli.errors import FAILED
 from tailseal.cli.keys import found
 from tailseal.cli.keys.found import Where, where
+from tailseal.cli.output import printable
 
 _output = click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 _name = click.argument("name", shell_complete=found.names)
@@ -93,6 +95,10 @@ def poke(*, where: Where, issuer: str, audience: str, servers: tuple[str, ...], 
         wait = parse_duration(patience)
     except ValueError:
         raise click.UsageError(f"--wait {patience}: a duration such as 5m is needed") from None
+    for server in servers:
+        parts = urlsplit(server)
+        if parts.scheme != "https" or not parts.hostname:
+            raise click.UsageError(f"--server {printable(server)}: an https URL is needed")
     sys.exit(max([keys_poke.poke(where, server, issuer, audience, wait) for server in servers or ("",)]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,14 +288,14 @@ async def test_what_one_said_of_a_device_nobody_says_otherwise(
 
     bob, bobs = await at_the_question("bob")
     eve, eves = await at_the_question("eve")
-    replace, answers = provider.worker.state.replace, list[httpx.Response]()
+    put_in_place, answers = provider.worker.state.replace, list[httpx.Response]()
 
     async def late(former: Any, record: Any) -> bool:  # noqa: ANN401 - as the store has it
         if not answers:
             answers.append(httpx.Response(100))
             action, fields = idp.form(bobs)
             answers.append(await bob.http.post("/" + action, data=fields | {"answer": "no"}))
-        return await replace(former, record)
+        return await put_in_place(former, record)
 
     monkeypatch.setattr(provider.worker.state, "replace", late)
     action, fields = idp.form(eves)
@@ -304,6 +305,16 @@ async def test_what_one_said_of_a_device_nobody_says_otherwise(
     data = {"grant_type": device.GRANT_TYPE, "device_code": begun["device_code"]}
     assert (await ana.post("/token", data)).json()["error"] == "access_denied"
     assert await provider.runtime.grants.families("userid:3") == []
+
+
+async def test_people_see_all_that_has_access_however_much_there_is(provider: Provider, ana: Browser) -> None:
+    """Else whoever takes the first hundred places is never seen, nor taken back."""
+    await ana.tokens()
+    (first,) = await provider.runtime.grants.families("userid:1")
+    for number in range(120):
+        more = replace(first, id=number.to_bytes(16), expires_at=first.expires_at + 100)
+        await provider.runtime.grants.put([], more)
+    assert first.id.hex() in (await ana.http.get("/")).text
 
 
 # -------------------------------------------------------------------------------------------------- filling the store

@@ -13,7 +13,7 @@ from tailseal.oauth.records import Login
 from tailseal.oauth.response import NO_STORE
 from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Response
-from tailseal.workers.idp import cookies, pages, signing
+from tailseal.workers.idp import codes, cookies, pages, signing
 from tailseal.workers.idp.backchannel import Backchannel
 from tailseal.workers.idp.browser import Session, session_of
 from tailseal.workers.idp.context import IdpRuntime
@@ -91,7 +91,7 @@ async def _end(
     runtime: IdpRuntime, backchannel: Backchannel, request: Request, session: Session, back: Return | None
 ) -> Response:
     """End the session and what belongs to it; applications are told, also those that may go on without it."""
-    begun = await runtime.grants.families(session.browser.owner)
+    begun = await runtime.grants.families(session.browser.owner, codes.MOST_LOGINS_AT_ALL)
     kept = [family for family in begun if Login.from_bytes(family.content).sid == session.browser.sid]
     ended = await runtime.grants.end_session(session.digest)
     request.audit["ended"] = len(ended)

@@ -16,7 +16,7 @@ from tailseal.oauth.response import NO_STORE
 from tailseal.state.grants import Family
 from tailseal.state.grants import Kind as Kept
 from tailseal.tokens.answers import Response
-from tailseal.workers.idp import cookies, pages
+from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.backchannel import Backchannel
 from tailseal.workers.idp.callers import person_of
 from tailseal.workers.idp.context import IdpRuntime
@@ -36,12 +36,13 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         owner = who.caller.subject
         seal, headers = cookies.visit(runtime, request.scope, request.snapshot.settings)
         token = cookies.form_token(request.snapshot, (seal, owner, "access"), request.now)
+        families = await runtime.grants.families(owner, codes.MOST_LOGINS_AT_ALL)
         return pages.page(
             "me",
             headers=headers,
             title="You, and what has access",
             who=_who(who),
-            access=[_shown(family) for family in await runtime.grants.families(owner)],
+            access=[_shown(family) for family in families],
             registered=[_client(each.content) for each in await runtime.grants.owned(Kept.REGISTERED, owner)],
             action=request.snapshot.settings.issuer.rstrip("/") + END,
             logout=request.snapshot.settings.issuer.rstrip("/") + "/logout",

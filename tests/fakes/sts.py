@@ -51,6 +51,7 @@ def snapshot(settings: Settings = SETTINGS, spec: dict[str, Any] = SPEC, serial:
             {"k1": signing.held[0]},
             json.dumps(PUBLISHED).encode(),
             b"",
+            b"",
         ),
         settings=settings,
         index=PolicyIndex([compile_policy(record(spec), settings)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from fakes import idp, oauthclients
-from fakes.idp import CALLBACK, Provider, authorization, form, parameters
+from fakes.idp import CALLBACK, Provider, authorization, form, parameters, signing
 from tailseal.oauth import jws
 from tailseal.tailnet.errors import Outage, UnavailableError
 from tailseal.workers.idp import app
@@ -112,6 +113,21 @@ async def test_a_client_has_its_own_algorithm_and_subject(provider: Provider) ->
     assert found["sub"] != "userid:1"
     told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
     assert told.json()["sub"] == found["sub"] == (await claims(provider, given["access_token"]))["sub"]
+
+
+async def test_a_subject_of_its_own_follows_from_the_salt_and_outlives_the_poll_key(provider: Provider) -> None:
+    async def subject_with(poll_key: bytes, salt: bytes) -> str:
+        files = signing(provider.issuer)
+        model = json.loads(files["signing.json"]) | {"statusKey": base64.urlsafe_b64encode(poll_key).decode()}
+        provider.source.put("signing", files | {"signing.json": json.dumps(model).encode(), "salt": salt})
+        provider.worker.loader.refresh()
+        ana = provider.browser()
+        given = (await ana.post("/token", redemption(await ana.login(client_id="ec")), "ec")).json()
+        return str((await claims(provider, given["id_token"]))["sub"])
+
+    before = await subject_with(b"p" * 32, b"s" * 32)
+    assert await subject_with(b"q" * 32, b"s" * 32) == before
+    assert await subject_with(b"q" * 32, b"t" * 32) != before
 
 
 async def test_no_refresh_token_for_who_may_not_refresh(provider: Provider) -> None:

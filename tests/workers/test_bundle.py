@@ -117,6 +117,7 @@ BAD_SIGNING: dict[str, tuple[Callable[[], Files], str]] = {
         "SigningCorrupt",
     ),
     "no default": (lambda: bundles.signing("k2", default_algorithm="RS256"), "SigningCorrupt"),
+    "a short salt": (lambda: bundles.signing("k2") | {"salt": b"hi"}, "SigningCorrupt"),
     "a short poll key": (lambda: bundles.signing("k2", status_key="aGk"), "SigningCorrupt"),
     "another issuer": (lambda: bundles.signing("k2", issuer="https://other.example"), "IssuerMismatch"),
 }

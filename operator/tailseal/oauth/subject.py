@@ -13,7 +13,7 @@ def salt_of(secret: bytes) -> bytes:
     """The salt of pairwise subjects.
 
     Args:
-        secret: the provider's poll key, which is kept for ever and never rotated.
+        secret: of the provider, which is kept for ever and never rotated.
     """
     return hmac.digest(secret, b"tailseal pairwise subjects 1", sha256)
 

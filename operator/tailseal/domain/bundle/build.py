@@ -170,7 +170,9 @@ def base_url(spec: IdentityProviderSpec) -> str:
     return (spec.serving.endpoints[0].url if spec.serving.endpoints else spec.issuer).rstrip("/")
 
 
-def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_key: bytes) -> dict[str, bytes]:
+def signing_of(
+    issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_key: bytes, salt: bytes = b""
+) -> dict[str, bytes]:
     """All files of the volume `signing`, by name.
 
     Args:
@@ -178,6 +180,7 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
         plan: what to publish, hold and sign with.
         pems: PEM or handle by key id; a held key without one is left out, so that no worker can miss its file.
         poll_key: 32 bytes.
+        salt: 32 bytes, for pairwise subjects; empty: they follow from the poll key.
     """
     held = [key for key in plan.held if key.kid in pems]
     files = {key.kid: key_file(key.kid, pems[key.kid]) for key in held}
@@ -197,6 +200,7 @@ def signing_of(issuer: str, plan: IssuerPlan, pems: Mapping[str, bytes], poll_ke
     )
     return {
         model.SIGNING_FILE: canonical.dumps(signing.document()),
+        **({model.SALT_FILE: salt} if salt else {}),
         **{files[kid]: pems[kid] for kid in files},
     }
 

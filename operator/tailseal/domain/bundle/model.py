@@ -21,6 +21,8 @@ from pydantic.alias_generators import to_camel
 VERSION: Literal[1] = 1
 
 SIGNING_FILE = "signing.json"
+SALT_FILE = "salt"
+"""Beside it, for pairwise subjects: 32 bytes that outlive the provider."""
 MANIFEST_FILE = "manifest.json"
 SETTINGS_FILE = "settings.json"
 CLIENTS_FILE = "clients.json.gz"

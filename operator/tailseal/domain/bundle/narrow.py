@@ -35,7 +35,7 @@ def without(files: Mapping[str, bytes], gone: Collection[str]) -> dict[str, byte
     default = signing.default_algorithm if signing.default_algorithm in active else min(active, default="")
     keys = [jwk for jwk in signing.jwks.get("keys", ()) if jwk.get("kid") not in gone]
     update = {"held": held, "active": active, "default_algorithm": default, "jwks": {"keys": keys}}
-    kept = {key.file for key in held}
+    kept = {key.file for key in held} | {model.SALT_FILE}
     return {
         model.SIGNING_FILE: canonical.dumps(signing.model_copy(update=update).document()),
         **{name: content for name, content in files.items() if name in kept},

@@ -142,7 +142,7 @@ async def _sign(run: _Run, longest_ttl: int) -> IssuerPlan:
     state = await save(ctx, state, plan.ledger)
     # Without any key the workers stay unready: so the first key belongs to the first set that anybody sees.
     if plan.published or former:
-        files = build.signing_of(spec.issuer, plan, {**pems, **offered.pems}, state.poll_key)
+        files = build.signing_of(spec.issuer, plan, {**pems, **offered.pems}, state.poll_key, state.salt)
         await run.ensure(render.signing(provider, files), exact=True, seen=seen)
     for event in plan.events:
         await ctx.recorder.event(run.obj, warning=event.warning, reason=event.reason, message=event.message)

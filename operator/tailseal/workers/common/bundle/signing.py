@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from tailseal.domain import canonical
-from tailseal.domain.bundle.model import SIGNING_FILE, HeldKey, Signing
+from tailseal.domain.bundle.model import SALT_FILE, SIGNING_FILE, HeldKey, Signing
 from tailseal.domain.keys import KeyMaterialError
 from tailseal.tokens.errors import KeySetError, TokenError
 from tailseal.tokens.keyset import KeySet, VerificationKey, parse_jwks
@@ -42,12 +42,14 @@ class SigningReader:
         signers = self._signers(model, files)
         held = {key.kid: key for key in model.held if key.kid in signers}
         _check_active(model, held)
+        status_key = _status_key(model.status_key)
         return LoadedSigning(
             model=model,
             signers=signers,
             held=held,
             jwks=canonical.dumps(model.jwks),
-            status_key=_status_key(model.status_key),
+            status_key=status_key,
+            salt=_salt(files, status_key),
         )
 
     def _signers(self, model: Signing, files: Files) -> Mapping[str, Signer]:
@@ -124,6 +126,13 @@ def _check_active(model: Signing, held: Mapping[str, HeldKey]) -> None:
             raise BundleError("SigningCorrupt", f"{SIGNING_FILE}: active.{algorithm} is {kid}, a {held[kid].alg} key")
     if model.active and model.default_algorithm not in model.active:
         raise BundleError("SigningCorrupt", f"{SIGNING_FILE}: defaultAlgorithm has no active key")
+
+
+def _salt(files: Files, status_key: bytes) -> bytes:
+    salt = files.get(SALT_FILE, status_key)
+    if len(salt) != _STATUS_KEY_BYTES:
+        raise BundleError("SigningCorrupt", f"{SALT_FILE}: {_STATUS_KEY_BYTES} bytes are needed")
+    return salt
 
 
 def _status_key(text: str) -> bytes:

@@ -24,6 +24,7 @@ class LoadedSigning:
         held: the held keys by key id (with their lease, `sign_until`).
         jwks: the published set as the bytes to serve, canonical JSON.
         status_key: the poll key.
+        salt: what pairwise subjects follow from.
     """
 
     model: Signing = field(repr=False)
@@ -31,6 +32,7 @@ class LoadedSigning:
     held: Mapping[str, HeldKey]
     jwks: bytes = field(repr=False)
     status_key: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
 
     @property
     def proven(self) -> tuple[str, ...]:

@@ -121,6 +121,22 @@ def test_each_later_check_names_its_field_and_a_fix(  # noqa: PLR0913
     assert fix in first["fix"]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--scope", "all"), "invoices.read"),
+        (("--audience", "https://x.example"), BILLING),
+        (("--grant", "api"), "billing"),
+        (("--tag", "tag:x"), "none"),
+    ],
+)
+def test_what_a_grant_has_is_told_of_what_was_asked_for(
+    options: tuple[str, ...], expected: str, sign: Sign, folder: Write
+) -> None:
+    place = folder(provider=PROVIDER, deploy=policy({"claims": [PINNED]}))
+    assert failure(sign(), place, *options)["expected"] == expected
+
+
 def test_several_grants_that_fit_are_ambiguous(sign: Sign, folder: Write) -> None:
     grants = [{"name": name, "jwt": {"audiences": [f"https://{name}.corp.example"]}} for name in ("a", "b")]
     place = folder(provider=PROVIDER, deploy=policy({"claims": [PINNED]}, grants=grants))

@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 import pytest
 
-from fakes.exchange import FOREIGN, JWT_TYPE, SPEC, claims, form, record, spec, token
+from fakes.exchange import FOREIGN, JWT_TYPE, NOW, SPEC, claims, form, record, spec, token
 from fakes.sts import House, post, snapshot
+from tailseal.api.times import format_time
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.workers.common.management import inside
@@ -158,6 +159,7 @@ async def test_the_command_asks_the_replica_beside_it(house: House, tmp_path: Pa
         assert out.startswith("REFUSED: NoPolicyMatches\n")
         assert "identity/ci: no: NoPolicyMatches   <- nearest miss" in out
         assert 'expected  exact: "42"' in out
+        assert f"time        {format_time(NOW)}\n" in out
         code, out, _ = await run("--decision", "d2", "--socket", str(path), "-o", "json")
         assert (code, json.loads(out)["kind"], json.loads(out)["decision"]["grant"]) == (
             0,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from tailseal.api.times import format_time
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 from tailseal.cli.explain.output import account_lines
 from tailseal.cli.output import printable
@@ -71,7 +72,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     for name, value in recorded.items():
-        yield f"{name:<11} {_plain(value)}"
+        yield f"{name:<11} {format_time(value) if name == 'time' else _plain(value)}"
     for name, value in document["request"].items():
         yield f"asked for   {name} {_plain(value)}"
     yield f"signature   {document['signature']}"

@@ -6,7 +6,7 @@ The decision itself and every step come from `decide`, the same that production 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from tailseal.api.times import format_time
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy import advice, sensitivity
 from tailseal.domain.policy.cel import Program, Values
-from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy
 from tailseal.domain.policy.conditions import refusal
 from tailseal.domain.policy.decide import Granted, Refused, Step, Trace, decide
 from tailseal.domain.policy.denial import Denial
@@ -210,7 +210,7 @@ def _check(
     for grant in policy.grants:
         if step.field == f"spec.grants[{grant.name}]":
             fix = advice.of_grant(grant, request, Denial(step.outcome)) if step.outcome != MATCH else ""
-            return Check(step.field, step.outcome, _offer(step, grant.targets), _asked(step, request), fix)
+            return Check(step.field, step.outcome, _offer(step, grant), _asked(step, request), fix)
     if policy.trust.condition is not None and step.field == f"{policy.trust.origin}.condition":
         return _condition_check(step, policy.trust.condition, subject)
     if step.field.endswith(".replay"):
@@ -259,8 +259,14 @@ def _wanted(rule: Rule) -> str:
     return f"{member}: {wanted.lower()}" if member == "exactBoolean" else rule.expected
 
 
-def _offer(step: Step, targets: frozenset[str]) -> str:
-    return step.expected or ", ".join(sorted(targets))
+def _offer(step: Step, grant: CompiledGrant) -> str:
+    """What the grant has of what was asked for."""
+    has: dict[str, Iterable[str]] = {
+        Denial.GRANT_NOT_FOUND: (grant.name,),
+        Denial.TAG_NOT_GRANTED: grant.tags or ("none",),
+        Denial.SCOPE_NOT_GRANTED: grant.scopes or ("none",),
+    }
+    return step.expected or ", ".join(has.get(step.outcome, sorted(grant.targets)))
 
 
 def _asked(step: Step, request: GrantRequest) -> str:

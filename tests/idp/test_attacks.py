@@ -165,6 +165,20 @@ async def test_people_see_the_id_of_a_client_that_named_itself(provider: Provide
     assert provider.issuer
 
 
+@pytest.mark.parametrize(
+    ("opened", "kept"), [((), True), (("other.internal",), True), (("Git.internal",), False), (("10.0.0.0/8",), False)]
+)
+async def test_what_is_open_to_the_platform_is_not_to_clients_that_named_themselves(
+    provider: Provider, ana: Browser, opened: tuple[str, ...], *, kept: bool
+) -> None:
+    urls = {"backchannel_logout_uri": "https://git.internal/hook", "jwks_uri": "https://git.internal/keys"}
+    made = await registered(ana, **urls, token_endpoint_auth_method="private_key_jwt")
+    provider.load(APP, introductions=Introductions(dynamic=True), open_hosts=opened)
+    found = await provider.runtime.find_client(made["client_id"])
+    assert found is not None
+    assert {bool(found.backchannel_logout_uri), bool(found.jwks_uri)} == {kept}
+
+
 async def test_a_registration_is_no_store_of_ones_own(ana: Browser) -> None:
     answer = await ana.http.post("/register", json={**METADATA, "jwks": {"keys": [], "more": "x" * 20_000}})
     assert (answer.status_code, answer.json()["error"]) == (413, "invalid_client_metadata")

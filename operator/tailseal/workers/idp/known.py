@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -72,7 +74,15 @@ class KnownClients:
         if (found := snapshot.clients.get(client_id)) is not None:
             return found
         introduced = await self._introduced(client_id, snapshot)
-        return replace(introduced, audiences=services(snapshot)) if introduced is not None else None
+        if introduced is None:
+            return None
+        opened = snapshot.settings.open_hosts
+        return replace(
+            introduced,
+            audiences=services(snapshot),
+            jwks_uri=_public(introduced.jwks_uri, opened),
+            backchannel_logout_uri=_public(introduced.backchannel_logout_uri, opened),
+        )
 
     async def _introduced(self, client_id: str, snapshot: Snapshot) -> CompiledClient | None:
         from tailseal.oauth import clientmetadata, credentials, registration  # noqa: PLC0415 - only where it is on
@@ -114,6 +124,25 @@ class KnownClients:
             del self._documents[min(self._documents, key=lambda known: self._documents[known].until)]
         self._documents[url] = kept
         return kept
+
+
+def _public(url: str, opened: Sequence[str]) -> str:
+    """The URL, if it leads to the public internet; what the platform opened beside that is for those whom it admitted.
+
+    Where a whole range of addresses is open, any name may lead there.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if any(_is_range(entry) or entry.lower().rstrip(".") == host for entry in opened):
+        return ""
+    return url
+
+
+def _is_range(entry: str) -> bool:
+    try:
+        ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def services(snapshot: Snapshot) -> frozenset[str]:

@@ -43,6 +43,7 @@ def world(node: RealNode, helm: str, tmp_path_factory: pytest.TempPathFactory) -
         node.plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     repository, _, tag = images.TAG.rpartition(":")
     values = [f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
+    values.append(f"--set=tailscale.image={images.SIDECAR}")
     argv = [helm, "install", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", *values]
     environment = os.environ | {"KUBECONFIG": str(node.plane.kubeconfig)}
     argv += ["--wait", f"--timeout={INSTALL_WITHIN}"]

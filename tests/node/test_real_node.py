@@ -132,17 +132,21 @@ def test_the_operator_has_no_rights_on_its_node(world: World) -> None:
     assert facts["writable"] == []
 
 
-def test_neither_rights_nor_fence_refused_the_operator_anything(world: World) -> None:
-    refused = [
+def refused(world: World) -> list[str]:
+    """What rights or fences refused the operator."""
+    return [
         f"{event['verb']} {event['requestURI']}"
         for event in world.node.plane.audit()
         if event["user"]["username"] == ACCOUNT
         and event["responseStatus"].get("code") == 403
         and "dryRun" not in event["requestURI"]  # by these the operator asks whether the fences stand
     ]
+
+
+def test_neither_rights_nor_fence_refused_the_operator_anything(world: World) -> None:
     said = world.kubectl("logs", "deployment/tailseal-operator", f"--namespace={SYSTEM}")
     conditions = world.kubectl("get", "identityprovider/corp", SPACE, "--output=jsonpath={.status.conditions}")
-    assert refused == []
+    assert refused(world) == []
     assert "orbidden" not in said
     assert "FastPropagation" not in conditions or '"True","type":"FastPropagation"' in conditions
     assert '"type":"Fenced"' not in conditions

@@ -140,6 +140,10 @@ class World:
         self.node.reach(service, 443, self._port)
         until(self._answers, "the token service answers")
 
+    def server(self, names: Sequence[str], name: str) -> tuple[Path, Path]:
+        """Files of a certificate for other names, by the same authority, and of its key."""
+        return self._authority.server(names).write(self._directory, name)
+
     def trust(self) -> None:
         """Apply the policy."""
         self.kubectl("apply", "-f", "-", stdin=manifests.trust_policy(self._names))

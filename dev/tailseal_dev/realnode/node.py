@@ -90,6 +90,17 @@ class RealNode:
         """The command line that runs a program on the node."""
         return ["nsenter", f"--target={self._init}", "--mount", "--net", "--uts", "--pid", "--", *command]
 
+    def run(self, *command: str) -> str:
+        """Run a program on the node to its end; what it printed.
+
+        Raises:
+            NodeError: it failed.
+        """
+        result = subprocess.run(self.inside(*command), capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise NodeError(f"{command[0]} on the node: {result.stderr.strip()}")
+        return result.stdout
+
     def load(self, archive: Path) -> None:
         """Give the node's containerd the images of a docker archive.
 

@@ -62,8 +62,21 @@ def test_a_timeline_shows_every_key_from_the_oldest_on(monkeypatch: pytest.Monke
     assert lines[0] == "SigningKey identity/corp"
     assert lines[1].split()[-1] == status["activeKeyID"]
     assert lines[3].startswith("  waits for:      Rotating: key ")
+    (coming,) = (entry for entry in status["keys"] if entry["state"] == "Published" and entry["keyID"] in lines[3])
+    assert lines[3].endswith(f"served by all since {coming['publishTime']}, it waits until no cache can lack it")
     shown = {line.split()[0]: line.split()[2] for line in lines[6:]}
     assert shown == {entry["keyID"]: entry["state"] for entry in status["keys"]}
+
+
+def test_what_a_revocation_left_to_do_is_shown(monkeypatch: pytest.MonkeyPatch, seen: World) -> None:
+    kid = seen.cluster.peek(kinds.SIGNING_KEY, NS, "corp")["status"]["activeKeyID"]
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update(revokedKeyIDs=[kid]))
+    import asyncio  # noqa: PLC0415 - as above
+
+    asyncio.run(seen.converge())
+    shown = run(monkeypatch, seen.cluster, "show", "corp").stdout
+    assert f"  beware:         revoked: {kid}. Who fetched the key set before may hold it until" in shown
+    assert "tailseal keys poke" in shown
 
 
 def test_json_and_yaml_say_the_same(monkeypatch: pytest.MonkeyPatch, seen: World) -> None:

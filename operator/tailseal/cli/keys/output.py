@@ -40,6 +40,7 @@ def timeline(obj: Object, output: str) -> str:
         f"  signs with:     {_text(status.get('activeKeyID'))}",
         f"  next rotation:  {_text(status.get('nextRotationTime'))}",
         f"  waits for:      {_waits_for(obj)}",
+        *(f"  beware:         {printable(found['message'])}" for found in _warnings(obj)),
         "",
     ]
     rows = [[_text(entry.get(name)) for name in ("keyID", "algorithm", "state", *_TIMES)] for entry in _keys(obj)]
@@ -93,6 +94,12 @@ def _waits_for(obj: Object) -> str:
         if (found := _condition(obj, type_)).get("status") == "True":
             return f"{printable(found.get('reason', ''))}: {printable(found.get('message', ''))}"
     return _NOTHING
+
+
+def _warnings(obj: Object) -> list[Mapping[str, str]]:
+    """What a revocation left to do, or broke."""
+    found = (_condition(obj, type_) for type_ in ("VerifiersUnreached", "OverlapBroken"))
+    return [each for each in found if each.get("status") == "True" and "message" in each]
 
 
 def _condition(obj: Object, type_: str) -> Mapping[str, str]:

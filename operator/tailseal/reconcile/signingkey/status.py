@@ -186,8 +186,19 @@ def _waiting(ctx: Context, view: View, facts: list[Fact], *, stalled: bool) -> l
     if stalled and pods:
         message = f"key {signer.kid} may not sign before it is served and held by " + ", ".join(pods)
         return [*others, Fact(ConditionType.STALLED, status=True, reason=Reason.STALLED, message=message)]
-    message = f"key {signer.kid} is to sign next"
-    return [*others, Fact(under_way, status=True, reason=Reason.ROTATING, message=message)]
+    return [*others, Fact(under_way, status=True, reason=Reason.ROTATING, message=_next_step(view, signer.kid))]
+
+
+def _next_step(view: View, kid: str) -> str:
+    """What the key that is to sign next waits for, by instants that do not move."""
+    text = f"key {kid} is to sign next"
+    state = next((state for state in view.plan.states if state.record.kid == kid), None)
+    if state is None:
+        return text
+    if state.publish_time is not None:
+        return f"{text}: served by all since {format_time(state.publish_time)}, it waits until no cache can lack it"
+    missing = ", ".join(_not_serving(view, state))
+    return f"{text}: it waits for every replica of IdentityProvider {missing} to serve it" if missing else text
 
 
 def _pods_behind(ctx: Context, view: View, kid: str) -> list[str]:

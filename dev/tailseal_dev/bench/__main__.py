@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tailseal_dev.bench import clock, core, operator, policies, report, server, stores, whois
+from tailseal_dev.bench import clock, core, logins, operator, policies, report, server, stores, whois
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
 
 Extra = Callable[[int, Path], Iterator[Row]]
 
-EXTRA: list[Extra] = [operator.rows, stores.rows, whois.rows]
+EXTRA: list[Extra] = [operator.rows, stores.rows, logins.rows, whois.rows]
 """Measurements of other rooms, left out of a quick run: each takes the number of rounds and the command to measure."""
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -51,10 +51,12 @@ find them, so `make bench` names the command of an environment with nothing but 
 
 
 @contextlib.contextmanager
-def running(bundle: Path, tailseal: Path = TAILSEAL) -> Generator[Server]:
-    """Start `tailseal sts` on a bundle, on the server's core; stopped at the end."""
+def running(
+    bundle: Path, tailseal: Path = TAILSEAL, worker: str = "sts", options: Sequence[str] = ()
+) -> Generator[Server]:
+    """Start a worker on a bundle and the server's core; stopped at the end."""
     port, management = _free_port(), _free_port()
-    command = [str(tailseal), "sts", "--bundle", str(bundle), "--log-level", "error"]
+    command = [str(tailseal), worker, "--bundle", str(bundle), "--log-level", "error", *options]
     command += ["--listen", f"127.0.0.1:{port}", "--management", f"127.0.0.1:{management}"]
     started = time.monotonic()
     with (bundle / "stderr").open("wb") as errors:
@@ -168,7 +170,7 @@ def _start(bundle: Path, rounds: int, tailseal: Path) -> Row:
     """Start and stop in turn with a bare Python; the first start, which may compile modules, does not count."""
     costs, baselines, seconds = [], [], []
     for _ in range(rounds + 1):
-        baselines.append(_import_asyncio())
+        baselines.append(import_asyncio())
         with running(bundle, tailseal) as server:
             costs.append(server.cpu_to_ready)
             seconds.append(server.seconds_to_ready)
@@ -177,7 +179,8 @@ def _start(bundle: Path, rounds: int, tailseal: Path) -> Row:
     return Row("start to ready ÷ start of Python with asyncio (CPU)", measured, ratio, "<= 8", "<= 5")
 
 
-def _import_asyncio() -> float:
+def import_asyncio() -> float:
+    """Seconds of CPU that a bare Python takes to start."""
     process = subprocess.Popen([sys.executable, "-c", "import asyncio"])
     _, _, usage = os.wait4(process.pid, 0)
     process.returncode = 0

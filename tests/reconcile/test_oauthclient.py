@@ -3,139 +3,33 @@
 from __future__ import annotations
 
 import base64
-import copy
-import gzip
 import json
 from typing import Any
 
 import pytest
 
 from fakes import trust
+from fakes.applications import (
+    ID,
+    TEAM,
+    client,
+    conditions,
+    hashes,
+    message,
+    provider,
+    rotate,
+    secret,
+    serve,
+    served,
+    status,
+    world,
+)
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
-from tailseal.api.times import format_time
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden
-from tailseal.domain.bundle import digest, model
 from tailseal.domain.clients.credentials import FILES
-from tailseal.domain.clients.secrets import OVERLAP
 from tailseal.domain.clients.secrets import digest as hashed
-from tailseal.domain.evidence import Replica, Report
-from tailseal.reconcile.bundle import controller as bundle
-from tailseal.reconcile.oauthclient import controller as oauthclient
-
-CONTROLLERS = {"Bundle": bundle.reconcile, "OAuthClient": oauthclient.reconcile}
-TEAM = {
-    "name": "team",
-    "namespaces": {"from": "All"},
-    "redirectHosts": ["grafana.corp.example"],
-    "grantTypes": ["authorization_code", "refresh_token"],
-    "audiences": ["grafana"],
-}
-BROUGHT = "0123456789abcdef" * 2
-ID = "oauthclient.team-a.grafana"
-
-
-def provider(**members: Any) -> dict[str, Any]:  # noqa: ANN401 - as manifests have it
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": "IdentityProvider",
-        "metadata": {"name": "corp", "namespace": "identity"},
-        "spec": {"issuer": trust.OURS, "signingKeys": [{"name": "corp"}], "bounds": [TEAM]} | members,
-    }
-
-
-def client(name: str = "team-a/grafana", **members: Any) -> dict[str, Any]:  # noqa: ANN401
-    namespace, name = name.split("/")
-    spec = {
-        "identityProviderRef": {"name": "corp", "namespace": "identity"},
-        "redirectURIs": ["https://grafana.corp.example/login"],
-    }
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": "OAuthClient",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec | members,
-    }
-
-
-def brought(secret: str = BROUGHT, *, allowed: bool = True) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": "mine",
-            "namespace": "team-a",
-            "labels": {meta.ALLOW_LABEL: "true" if allowed else "false"},
-        },
-        "data": {"client_secret": base64.b64encode(secret.encode()).decode()},
-    }
-
-
-def world(*objects: dict[str, Any], order: int | None = None) -> World:
-    made = World(CONTROLLERS, order=order)
-    for obj in objects or (provider(), client()):
-        made.cluster.user_apply(copy.deepcopy(obj))
-    return made
-
-
-def manifest(made: World) -> dict[str, Any]:
-    data = made.cluster.peek(kinds.CONFIG_MAP, "identity", "corp-policies")["data"]
-    found: dict[str, Any] = json.loads(data[model.MANIFEST_FILE])
-    return found
-
-
-async def serve(made: World) -> None:
-    """Replicas load what was written until nothing moves."""
-    for _ in range(5):
-        await made.converge()
-        text = made.cluster.peek(kinds.CONFIG_MAP, "identity", "corp-policies")["data"][model.MANIFEST_FILE]
-        now = made.clock.now()
-        wanted = {"policies": digest.policies_digest(text.encode())}
-        report = Report(now, now, now, wanted, frozenset(), frozenset(), {})
-        made.replicas.tell("identity", "corp", [Replica("sts-0", "sts-0", "sts", True, True, False, report)])
-        await made.converge()
-
-
-def secret(made: World, name: str = "grafana-oauthclient", namespace: str = "team-a") -> dict[str, str]:
-    data = made.cluster.peek(kinds.SECRET, namespace, name)["data"]
-    return {file: base64.b64decode(content).decode() for file, content in data.items()}
-
-
-def served(made: World) -> dict[str, dict[str, Any]]:
-    """The clients that the manifest names, by namespace and name."""
-    if "clients" not in manifest(made):
-        return {}
-    data = made.cluster.peek(kinds.CONFIG_MAP, "identity", "corp-clients")["binaryData"][model.CLIENTS_FILE]
-    records = json.loads(gzip.decompress(base64.b64decode(data)))["clients"]
-    return {f"{record['namespace']}/{record['name']}": record for record in records}
-
-
-def hashes(made: World, name: str = "team-a/grafana") -> list[str]:
-    return [entry["digest"] for entry in served(made)[name]["secrets"]]
-
-
-def status(made: World, name: str = "team-a/grafana") -> dict[str, Any]:
-    found: dict[str, Any] = made.cluster.peek(kinds.OAUTH_CLIENT, *name.split("/"))["status"]
-    return found
-
-
-def conditions(made: World, name: str = "team-a/grafana") -> dict[str, tuple[str, str]]:
-    return {item["type"]: (item["status"], item["reason"]) for item in status(made, name)["conditions"]}
-
-
-def message(made: World, kind: str, name: str = "team-a/grafana") -> str:
-    return str(next(item["message"] for item in status(made, name)["conditions"] if item["type"] == kind))
-
-
-def rotate(made: World) -> None:
-    stamp = format_time(made.clock.now())
-    made.cluster.user_edit(
-        kinds.OAUTH_CLIENT,
-        "team-a",
-        "grafana",
-        lambda obj: obj["metadata"].update(annotations={meta.ROTATE_ANNOTATION: stamp}),
-    )
 
 
 async def test_an_application_gets_its_nine_keys_and_workers_a_hash() -> None:
@@ -212,161 +106,6 @@ async def test_a_client_that_becomes_public_loses_its_secret() -> None:
     await serve(made)
     assert not made.cluster.exists(kinds.SECRET, "team-a", "grafana-oauthclient")
     assert conditions(made)["Programmed"] == ("True", "Programmed")
-
-
-async def test_a_rotation_tells_workers_before_the_application_and_keeps_the_former_for_a_day() -> None:
-    made = world()
-    await serve(made)
-    first = secret(made)["client_secret"]
-    made.clock.advance(60)
-    rotate(made)
-    stale = made.replicas.of("identity", "corp")
-    await made.run_for(120)
-    assert secret(made)["client_secret"] == first, "a replica that does not know the next secret yet"
-    assert len(hashes(made)) == 2
-    assert made.replicas.of("identity", "corp") == stale
-    await serve(made)
-    second = secret(made)["client_secret"]
-    assert second != first
-    assert hashes(made) == [hashed(ID, second), hashed(ID, first)]
-    until = served(made)["team-a/grafana"]["secrets"][1]["expiresAt"]
-    assert until == made.clock.now() + OVERLAP
-    assert await made.idle_writes() == []
-    await made.run_for(OVERLAP + 1)
-    assert hashes(made) == [hashed(ID, second)]
-    assert secret(made)["client_secret"] == second
-
-
-async def test_a_rotation_with_no_replica_does_not_wait() -> None:
-    made = world()
-    await made.converge()
-    first = secret(made)["client_secret"]
-    made.clock.advance(60)
-    rotate(made)
-    await made.run_for(5)
-    assert secret(made)["client_secret"] != first
-
-
-async def test_a_deleted_secret_is_made_anew_and_the_former_is_dead_at_once() -> None:
-    made = world()
-    await serve(made)
-    first = secret(made)["client_secret"]
-    made.cluster.user_delete(kinds.SECRET, "team-a", "grafana-oauthclient")
-    await serve(made)
-    assert hashes(made) == [hashed(ID, secret(made)["client_secret"])]
-    assert secret(made)["client_secret"] != first
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda obj: obj["data"].update(issuer="eA=="),
-        lambda obj: obj["data"].pop("client_id"),
-        lambda obj: obj["data"].update(more="eA=="),
-        lambda obj: obj["metadata"].update(labels={meta.MANAGED_BY: "tailseal"}),
-        lambda obj: obj["metadata"].pop("ownerReferences"),
-        lambda obj: obj["metadata"].pop("annotations"),
-        lambda obj: obj["metadata"].update(annotations={meta.CLIENT_LEDGER_ANNOTATION: "{"}),
-    ],
-)
-async def test_whatever_is_changed_at_the_secret_is_repaired_and_the_client_secret_stays(spoil: Any) -> None:  # noqa: ANN401
-    made = world()
-    await serve(made)
-    before = made.cluster.peek(kinds.SECRET, "team-a", "grafana-oauthclient")
-    made.cluster.user_edit(kinds.SECRET, "team-a", "grafana-oauthclient", spoil)
-    await serve(made)
-    after = made.cluster.peek(kinds.SECRET, "team-a", "grafana-oauthclient")
-    assert after["data"] == before["data"]
-    assert after["metadata"]["labels"] == before["metadata"]["labels"]
-    assert after["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
-    assert hashes(made) == [hashed(ID, secret(made)["client_secret"])]
-    assert await made.idle_writes() == []
-
-
-async def test_a_client_secret_that_somebody_overwrote_is_replaced_and_the_real_one_goes_on() -> None:
-    made = world()
-    await serve(made)
-    first = secret(made)["client_secret"]
-    made.cluster.user_edit(
-        kinds.SECRET, "team-a", "grafana-oauthclient", lambda obj: obj["data"].update(client_secret="aHVudGVyMg==")
-    )
-    await serve(made)
-    assert secret(made)["client_secret"] not in {first, "hunter2"}
-    assert hashes(made) == [hashed(ID, secret(made)["client_secret"]), hashed(ID, first)]
-
-
-async def test_a_secret_of_another_name_follows_with_the_same_content() -> None:
-    made = world()
-    await serve(made)
-    before = secret(made)
-    made.cluster.user_apply(client(secretName="oidc"))
-    await serve(made)
-    assert secret(made, "oidc") == before
-    assert not made.cluster.exists(kinds.SECRET, "team-a", "grafana-oauthclient")
-    assert status(made)["secretName"] == "oidc"
-
-
-async def test_a_name_that_somebody_else_holds_is_never_taken() -> None:
-    theirs = brought() | {"metadata": {"name": "grafana-oauthclient", "namespace": "team-a"}}
-    made = world(provider(), client(), theirs)
-    await serve(made)
-    assert conditions(made)["Programmed"] == ("False", "NameTaken")
-    assert secret(made).keys() == {"client_secret"}
-    assert served(made) == {}
-    made.cluster.user_delete(kinds.SECRET, "team-a", "grafana-oauthclient")
-    await serve(made)
-    assert conditions(made)["Programmed"] == ("True", "Programmed")
-
-
-async def test_where_the_operator_has_no_rights_the_client_says_so() -> None:
-    made = world()
-    made.cluster.refuse = lambda verb, ref: (
-        Forbidden("secrets is forbidden") if ref.kind == kinds.SECRET and ref.namespace == "team-a" else None
-    )
-    await serve(made)
-    assert conditions(made)["Programmed"] == ("False", "Forbidden")
-    assert "grafana-oauthclient" in message(made, "Programmed")
-    made.cluster.refuse = lambda _verb, _ref: None
-    await serve(made)
-    assert conditions(made)["Programmed"] == ("True", "Programmed")
-
-
-async def test_a_secret_of_one_s_own_is_taken_and_another_follows_with_an_overlap() -> None:
-    made = world(provider(), client(secretRef={"name": "mine"}, clientID="grafana"), brought(f"{BROUGHT}\n"))
-    await serve(made)
-    assert (secret(made)["client_id"], secret(made)["client_secret"]) == ("grafana", BROUGHT)
-    made.clock.advance(60)
-    made.cluster.user_apply(brought(BROUGHT[::-1]))
-    await serve(made)
-    assert secret(made)["client_secret"] == BROUGHT[::-1]
-    assert hashes(made) == [hashed("grafana", BROUGHT[::-1]), hashed("grafana", BROUGHT)]
-
-
-@pytest.mark.parametrize(
-    ("given", "reason", "text"),
-    [
-        (None, "RefNotFound", "there is no Secret mine in namespace team-a"),
-        (brought("short"), "RefInvalid", "must have 32 to 128"),
-        (brought("a" * 40), "RefInvalid", "repeats"),
-    ],
-)
-async def test_a_secret_that_cannot_be_used_is_named_and_not_quoted(given: Any, reason: str, text: str) -> None:  # noqa: ANN401
-    made = world(provider(), client(secretRef={"name": "mine"}), *([given] if given else []))
-    await serve(made)
-    assert conditions(made)["ResolvedRefs"] == ("False", reason)
-    assert text in message(made, "ResolvedRefs")
-    assert "a" * 40 not in message(made, "ResolvedRefs")
-    assert served(made) == {}
-    assert not made.cluster.exists(kinds.SECRET, "team-a", "grafana-oauthclient")
-
-
-async def test_a_secret_that_is_no_longer_allowed_leaves_the_last_good_one() -> None:
-    made = world(provider(), client(secretRef={"name": "mine"}), brought())
-    await serve(made)
-    made.cluster.user_apply(brought(allowed=False))
-    await serve(made)
-    assert conditions(made)["ResolvedRefs"] == ("False", "RefNotFound")
-    assert hashes(made) == [hashed(ID, BROUGHT)]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class Engine:
             self._tables = Tables(database, count(database))
         except sqlite3.Error as error:
             os.close(self._lock)
-            raise StateUnavailable(Fault.UNREACHABLE, f"{path}: {type(error).__name__}") from None
+            raise StateUnavailable(Fault.UNREACHABLE, f"{path}: {file.why(error)}") from None
         except BaseException:
             os.close(self._lock)
             raise
@@ -119,7 +119,7 @@ class Engine:
             self._tables.held = held
             with suppress(sqlite3.Error):
                 database.execute("ROLLBACK")
-            answers = [StateUnavailable(Fault.UNREACHABLE, f"the file: {type(error).__name__}") for _ in group]
+            answers = [StateUnavailable(Fault.UNREACHABLE, f"the file: {file.why(error)}") for _ in group]
         for loop in {job.future.get_loop() for job in group}:
             mine = [(job.future, answer) for job, answer in zip(group, answers, strict=True)]
             with suppress(RuntimeError):  # nobody waits any more where the loop is closed

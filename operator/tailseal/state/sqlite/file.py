@@ -81,8 +81,13 @@ def opened(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise StateUnavailable(Fault.UNREACHABLE, f"{path}: {error.strerror}") from None
     except sqlite3.Error as error:
-        raise StateUnavailable(Fault.UNREACHABLE, f"{path}: {type(error).__name__}") from None
+        raise StateUnavailable(Fault.UNREACHABLE, f"{path}: {why(error)}") from None
     return database
+
+
+def why(error: sqlite3.Error) -> str:
+    """What SQLite says of a file or disk that fails it: its own words, and none of what was to be written."""
+    return f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:

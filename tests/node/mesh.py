@@ -244,6 +244,12 @@ spec:
             lambda: all(map(self.knows, ("alice", "bob"))), f"{self.name} knows who calls", within=30
         )
 
+    def renew(self, claim: str) -> None:
+        """An empty volume for a claim that was deleted, as a cluster would make one."""
+        self.world.node.run("sh", "-c", f"rm -rf /var/lib/kept/{claim}/*")
+        freed = [{"op": "remove", "path": f"/spec/claimRef/{field}"} for field in ("uid", "resourceVersion")]
+        self.world.kubectl("patch", f"persistentvolume/{claim}", "--type=json", f"--patch={json.dumps(freed)}")
+
     def _secret(self, kind: str, name: str, *content: str) -> None:
         self.world.kubectl("create", "secret", kind, name, SPACE, *content)
         self.world.kubectl("label", "secret", name, SPACE, "tailseal.dev/allow=true")

@@ -219,6 +219,24 @@ def test_the_fence_lets_the_operator_write_its_nodes_and_nothing_more(direct: Lo
     _as_operator(direct, [{"op": "add", "path": "/spec/minReadySeconds", "value": 1}])
 
 
+def test_a_node_is_made_anew_by_deleting_its_claim_and_its_pod(world: World, direct: Login) -> None:
+    given, headscale, claim = direct.login("alice"), direct.net.headscale, "login-idp-0-tailnet"
+    former = headscale.nodes()["login"]["id"]
+    headscale.delete("login")
+    started = time.monotonic()
+    world.kubectl("delete", f"persistentvolumeclaim/{claim}", SPACE, "--wait=false")
+    world.kubectl("delete", "pods", SPACE, "--selector=tailseal.dev/identity-provider=login", "--wait=false")
+    phase = ("get", f"persistentvolume/{claim}", "--output=jsonpath={.status.phase}")
+    until(lambda: world.kubectl(*phase) == "Released", "the claim is gone", within=60)
+    direct.renew(claim)
+    direct.up()
+    measured("a node's claim and pod deleted → a new node knows who calls", f"{time.monotonic() - started:.1f} s")
+    assert headscale.nodes()["login"]["id"] != former
+    # Whoever was logged in is looked for by the new node, and found.
+    again = direct.redeem("alice", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    assert again["id_token"]
+
+
 def test_behind_serve_status_says_what_the_namespace_must_admit_and_then_the_pod_comes_up(
     world: World, serve: Login
 ) -> None:

@@ -15,6 +15,8 @@ import yaml
 
 from fakes import exchange
 from tailnet import world
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.unsupported import unsupported
 from tailseal.domain import capability
 from tailseal.domain.capability import Action, Capabilities
 from tailseal.domain.policy.compile import compile_policy
@@ -79,6 +81,16 @@ async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> No
     assert not bob.scopes("client/grafana")
     assert machine.allow("exchange", "audience/https://billing.corp.example")
     assert not machine.allow("login", "client/grafana")
+
+
+def test_both_providers_on_the_page_are_valid_and_can_be_had() -> None:
+    blocks = [
+        block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "kind: IdentityProvider\n" in block
+    ]
+    specs = [IdentityProviderSpec.model_validate(yaml.safe_load(block)["spec"]) for block in blocks]
+    assert [spec.tailnet.mode for spec in specs if spec.tailnet is not None] == ["Direct", "Serve"]
+    assert [unsupported(spec) for spec in specs] == [[], []]
+    assert max(block.count("\n") for block in blocks) < 25
 
 
 def test_the_policy_on_the_page_is_one_that_gives_tokens_to_machines() -> None:

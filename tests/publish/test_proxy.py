@@ -136,6 +136,36 @@ async def test_an_answer_without_end_is_cut(status: str) -> None:
     assert max(sent) < LARGEST_ANSWER + 16 * 2**20, "what was not taken stands in buffers of the system"
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("409 Conflict", StoreReason.CHANGED),
+        ("412 Precondition Failed", StoreReason.CHANGED),
+        ("503 Service Unavailable", StoreReason.UNREACHABLE),
+        ("301 Moved Permanently", StoreReason.UNREACHABLE),
+        ("400 Bad Request", StoreReason.UNREACHABLE),
+    ],
+)
+async def test_a_store_is_judged_by_its_answer_and_not_by_its_name(status: str, reason: StoreReason) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+        writer.close()
+
+    credentials = {"access_key_id": ACCESS, "secret_access_key": SECRET}
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    outside = Internet(("127.0.0.1",))
+    async with listener:
+        store = outside.store(Bucket("conflict-keys", endpoint=url, path_style=True, credentials=credentials))
+        with pytest.raises(StoreError) as caught:
+            await store.put(KEY, SET, over=None)
+        await outside.aclose()
+    assert caught.value.reason is reason
+
+
 @pytest_asyncio.fixture
 async def proxy() -> AsyncIterator[Proxy]:
     opened, names = ("127.0.0.1",), Names("127.0.0.1")

@@ -125,7 +125,7 @@ class S3Bucket:
             raise StoreError(StoreReason.DENIED, text) from None
         if isinstance(error, exceptions.NotFoundError):
             raise StoreError(StoreReason.FAULT, f"there is no {self._where}") from None
-        if "conflict" in str(error).lower():  # 409 ConditionalRequestConflict: two writes at one moment
+        if "409 Conflict" in str(error):  # two writes at one moment; not a name that says so
             raise StoreError(StoreReason.CHANGED, f"somebody else writes to {self._where}") from None
         text = f"{self._where} cannot be reached, or answers with errors"
         raise StoreError(StoreReason.UNREACHABLE, text) from None

@@ -12,7 +12,7 @@ from tailseal.workers.common.limits.exchange import Rate
 Use = Literal["code", "access", "ownAccess", "revoked"]
 
 RATES: Final[dict[Use, Rate]] = {
-    "code": Rate(5, 300, 16_384),
+    "code": Rate(30, 1000, 16_384),
     "access": Rate(1, 100, 16_384),
     "ownAccess": Rate(5, 500, 4096),
     "revoked": Rate(2, 200, 16_384),

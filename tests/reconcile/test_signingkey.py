@@ -188,6 +188,19 @@ async def test_a_revocation_says_whom_it_does_not_reach_until_somebody_says_that
     assert revoked not in public(seen)
 
 
+async def test_whom_a_revocation_does_not_reach_is_said_although_the_provider_goes_on_with_other_keys() -> None:
+    """Taking the whole SigningKey off a provider's list takes nothing out of any cache."""
+    seen = await settled(world(signing_key(), signing_key("next"), provider()))
+    edit(seen, lambda obj: obj["spec"].update({"revokedKeyIDs": [status(seen)["activeKeyID"]]}))
+    await settled(seen)
+    text = message(seen, "VerifiersUnreached")
+    listed = [{"name": "next"}]
+    seen.cluster.user_edit(kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update(signingKeys=listed))
+    await seen.run_for(DAY)
+    assert message(seen, "VerifiersUnreached") == text
+    assert "VerifiersUnreached" not in {entry["type"] for entry in status(seen, "next")["conditions"]}
+
+
 async def test_a_key_for_which_a_set_has_no_room_waits_and_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = await settled(in_use())
     monkeypatch.setattr(issuer, "MOST_KEYS", 1)

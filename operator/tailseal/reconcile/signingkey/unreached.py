@@ -7,20 +7,23 @@ is on the list: taking it off, which changes nothing for the key, is how a perso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from tailseal.api.conditions import ConditionType
 from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.meta import issuer_secret
 from tailseal.api.reasons import Reason
 from tailseal.api.times import format_time
-from tailseal.cluster.kinds import IDENTITY_PROVIDER
-from tailseal.cluster.port import Object
+from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
+from tailseal.cluster.port import Object, Ref
 from tailseal.domain.poke import FRESH
+from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 from tailseal.reconcile.conditions import Fact
-from tailseal.reconcile.context import Context
+from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.identityprovider.spec import intent_of
+from tailseal.reconcile.issuer_ledger import state_of
 from tailseal.reconcile.publish.seen import cache_ttl
 from tailseal.reconcile.signingkey.inputs import lists
 
@@ -32,7 +35,7 @@ def unreached(ctx: Context, obj: Object, ledger: SigningKeyLedger) -> Fact | Non
     """The condition; None where no key was revoked that verifiers could have."""
     listed = (obj.get("spec") or {}).get("revokedKeyIDs") or ()
     gone = [key for key in ledger.keys if key.revoked_at is not None and key.kid in listed]
-    specs = list(_specs(ctx, obj)) if gone else []
+    specs = list(_specs(ctx, obj, {key.kid for key in gone})) if gone else []
     if not specs:
         return None
     max_age = ledger.schedule.max_age
@@ -41,13 +44,25 @@ def unreached(ctx: Context, obj: Object, ledger: SigningKeyLedger) -> Fact | Non
     return Fact(ConditionType.VERIFIERS_UNREACHED, status=True, reason=Reason.CACHES_OUT_OF_REACH, message=message)
 
 
-def _specs(ctx: Context, obj: Object) -> Iterator[IdentityProviderSpec]:
-    """Of the providers that list the SigningKey."""
+def _specs(ctx: Context, obj: Object, gone: Collection[str]) -> Iterator[IdentityProviderSpec]:
+    """Of the providers that list the SigningKey, or did when its keys were revoked."""
     metadata = obj["metadata"]
     for provider in ctx.objects.select(IDENTITY_PROVIDER, metadata["namespace"]):
         spec = intent_of(ctx.objects, provider).spec
-        if spec is not None and lists(provider, metadata["name"]):
+        if spec is not None and (lists(provider, metadata["name"]) or _had(ctx.objects, provider, gone)):
             yield spec
+
+
+def _had(objects: Objects, provider: Object, gone: Collection[str]) -> bool:
+    """Whether the issuer's ledger knows of the revocation; one that cannot be read may."""
+    metadata = provider["metadata"]
+    secret = objects.get(Ref(SECRET, metadata["namespace"], issuer_secret(metadata["name"])))
+    if secret is None or not secret.get("data"):
+        return False
+    try:
+        return not state_of(secret).ledger.revoked.keys().isdisjoint(gone)
+    except LedgerError:
+        return True
 
 
 def _caches(gone: Iterable[KeyRecord], max_age: int) -> str:

@@ -169,6 +169,19 @@ def test_keys_of_an_actor_are_asked_for_once_the_subject_is_verified_and_only_if
         assert isinstance(target.with_actor(actor, subject), Answered), "nothing may be fetched for it"
 
 
+@pytest.mark.parametrize("condition", ["claims.level == 1", "claims.level == 2", "claims.none == 1"])
+def test_no_condition_is_asked_about_an_actor_that_nobody_has_verified(condition: str) -> None:
+    actors = [{"oidc": {"issuer": ROBOTS, "condition": condition}}]
+    bench = Bench(record(acting(*actors)))
+    (source,) = bench.index.actors(ROBOTS)
+    forged = call(form(token(), actor_token=robot(key=rsa_key("mallory"), level=1), actor_token_type=JWT_TYPE))
+    assert bench.step(forged) == NeedKeys((source,), "r1")
+    bench.keys.sets[source] = THEIR_KEYS
+    assert bench.step(forged).reason == "ActorBadSignature"
+    true = bench.step(call(form(token(), actor_token=robot(level=1), actor_token_type=JWT_TYPE)))
+    assert (true.result == "granted") == (condition == "claims.level == 1")
+
+
 def test_an_actor_whose_keys_cannot_be_had_is_nobodys_fault() -> None:
     target = Stage()
     (source,) = target.index.actors(ROBOTS)

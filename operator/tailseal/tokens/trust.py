@@ -217,6 +217,8 @@ class Judge:
                 elif miss is not None:
                     actor.fault = miss
             actor.verified, actor.open = tuple(verified), tuple(missing)
+            if hand.conditions is not None:
+                hand.conditions.assumed = frozenset(missing)
         return actor.verified
 
     def _anybody(self, actor: Delegate, asked: GrantRequest) -> tuple[Verified, ...]:

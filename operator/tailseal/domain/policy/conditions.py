@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 from tailseal.domain.policy.cel import EvaluationError, Program, Result, Values
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Acting, Claims, Trust
 
 MAX_EVALUATIONS: Final = 8
@@ -91,7 +92,7 @@ class Conditions:
         purse: what namespaces may take in all.
     """
 
-    __slots__ = ("_claims", "_purse", "_ticks", "_work", "exhausted")
+    __slots__ = ("_claims", "_purse", "_ticks", "_work", "assumed", "exhausted")
 
     def __init__(self, claims: Claims, ticks: Ticks = stopped, purse: Purse = _BOTTOMLESS) -> None:
         self._claims = claims
@@ -100,6 +101,8 @@ class Conditions:
         self._work: _Work | None = None
         self.exhausted: tuple[str, ...] = ()
         """Namespaces of policies that were refused because their budget was used up."""
+        self.assumed: frozenset[KeySource] = frozenset()
+        """Sources that have not verified their actor token yet: no condition is asked about what it says."""
 
     def given(self, policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...] = ()) -> Given | Denial:
         """What the policy, of which everything else holds, gives with the grant, or why not; each is evaluated once.
@@ -153,7 +156,7 @@ class Conditions:
                 return self._over(policy)
         if not self._purse.affords(policy.namespace):
             return self._over(policy)
-        ask = partial(_outcome, policy, grant, acting, work, self._claims)
+        ask = partial(_outcome, policy, grant, acting, work, self._claims, self.assumed)
         outcome = self._timed(policy, work, ask)
         return self._over(policy) if _is_over(policy, work) else outcome
 
@@ -170,11 +173,20 @@ def _asks(policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ..
 
 
 def _outcome(
-    policy: CompiledPolicy, grant: CompiledGrant, acting: tuple[Acting, ...], work: _Work, claims: Claims
+    policy: CompiledPolicy,
+    grant: CompiledGrant,
+    acting: tuple[Acting, ...],
+    work: _Work,
+    claims: Claims,
+    assumed: frozenset[KeySource],
 ) -> Given | Denial:
     if refused := refusal(policy.trust, partial(work.ask, claims=claims)):
         return refused
-    meant = (one for one in acting if refusal(one.trust, partial(work.ask, claims=one.token.claims)) is None)
+    meant = (
+        one
+        for one in acting
+        if one.token.source in assumed or refusal(one.trust, partial(work.ask, claims=one.token.claims)) is None
+    )
     actor = next(meant, None)
     if acting and actor is None:
         return Denial.ACTOR_NOT_TRUSTED

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailseal.domain.publishing import Merged, Wish, describe, merge, shown
+from tailseal.oauth import metadata
 from tailseal.domain.publishing.keyset import WRITERS
 
 Merge = Callable[[bytes | None, Wish], Merged]
@@ -346,3 +347,18 @@ def test_a_discovery_document_that_cannot_be_written_back_is_said_and_stops_noth
     present = f'{{"issuer": "https://i", "jwks_uri": "https://i/j", "x": {value}}}'.encode()
     found = describe(present, issuer="https://i", jwks_uri="https://i/j", keys=[{"alg": "ES256"}])
     assert (found.body, "written back" in found.conflict) == (None, True)
+
+
+@pytest.mark.parametrize("logins", [False, True])
+def test_verifiers_read_the_same_from_a_bucket_as_from_a_worker(logins: bool) -> None:  # noqa: FBT001 - a case
+    offered = metadata.Offered("https://i.example", ["RS256", "ES256"], logins)
+    of_worker = metadata.document(offered)
+    keys = [{"alg": "ES256"}, {"alg": "RS256"}]
+    where = {"issuer": "https://i.example", "jwks_uri": of_worker["jwks_uri"]}
+    published = json.loads(describe(None, **where, keys=keys).body or b"")
+    for name in ("issuer", "jwks_uri", "id_token_signing_alg_values_supported"):
+        assert published[name] == of_worker[name]
+    if not logins:
+        assert published.items() <= of_worker.items(), "where nobody logs in there is nothing else to say"
+    present = json.dumps(of_worker).encode()
+    assert describe(present, **where, keys=keys).body is None, "the workers' own is left as it is"

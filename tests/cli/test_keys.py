@@ -15,14 +15,14 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import NS, files, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli.keys import found as keys_found
+from tailseal.cli import cluster as asked
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Forbidden, NotFound, Transient
 
 
 def run(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster, *arguments: str) -> Result:
-    monkeypatch.setattr(keys_found, "connect", lambda *_: contextlib.nullcontext(cluster))
+    monkeypatch.setattr(asked, "connect", lambda *_: contextlib.nullcontext(cluster))
     return CliRunner().invoke(cli, ["keys", *arguments])
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from fakes.cluster import FakeCluster
 from fakes.provider import ISSUER, NS, files, provider, signing_key, world
 from fakes.world import World
-from tailseal.cli.keys import found as keys_found
+from tailseal.cli import cluster as asked
 from tailseal.cli.keys import verify as keys_verify
 from tailseal.cli.main import cli
 from tailseal.cluster import kinds
@@ -39,7 +39,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster, *arguments: str, typed: str = "") -> Result:
-    monkeypatch.setattr(keys_found, "connect", lambda *_: contextlib.nullcontext(cluster))
+    monkeypatch.setattr(asked, "connect", lambda *_: contextlib.nullcontext(cluster))
     return CliRunner().invoke(cli, ["keys", "verify", *arguments], input=typed)
 
 
@@ -129,7 +129,7 @@ def test_why_not_is_one_word_and_a_sentence(
 
 
 def test_a_file_of_keys_needs_no_cluster(monkeypatch: pytest.MonkeyPatch, seen: World, tmp_path: Path) -> None:
-    monkeypatch.setattr(keys_found, "connect", lambda *_: pytest.fail("the cluster was asked"))
+    monkeypatch.setattr(asked, "connect", lambda *_: pytest.fail("the cluster was asked"))
     public = seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-jwks")["data"]["jwks.json"]
     (tmp_path / "jwks.json").write_text(public)
     (tmp_path / "none.json").write_text("canary")

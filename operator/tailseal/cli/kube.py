@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tailseal.cli.cluster import Where, ask, where
 from tailseal.cli.errors import FAILED, USAGE, Failure
-from tailseal.cli.keys.found import Where, ask, where
 
 if TYPE_CHECKING:
     from tailseal.cluster.port import Cluster

@@ -38,7 +38,7 @@ def command(*, token_file: str | None, kubeconfig: str, context: str, output: st
 
 
 def _of_cluster(kubeconfig: str, context: str) -> dict[str, Any]:
-    from tailseal.cli.keys.found import Where, ask  # noqa: PLC0415 - help must not wait for it
+    from tailseal.cli.cluster import Where, ask  # noqa: PLC0415 - help must not wait for it
 
     async def question(cluster: Cluster) -> Mapping[str, Any]:
         return await cluster.whoami()

@@ -12,8 +12,9 @@ import yaml
 from tailseal.api.durations import parse_duration
 from tailseal.api.meta import ROTATE_ANNOTATION
 from tailseal.api.times import format_time
+from tailseal.cli.cluster import Where, ask, signing_keys
 from tailseal.cli.errors import Failure
-from tailseal.cli.keys.found import Where, ask, only, signing_keys
+from tailseal.cli.keys.found import only
 from tailseal.cli.output import printable
 from tailseal.cluster.errors import Conflict
 from tailseal.cluster.kinds import IDENTITY_PROVIDER, SIGNING_KEY

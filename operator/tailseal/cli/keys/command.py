@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import click
 
+from tailseal.cli.cluster import Where, ask, signing_keys, where
 from tailseal.cli.errors import FAILED
 from tailseal.cli.keys import found
-from tailseal.cli.keys.found import Where, where
 from tailseal.cli.output import printable
 
 _output = click.option("--output", "-o", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
@@ -126,4 +126,4 @@ def verify(token: str, *, where: Where, jwks: Path | None, output: str) -> None:
 
 
 def _all(place: Where) -> list[Any]:
-    return found.ask(place, lambda cluster: found.signing_keys(cluster, place.namespace))
+    return ask(place, lambda cluster: signing_keys(cluster, place.namespace))

@@ -14,7 +14,7 @@ from tailseal.cli.output import printable
 from tailseal.domain.poke import FRESH, RANDOM, REMEMBERED, Fetch, fetches, process, token
 
 if TYPE_CHECKING:
-    from tailseal.cli.keys.found import Where
+    from tailseal.cli.cluster import Where
     from tailseal.cluster.kube import KubeCluster
 
 _PAUSE: Final = 5.0

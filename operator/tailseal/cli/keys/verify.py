@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from tailseal.api.times import format_time, parse_time
+from tailseal.cli.cluster import Where, ask, signing_keys
 from tailseal.cli.errors import FAILED, Failure
-from tailseal.cli.keys.found import Where, ask, signing_keys
 from tailseal.cli.output import envelope, printable
 from tailseal.tokens import compact
 from tailseal.tokens.compact import Compact

@@ -6,8 +6,8 @@ import sys
 
 import click
 
+from tailseal.cli.cluster import Where, ask, where
 from tailseal.cli.errors import FAILED
-from tailseal.cli.keys.found import Where, ask, where
 
 _FORMS = ("text", "json", "yaml", "name")
 

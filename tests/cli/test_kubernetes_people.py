@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ from click.testing import CliRunner
 
 from fakes import served, tlsfront
 from fakes.idp import form
+from tailseal.cli.credential_callback import Callback
+from tailseal.cli.credential_person import Person, _entry
+from tailseal.cli.errors import Failure
 from tailseal.cli.main import cli
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.ports import free_ports
@@ -285,3 +290,61 @@ def test_whatever_is_wrong_is_said_in_a_sentence(tmp_path: Path, options: list[s
 def test_another_issuer_than_the_one_that_was_named_logs_nobody_in(world: World) -> None:
     made = World(f"{world.issuer}/", world.authority, world.home).plugin()
     assert (made.returncode, "there is no provider at" in made.stderr) == (1, True), made.stderr
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"issuer": "https://idp.example"},
+        {"issuer": "https://idp.example", "authorization_endpoint": "file:///etc/passwd"},
+        {"issuer": "https://idp.example", "authorization_endpoint": "--help"},
+        {"issuer": "https://other.example", "authorization_endpoint": "https://idp.example/authorize"},
+    ],
+)
+def test_a_browser_is_sent_to_no_place_that_is_not_the_providers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("tailseal.cli.credential_exchange.ask", lambda *_: (200, document))
+    monkeypatch.setattr("tailseal.cli.credential_person._open", lambda _: pytest.fail("a browser was opened"))
+    options = ["--issuer", "https://idp.example", "--client-id", "a"]
+    made = CliRunner().invoke(cli, ["kubectl-credential", *options], env={"HOME": str(tmp_path)})
+    assert (made.exit_code, "there is no provider at" in made.output) == (1, True), made.output
+
+
+@pytest.mark.parametrize(
+    ("claims", "right"),
+    [
+        ({}, True),
+        ({"aud": ["kubectl"]}, True),
+        ({"iss": "https://other.example"}, False),
+        ({"aud": "other"}, False),
+        ({"aud": ["kubectl", "other"]}, False),
+        ({"nonce": "another"}, False),
+        ({"exp": "soon"}, False),
+    ],
+)
+def test_an_id_token_of_another_login_is_none(claims: dict[str, Any], *, right: bool) -> None:
+    person = Person("https://idp.example", "kubectl")
+    told = {"iss": person.issuer, "aud": "kubectl", "nonce": "n", "exp": 2_000_000_000} | claims
+    payload = base64.urlsafe_b64encode(json.dumps(told).encode()).rstrip(b"=").decode()
+    answer = {"id_token": f"e30.{payload}.c2ln", "refresh_token": "r"}
+    if right:
+        assert _entry(person, 200, answer, nonce="n")[1:3] == (2_000_000_000, "r")
+    else:
+        with pytest.raises(Failure, match="no ID token for this login"):
+            _entry(person, 200, answer, nonce="n")
+
+
+def test_only_the_browser_that_was_sent_brings_the_code() -> None:
+    with Callback("state", "https://idp.example") as callback, ThreadPoolExecutor() as pool:
+        code = pool.submit(callback.code, 20.0)
+        for query in ("?code=x", "?code=x&state=other&iss=https://idp.example", "?code=x&state=state", ""):
+            assert httpx.get(callback.uri + query).status_code == 404
+        assert httpx.get(callback.uri.replace("callback", "favicon.ico")).status_code == 404
+        answer = httpx.get(callback.uri, params={"code": "right", "state": "state", "iss": "https://idp.example"})
+        assert (answer.status_code, "right" in answer.text, code.result()) == (200, False, "right")
+
+
+def test_whoever_never_comes_back_is_not_waited_for() -> None:
+    with Callback("state", "https://idp.example") as callback, pytest.raises(Failure, match="nobody has logged in"):
+        callback.code(0.1)

@@ -153,7 +153,8 @@ def _number(value: object, default: int) -> int:
 def _metadata(person: Person) -> dict[str, Any]:
     """What the provider says of itself (OpenID Connect Discovery section 4)."""
     status, found = _ask(f"{person.issuer.rstrip('/')}/.well-known/openid-configuration", person, None)
-    if status != _OK or found.get("issuer") != person.issuer or "authorization_endpoint" not in found:
+    page = str(found.get("authorization_endpoint", ""))  # goes to a browser, which may open anything
+    if status != _OK or found.get("issuer") != person.issuer or not page.startswith("https://"):
         text = f"there is no provider at {printable(person.issuer)[:200]} with which people can log in"
         raise Failure(text, hint="--issuer must be equal to its `issuer`, character by character", exit_code=FAILED)
     return found

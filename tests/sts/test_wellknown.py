@@ -50,7 +50,7 @@ async def test_the_key_set_is_served_as_it_stands_in_the_bundle() -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "public, max-age=300"
     assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
     assert head.content == b""
     assert dict(head.headers) == dict(answer.headers)
 
@@ -71,6 +71,40 @@ async def test_an_unchanged_document_is_not_sent_again(path: str) -> None:
             assert "content-length" not in answer.headers
         assert (await client.get(path, headers={"if-none-match": '"other"'})).status_code == 200
     assert not etag.startswith("W/")
+
+
+@pytest.mark.parametrize(
+    ("accepts", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP ;q=0.5", True),
+        ("deflate;q=1.0, gzip;q=1", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("gzipped", False),
+        ("identity", False),
+        ("*", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("path", [JWKS, OPENID])
+async def test_who_takes_gzip_gets_it_under_an_etag_of_its_own(path: str, accepts: str, packed: bool) -> None:  # noqa: FBT001
+    """A strong ETag names bytes (RFC 9110 section 8.8.1), and these are other ones."""
+    async with House().client() as client:
+        plain = await client.get(path, headers={"accept-encoding": "identity"})
+        answer = await client.get(path, headers={"accept-encoding": accepts})
+        head = await client.head(path, headers={"accept-encoding": accepts})
+        again = await client.get(
+            path, headers={"accept-encoding": accepts, "if-none-match": f'"other", {answer.headers["etag"]}'}
+        )
+    assert (answer.headers.get("content-encoding") == "gzip") == packed
+    assert (answer.headers["etag"] != plain.headers["etag"]) == packed
+    assert (int(answer.headers["content-length"]) < int(plain.headers["content-length"])) == packed
+    assert answer.json() == plain.json()
+    assert "content-encoding" not in plain.headers
+    assert dict(head.headers) == dict(answer.headers)
+    assert again.status_code == 304
+    assert "Accept-Encoding" in again.headers["vary"]
 
 
 async def test_a_changed_set_has_another_etag_and_is_served_at_once() -> None:

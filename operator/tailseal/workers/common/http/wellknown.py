@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ FLOOR_SECONDS: Final = 30.0
 _JSON: Final = b"application/json"
 _JWK_SET: Final = b"application/jwk-set+json"
 _OPEN: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"), (b"x-content-type-options", b"nosniff"))
-_WANTED: Final = frozenset({b"accept", b"if-none-match"})
+_WANTED: Final = frozenset({b"accept", b"accept-encoding", b"if-none-match"})
 
 Metadata = Callable[[Snapshot], Mapping[str, Any]]
 """Makes a metadata document; called once a snapshot."""
@@ -83,11 +84,24 @@ def routes(runtime: Runtime, *, openid: Metadata, oauth: Metadata) -> list[Route
 
 
 @dataclass(frozen=True, slots=True)
+class _Form:
+    """A document's bytes in one content encoding, under an ETag of their own: a strong one names bytes."""
+
+    body: bytes
+    etag: bytes
+    encoding: tuple[Header, ...] = ()
+
+    @classmethod
+    def of(cls, body: bytes, *encoding: Header) -> _Form:
+        return cls(body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode(), encoding)
+
+
+@dataclass(frozen=True, slots=True)
 class _Document:
     snapshot: Snapshot
     path: str
-    body: bytes
-    etag: bytes
+    plain: _Form
+    packed: _Form
 
 
 class WellKnown:
@@ -118,10 +132,11 @@ class WellKnown:
         if not _below_issuer(scope.get("path_params", {}), document.path):
             return _NOT_FOUND
         asked = wire.headers(scope, _WANTED)
-        fields = self._headers(document, asked.get(b"accept", ""))
-        if _matches(asked.get(b"if-none-match", ""), document.etag):
+        form = document.packed if _takes_gzip(asked.get(b"accept-encoding", "")) else document.plain
+        fields = self._headers(document, form, asked.get(b"accept", ""))
+        if _matches(asked.get(b"if-none-match", ""), form.etag):
             return Response(304, b"", fields)
-        return Response(200, document.body, fields)
+        return Response(200, form.body, (*fields, *form.encoding))
 
     def _document(self) -> _Document | None:
         snapshot = self._runtime.current()
@@ -129,25 +144,34 @@ class WellKnown:
             return None
         if self._kept is None or self._kept.snapshot is not snapshot:
             body = self._render(snapshot)
-            etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
-            self._kept = _Document(snapshot, issuer_path(snapshot.settings.issuer), body, etag)
+            packed = _Form.of(gzip.compress(body, mtime=0), (b"content-encoding", b"gzip"))
+            self._kept = _Document(snapshot, issuer_path(snapshot.settings.issuer), _Form.of(body), packed)
         return self._kept
 
-    def _headers(self, document: _Document, accept: str) -> tuple[Header, ...]:
+    def _headers(self, document: _Document, form: _Form, accept: str) -> tuple[Header, ...]:
         seconds = cache_seconds(document.snapshot.signing.model, self._runtime.clock())
         content_type = _JWK_SET if self._jwk_set and "jwk-set+json" in accept else _JSON
-        fields: tuple[Header, ...] = (
+        return (
             (b"content-type", content_type),
             (b"cache-control", b"public, max-age=%d" % seconds),
-            (b"etag", document.etag),
+            (b"etag", form.etag),
             *_OPEN,
+            (b"vary", b"Accept, Accept-Encoding" if self._jwk_set else b"Accept-Encoding"),
         )
-        return (*fields, (b"vary", b"Accept")) if self._jwk_set else fields
 
 
 def _below_issuer(params: Mapping[str, str], path: str) -> bool:
     """Whether the path around the well-known part is the issuer's, or none (an ingress may strip it)."""
     return not params or "/" + next(iter(params.values())) == path
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """RFC 9110 section 12.5.3: whether gzip is named, and not refused by a weight of nothing."""
+    for coding in accepted.lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 def _matches(condition: str, etag: bytes) -> bool:

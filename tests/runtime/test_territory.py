@@ -158,3 +158,12 @@ async def test_who_names_nobody_s_provider_hears_of_it_after_a_while() -> None:
 async def test_who_names_our_provider_is_judged_at_once() -> None:
     land = Land("identity")
     assert await land.turn(POLICY) == Turn(ours=True)
+
+
+async def test_nothing_is_remembered_of_a_policy_that_was_deleted() -> None:
+    """Who may make policies could fill the memory with names otherwise."""
+    land = Land("ours")
+    await land.turn(POLICY)
+    land.store.remove(Ref(kinds.TRUST_POLICY, POLICY.namespace, POLICY.name))
+    await land.turn(POLICY)
+    assert not land.territory._first_seen

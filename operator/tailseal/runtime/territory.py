@@ -83,6 +83,8 @@ class Territory:
             ClusterError: the API server does not say whose the namespace is, and never did.
         """
         obj = self._object(key)
+        if obj is None:
+            self._first_seen.pop(key, None)
         namespace = self._namespace(key, obj)
         if namespace is None:
             return Turn(ours=True)

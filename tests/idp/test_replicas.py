@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from fakes import replicas
+from fakes import replicas, sidecar
 from fakes.idp import Browser
-from fakes.localapi import FakeLocalApi
+from fakes.localapi import recorded
 from fakes.replicas import Replica
+from tailseal_dev.ports import free_ports
 from tailseal_dev.postgres import PostgresServer
 
 RACES = int(os.environ.get("TAILSEAL_RACES", "400"))
 AT_ONCE = 4
-LOGINS = 8
+LOGINS = 4
 """How many people's applications race beside each other."""
+
+
+Ask = Callable[[Browser], Awaitable[httpx.Response]]
 
 
 @pytest.fixture
@@ -34,26 +41,25 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@asynccontextmanager
-async def tailnet(folder: Path) -> AsyncIterator[FakeLocalApi]:
-    api = FakeLocalApi(folder / "localapi.sock")
-    api.knows("user")
-    await api.start()
-    try:
-        yield api
-    finally:
-        await api.stop()
+@contextmanager
+def tailnet(folder: Path) -> Iterator[Path]:
+    """Its socket; by a process of its own, so that what is busy here makes nobody wait for it."""
+    (folder / "people.json").write_text(json.dumps({replicas.ALICE: recorded("user")}))
+    socket = folder / "localapi.sock"
+    environment = os.environ | {"TS_SOCKET": str(socket), "TS_LOCAL_ADDR_PORT": f"127.0.0.1:{free_ports(1)[0]}"}
+    with subprocess.Popen([sys.executable, sidecar.__file__, folder / "people.json"], env=environment) as running:
+        try:
+            yield socket
+        finally:
+            running.kill()
 
 
 @asynccontextmanager
 async def pair(folder: Path, url: str) -> AsyncIterator[tuple[Replica, Replica]]:
     replicas.bundle(folder, url=url)
-    async with (
-        tailnet(folder) as api,
-        replicas.running(folder, api.path) as one,
-        replicas.running(folder, api.path) as two,
-    ):
-        yield one, two
+    with tailnet(folder) as api:
+        async with replicas.running(folder, api) as one, replicas.running(folder, api) as two:
+            yield one, two
 
 
 async def refresh(browser: Browser, token: str) -> httpx.Response:
@@ -95,31 +101,44 @@ async def test_of_all_who_race_for_a_code_or_a_refresh_token_at_both_one_wins_an
         replicas.browser(two, one) as other,
     ):
         await browser.login()  # from now on there is a session, and no page
+        won = 0
         for _ in range(max(1, RACES // LOGINS // 2)):
-            await asyncio.gather(*(race(browser, other) for _ in range(LOGINS)))
+            won += sum(await asyncio.gather(*(race(browser, other) for _ in range(LOGINS))))
+        assert won > 0
 
 
-async def race(browser: Browser, other: Browser) -> None:
-    """For a code, and then in a login of its own for a refresh token."""
+async def race(browser: Browser, other: Browser) -> int:
+    """For a code, and then in a login of its own for a refresh token: how many won that."""
     code = await browser.login()
-    ended = await won([each.redeem(code) for each in (browser, other) for _ in range(AT_ONCE // 2)])
-    assert (await refresh(browser, ended["refresh_token"])).json()["error"] == "invalid_grant"
+    await race_for(browser, other, lambda each: each.redeem(code))
     token = (await browser.tokens())["refresh_token"]
-    ended = await won([refresh(each, token) for each in (browser, other) for _ in range(AT_ONCE // 2)])
-    for each in (browser, other):
-        assert (await refresh(each, ended["refresh_token"])).json()["error"] == "invalid_grant"
-        assert (await told(each, ended["access_token"])).status_code == 401
+    return await race_for(browser, other, lambda each: refresh(each, token))
 
 
-async def won(asked: list[Any]) -> dict[str, Any]:
-    """What the one got who was first; where nobody was told so in time, nothing counts."""
-    answers = await asyncio.gather(*asked)
-    statuses = sorted(answer.status_code for answer in answers)
-    assert statuses[1:] == [400] * (len(answers) - 1), [answer.text for answer in answers]
+async def race_for(browser: Browser, other: Browser, ask: Ask) -> int:
+    """Of all at once one gets tokens at most, none where a code was replayed in time; and the login ends at both."""
+    answers = await asyncio.gather(*(ask(each) for each in (browser, other) for _ in range(AT_ONCE // 2)))
+    given = [answer.json() for answer in answers if answer.status_code == 200]
     refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
-    assert set(refused) == {"invalid_grant"}
-    first: dict[str, Any] = next((answer.json() for answer in answers if answer.status_code == 200), {})
-    return {"refresh_token": "nobody-won", "access_token": "nobody-won"} | first
+    busy = [answer.text for answer in answers if answer.status_code == 503]
+    assert len(given) <= 1
+    assert set(refused) <= {"invalid_grant"}
+    assert len(given) + len(refused) + len(busy) == AT_ONCE
+    for found in given if refused else ():
+        for each in (browser, other):
+            assert (await decided(partial(refresh, each, found["refresh_token"]))).status_code == 400
+            assert (await decided(partial(told, each, found["access_token"]))).status_code == 401
+    return len(given)
+
+
+async def decided(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """An answer that is no 503: on a crowded machine the database or the node may not answer in time."""
+    for _ in range(20):
+        answer = await ask()
+        if answer.status_code != 503:
+            return answer
+        await asyncio.sleep(0.5)
+    raise AssertionError(answer.text)
 
 
 async def test_while_the_database_is_gone_all_is_503_and_no_login_is_lost(folder: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailseal.domain.publishing import Merged, Wish, describe, merge, shown
-from tailseal.oauth import metadata
 from tailseal.domain.publishing.keyset import WRITERS
+from tailseal.oauth import metadata
 
 Merge = Callable[[bytes | None, Wish], Merged]
 

@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_ends_the_worker(state: str, tmp_path: P
 
 def test_a_file_that_is_no_database_ends_the_worker(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"something else, and long enough to be looked at" * 40)
-    assert "state.db: DatabaseError" in refused(tmp_path, bundle(tmp_path / "bundle"))
+    assert "state.db: file is not a database" in refused(tmp_path, bundle(tmp_path / "bundle"))
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from tailseal.domain.caller import Caller, Known
 from tailseal.oauth import admission
@@ -28,17 +29,26 @@ async def person_of(runtime: IdpRuntime, scope: Scope, snapshot: Snapshot) -> Pe
         snapshot: whose settings name the capability.
 
     Raises:
-        OAuthError: there is no tailnet.
+        OAuthError: there is no tailnet, or a browser was led here by another name.
         NobodyError: nobody that the tailnet knows.
         UnavailableError: nobody can say.
     """
     if headers.values(scope["headers"], b"tailscale-funnel-request"):
         raise NobodyError(Refusal.FUNNEL)
+    if _is_foreign(scope, snapshot.settings.issuer):
+        text = "this answers at the address of the provider alone: open it by that"
+        raise OAuthError("access_denied", text, status=401, reason="ForeignHost")
     if runtime.callers is None:
         text = "this provider is part of no tailnet, so nobody who calls can be known, and nobody can log in here"
         raise OAuthError("access_denied", text, status=401, reason="NoTailnet")
     caller = await runtime.callers.caller(await _accepted(runtime.callers, scope), scope["headers"])
     return admission.person(caller, snapshot.settings.capability)
+
+
+def _is_foreign(scope: Scope, issuer: str) -> bool:
+    """Whether a page of another site may ask: over plain http no certificate keeps its name from leading here."""
+    own = urlsplit(issuer)
+    return own.scheme == "http" and headers.values(scope["headers"], b"host") != [own.netloc.encode()]
 
 
 async def person_again(runtime: IdpRuntime, known: Known, snapshot: Snapshot) -> Person:

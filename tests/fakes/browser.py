@@ -181,8 +181,8 @@ class Browser:
         return found
 
     def run(self, expression: str) -> Any:  # noqa: ANN401 - any JSON
-        """What an expression gives."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What an expression gives; a promise is waited for."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")

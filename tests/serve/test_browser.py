@@ -206,8 +206,8 @@ def test_errors_say_what_is_wrong_and_send_nobody_anywhere(
 def test_no_other_site_can_frame_a_page(world: World) -> None:
     browser = world.browser
     browser.open(f"{world.app}/")
-    frame = f"document.body.append(Object.assign(document.createElement('iframe'), {{src: '{world.asking()}'}}))"
-    browser.run(frame)
+    frame = f"Object.assign(document.createElement('iframe'), {{src: '{world.asking()}', onload: shown}})"
+    browser.run(f"new Promise(shown => document.body.append({frame}))")
     browser.open(f"{world.app}/")
     assert len(browser.complaints) == 1
     assert "frame" in browser.complaints.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,28 @@ from typing import Any
 import pytest
 
 from tailseal.api.crd.skew import OPENAPI_PATH, skew
+from tailseal.api.kinds import KINDS
 
 pytestmark = pytest.mark.cluster
+PUBLISHED_WITHIN = 60.0
 
 
 @pytest.fixture(scope="module")
 def document(crds: Path, kubectl: Callable[..., str]) -> dict[str, Any]:
-    """What the real API server says of our CRDs."""
-    answer: dict[str, Any] = json.loads(kubectl("get", f"--raw={OPENAPI_PATH}"))
-    return answer
+    """What the real API server says of our CRDs, once it does: it works that out after it serves them."""
+    deadline = time.monotonic() + PUBLISHED_WITHIN
+    while True:
+        answer: dict[str, Any] = json.loads(kubectl("get", f"--raw={OPENAPI_PATH}", check=False) or "{}")
+        if all(_is_told(answer, kind) for kind in KINDS) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.2)
+
+
+def _is_told(document: dict[str, Any], kind: str) -> bool:
+    try:
+        return bool(_spec(document, kind))
+    except KeyError:
+        return False
 
 
 def _spec(document: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 
@@ -14,7 +16,12 @@ def application(routes: Iterable[Route]) -> Starlette:
     Args:
         routes: in the order in which paths are tried.
     """
-    app = Starlette(routes=list(routes))
+    app = Starlette(routes=list(routes), exception_handlers={404: _absent})
     # A redirect would be built from the Host header, which any caller may set.
     app.router.redirect_slashes = False
     return app
+
+
+def _absent(_: Request, __: Exception) -> Response:
+    """As the endpoints' own refusals are: a framework's would be text."""
+    return Response(b'{"error":"not_found"}', 404, {"cache-control": "no-store"}, media_type="application/json")

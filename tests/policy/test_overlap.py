@@ -46,7 +46,12 @@ grants = st.lists(
 )
 limits = st.sampled_from(({}, {"maxAge": "5s"}, {"maxAge": "1m"}, {"algorithms": ["ES256", "RS256"]}))
 values = st.one_of(
-    st.sampled_from(TEXTS), st.integers(0, 2), st.booleans(), st.lists(st.sampled_from(TEXTS), max_size=2), st.none()
+    st.sampled_from(TEXTS),
+    st.integers(0, 2),
+    st.booleans(),
+    st.lists(st.sampled_from(TEXTS), max_size=2),
+    st.lists(st.integers(0, 1), max_size=2),
+    st.none(),
 )
 claims = st.fixed_dictionaries({}, optional={"x": values, "y": values})
 
@@ -127,3 +132,18 @@ def test_looking_near_by_finds_what_looking_at_every_pair_finds(specs: list[Any]
         wanted = list(overlaps(members))
     event(f"{len(wanted)} found")
     assert list(overlaps(members)) == wanted
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"exactInteger": 0}, {"exactBoolean": True}, {"exactDecimal": "0.5"}, {"exact": "a"}, {"glob": "a*"}],
+    ids=lambda rule: next(iter(rule)),
+)
+@pytest.mark.parametrize("match", ["Any", "All"])
+def test_a_rule_about_one_value_and_one_about_a_list_never_imply_each_other(rule: dict[str, Any], match: str) -> None:
+    one = policy("a", [{"claim": "x", **rule}], {}, [{"name": "billing", "jwt": {"audiences": [BILLING]}}])
+    several = policy(
+        "b", [{"claim": "x", **rule, "match": match}], {}, [{"name": "billing", "jwt": {"audiences": [BILLING]}}]
+    )
+    assert not implies(one, several)
+    assert not implies(several, one)

@@ -35,6 +35,9 @@ _COMPARED: Final = {
 
 _Compared = CompiledPolicy | Trust | CompiledGrant
 
+_OF_EVERY_TYPE: Final = ("", 0, False, 0.5)
+"""Values of each type that a rule may be about: a list of its own is a wrong type to a rule on one value only."""
+
 _ALWAYS_ANSWERED: Final = frozenset({GrantKind.JWT, GrantKind.TAILSCALE})
 """Kinds that a request gets which names neither target nor token type."""
 
@@ -201,10 +204,12 @@ def _rule_implies(rule: Rule, other: Rule) -> bool:
 
 
 def _is_plain(rule: Rule) -> bool:
-    """Whether what the rule expects says all of it: a rule of the general form, on a text and not on a list of them."""
+    """Whether what the rule expects says all of it: a rule of the general form, on one value and not on a list."""
     if not rule.field.startswith("spec.from.oidc."):
         return False
-    return rule.expected.startswith("present: ") or rule.test(nested(rule.path, [""])) is Verdict.WRONG_TYPE
+    if rule.expected.startswith("present: "):
+        return True
+    return all(rule.test(nested(rule.path, [value])) is Verdict.WRONG_TYPE for value in _OF_EVERY_TYPE)
 
 
 def _takes(rule: Rule, value: object) -> bool:

@@ -132,7 +132,7 @@ async def test_a_key_of_an_issuer_whose_ledger_is(damage: str) -> None:
     assert after["active"] == {"RS256": before["active"]["RS256"]}
     assert after["defaultAlgorithm"] == "RS256"
     assert {key["kid"] for key in after["jwks"]["keys"]} == {key["kid"] for key in before["jwks"]["keys"]} - {kid}
-    assert set(files(seen, "corp-signing")) == {"signing.json", *(key["file"] for key in after["held"])}
+    assert set(files(seen, "corp-signing")) == {"signing.json", "salt", *(key["file"] for key in after["held"])}
     assert "KeyRevoked" in seen.recorder.reasons()
     written = len(seen.cluster.writes)
     for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -113,8 +114,10 @@ def test_owned_objects_that_are_deleted_come_back_one_after_the_other(world: Sta
 
 
 def test_a_pod_that_is_deleted_is_replaced_without_a_failed_exchange(world: Stage, token: str) -> None:
-    pods = world.cluster.kubectl("get", "pods", SPACE, "--output=name", show=False).split()
-    world.cluster.kubectl("delete", pods[0], SPACE)
+    pods = json.loads(world.cluster.kubectl("get", "pods", SPACE, "--output=json", show=False))["items"]
+    # Those of Deployments that were deleted before may be on their way out still.
+    staying = next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
+    world.cluster.kubectl("delete", f"pod/{staying}", SPACE)
     world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=60s")
     assert _failures(world, token, seconds=2) == []
 

@@ -22,6 +22,8 @@ MISSING: Final = "no browser is installed here: apt-get install --no-install-rec
 
 _PATIENCE: Final = 20.0
 _CHUNK: Final = 1 << 20
+# What has `autofocus` gets it when the page is drawn, which may be after it is complete (HTML, section 6.6.7).
+_DRAWN: Final = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))"
 _STATUS: Final = "Failed to load resource: the server responded with a status of"
 _KEYS: Final = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
 _OPTIONS: Final = (
@@ -210,7 +212,7 @@ class Browser:
             with contextlib.suppress(BrowserError):  # a page may leave while it is asked
                 state = self.run("[performance.timeOrigin, document.readyState, document.scripts.length]")
                 self._drain()
-                if state[0] != before and state[1:] == ["complete", 0]:
+                if state[0] != before and state[1:] == ["complete", 0] and self.run(_DRAWN):
                     return
             time.sleep(0.05)
         raise BrowserError(f"no other page came: {self.url}: {self.text[:500]}")

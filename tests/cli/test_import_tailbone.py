@@ -16,8 +16,8 @@ from tailseal.api.parse import parse
 from tailseal.cli.imports.tailbone import Target, translate
 from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.cli.main import cli
-from tailseal.domain.keyimport import imported_key
-from tailseal.domain.policy.lint import lint
+from tailseal.domain.keys.imported import imported_key
+from tailseal.domain.policy.review.lint import lint
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from tailseal.api.parse import parse
 from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.cli.imports.tsidp import Target, translate
 from tailseal.cli.main import cli
-from tailseal.domain.keyimport import imported_key
-from tailseal.domain.policy.lint import lint
+from tailseal.domain.keys.imported import imported_key
+from tailseal.domain.policy.review.lint import lint
 
 ID, SECRET = "0123456789abcdef" * 2, "fedcba9876543210" * 4
 KID = 13_835_058_055_282_163_712

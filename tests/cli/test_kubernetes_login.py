@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from fakes import bundles, exchange, jobs
 from fakes.exchange import SETTINGS, jwk, record, rsa_key
-from tailseal.cli.credential_cache import Cache, Entry
+from tailseal.cli.credential.cache import Cache, Entry
 from tailseal.cli.main import cli
 from tailseal.domain.bundle.model import Bound, PolicyRecord
 from tailseal.domain.relying import Relying, RelyingError, configuration
@@ -368,7 +368,7 @@ def test_a_lifetime_that_is_none_is_no_answer_of_a_token_service(
     monkeypatch: pytest.MonkeyPatch, lasts: object
 ) -> None:
     answer = {"access_token": "t", "token_type": "Bearer", "expires_in": lasts}
-    monkeypatch.setattr("tailseal.cli.credential_exchange.post", lambda *_: answer)
+    monkeypatch.setattr("tailseal.cli.credential.exchange.post", lambda *_: answer)
     place = ["--token-endpoint", "https://sts.example/token", "--audience", "a", "--subject-token-env", "A"]
     found = CliRunner().invoke(cli, ["kubectl-credential", *place], env={"A": "token", "KUBERNETES_EXEC_INFO": ""})
     assert (found.exit_code, "something that is no token" in found.output) == (3, True), found.output

@@ -25,8 +25,8 @@ from click.testing import CliRunner
 
 from fakes import served, tlsfront
 from fakes.idp import form
-from tailseal.cli.credential_callback import Callback
-from tailseal.cli.credential_person import Person, _entry
+from tailseal.cli.credential.callback import Callback
+from tailseal.cli.credential.person import Person, _entry
 from tailseal.cli.errors import Failure
 from tailseal.cli.main import cli
 from tailseal_dev.controlplane import ControlPlane
@@ -304,8 +304,8 @@ def test_another_issuer_than_the_one_that_was_named_logs_nobody_in(world: World)
 def test_a_browser_is_sent_to_no_place_that_is_not_the_providers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, document: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("tailseal.cli.credential_exchange.ask", lambda *_: (200, document))
-    monkeypatch.setattr("tailseal.cli.credential_person._open", lambda _: pytest.fail("a browser was opened"))
+    monkeypatch.setattr("tailseal.cli.credential.exchange.ask", lambda *_: (200, document))
+    monkeypatch.setattr("tailseal.cli.credential.person._open", lambda _: pytest.fail("a browser was opened"))
     options = ["--issuer", "https://idp.example", "--client-id", "a"]
     made = CliRunner().invoke(cli, ["kubectl-credential", *options], env={"HOME": str(tmp_path)})
     assert (made.exit_code, "there is no provider at" in made.output) == (1, True), made.output

@@ -10,7 +10,7 @@ import yaml
 from tailseal.api.base import to_alias
 from tailseal.api.oauthclient import OAuthClientSpec
 from tailseal.domain.clients.credentials import FILES
-from tailseal.domain.policy.lint import lint
+from tailseal.domain.policy.review.lint import lint
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

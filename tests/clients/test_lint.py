@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tailseal.domain.policy.lint import lint
+from tailseal.domain.policy.review.lint import lint
 
 PROVIDER = {
     "kind": "IdentityProvider",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tailseal.domain import capability
 from tailseal.domain.capability import Capabilities, audience, client, read, read_tscap
 from tailseal.domain.capability.claims import RESERVED
-from tailseal.domain.minting import OUR_CLAIMS
+from tailseal.domain.tenancy.minting import OUR_CLAIMS
 
 LOGIN = {"v": 1, "allow": [{"action": ["login"], "resource": ["client/grafana"]}]}
 BILLING = "https://billing.corp.example"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailseal.api.identityprovider import Bound, LabelSelector
-from tailseal.domain import selecting
-from tailseal.domain.selecting import matches, select
+from tailseal.domain.tenancy import selecting
+from tailseal.domain.tenancy.selecting import matches, select
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, str], bool]] = {
     "a selector without parts selects everything, as in Kubernetes": ({}, {}, True),

@@ -9,8 +9,8 @@ from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.conditions import Conditions
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, decide
+from tailseal.domain.policy.expressions.conditions import Conditions
 from tailseal.domain.policy.index import PolicyIndex
 
 TEAM = {"name": "team", "string": "claims.team"}

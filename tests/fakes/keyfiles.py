@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from tailseal.domain import keys
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import _unsigned, base64url
 
 Key = (
     rsa.RSAPrivateKey
@@ -68,7 +67,7 @@ def _members(private: Key) -> dict[str, str]:
         rest = {"d": numbers.d, "p": numbers.p, "q": numbers.q}
         crt = {"dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}
         both = {"n": numbers.public_numbers.n, "e": numbers.public_numbers.e, **rest, **crt}
-        return {"kty": "RSA", **{name: base64url(keys._unsigned(number)) for name, number in both.items()}}
+        return {"kty": "RSA", **{name: base64url(_unsigned(number)) for name, number in both.items()}}
     if isinstance(private, ec.EllipticCurvePrivateKey):
         point, size = private.private_numbers(), (private.key_size + 7) // 8
         numbers_ = {"x": point.public_numbers.x, "y": point.public_numbers.y, "d": point.private_value}

@@ -6,10 +6,10 @@ import json
 from typing import Any, Final
 
 from fakes import trust
-from tailseal.domain import keys
 from tailseal.domain.bundle.model import ClientRecord, ClientSecret
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient, compile_client
+from tailseal.domain.keys import public
 from tailseal.tokens import compact
 
 SECRET: Final = "0123456789abcdef" * 2
@@ -44,4 +44,4 @@ def jwt(private: Any, header: dict[str, Any], claims: dict[str, Any]) -> str:  #
 
 
 def jwks(private: Any, kid: str = "k1") -> dict[str, Any]:  # noqa: ANN401
-    return {"keys": [keys.jwk_of(private.public_key(), "EdDSA") | {"kid": kid}]}
+    return {"keys": [public.jwk_of(private.public_key(), "EdDSA") | {"kid": kid}]}

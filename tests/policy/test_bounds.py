@@ -10,11 +10,11 @@ import pytest
 from fakes import trust
 from fakes.trust import ANYTHING, BILLING, GITHUB, JWT_GRANT, TAILSCALE_GRANT, record, settings, spec
 from tailseal.api.reasons import Reason
-from tailseal.domain import bounds
 from tailseal.domain.bundle.model import Bound, Settings
-from tailseal.domain.policy import cel
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.expressions import cel
+from tailseal.domain.tenancy import bounds
 
 KEY = {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 OWNER = {"claims": [{"claim": "repository_owner_id", "exact": "65"}]}

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from tailseal.domain.policy import cel
-from tailseal.domain.policy.cel import EvaluationError, ExpressionError, Values
+from tailseal.domain.policy.expressions import cel
+from tailseal.domain.policy.expressions.cel import EvaluationError, ExpressionError, Values
 
 CLAIMS: dict[str, Any] = {
     "ref": "refs/heads/main",
@@ -290,7 +290,7 @@ def test_a_text_comes_through_letter_by_letter_or_not_at_all(text: str) -> None:
 def test_nothing_is_loaded_until_an_expression_is_compiled() -> None:
     code = (
         "import sys, tailseal.workers.sts, tailseal.domain.policy.compile;"
-        "from tailseal.domain.policy import cel; assert 'cel_expr_python' not in sys.modules;"
+        "from tailseal.domain.policy.expressions import cel; assert 'cel_expr_python' not in sys.modules;"
         "cel.compiled('true', 'condition'); assert 'cel_expr_python' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

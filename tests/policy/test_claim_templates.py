@@ -14,7 +14,7 @@ from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy, Given
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, decide
 from tailseal.domain.policy.denial import Denial
-from tailseal.domain.policy.explain import explain
+from tailseal.domain.policy.explaining.explain import explain
 from tailseal.domain.policy.index import PolicyIndex
 
 

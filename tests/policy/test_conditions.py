@@ -12,16 +12,16 @@ import yaml
 from fakes.expressions import TEAM, Work, ask, minting
 from fakes.trust import BILLING, ISSUER, JWT_GRANT, NOW, SETTINGS, compiled, record, spec, subject
 from tailseal.api.reasons import Reason
-from tailseal.domain.minting import OUR_CLAIMS
-from tailseal.domain.policy import cel, cel_shape, conditions
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
-from tailseal.domain.policy.conditions import MAX_EVALUATIONS, MAX_SECONDS
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, Step, decide
 from tailseal.domain.policy.denial import Denial
-from tailseal.domain.policy.explain import explain
+from tailseal.domain.policy.explaining.explain import explain
+from tailseal.domain.policy.expressions import cel, conditions, shape
+from tailseal.domain.policy.expressions.conditions import MAX_EVALUATIONS, MAX_SECONDS
 from tailseal.domain.policy.index import PolicyIndex
-from tailseal.domain.policy.overlap import Policy, overlaps
+from tailseal.domain.policy.review.overlap import Policy, overlaps
+from tailseal.domain.tenancy.minting import OUR_CLAIMS
 
 SHIPPING = "https://shipping.corp.example"
 
@@ -265,5 +265,5 @@ def test_the_page_on_expressions_shows_what_works() -> None:
     assert isinstance(decision, Granted)
     assert f'"team": "{dict(decision.given.claims)["team"]}"' in page
     assert f'"sub": "{decision.given.subject}"' in page
-    for name in cel_shape.FUNCTIONS | OUR_CLAIMS:
+    for name in shape.FUNCTIONS | OUR_CLAIMS:
         assert re.search(rf"\b{name}\b", page), name

@@ -8,7 +8,7 @@ from fakes.trust import ISSUER, compiled, record, settings, spec
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.index import MOST_SOURCES, PolicyIndex
-from tailseal.domain.policy.lint import Rule, lint
+from tailseal.domain.policy.review.lint import Rule, lint
 
 
 def uri(number: int) -> dict[str, Any]:

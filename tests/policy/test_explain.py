@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from fakes.trust import ISSUER, NOW, SETTINGS, compiled, settings, subject
 from tailseal.cli.explain.output import account_lines
-from tailseal.domain.policy import retold
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused, decide
-from tailseal.domain.policy.explain import explain, nearest
+from tailseal.domain.policy.explaining import retold
+from tailseal.domain.policy.explaining.explain import explain, nearest
+from tailseal.domain.policy.explaining.sensitivity import LONGEST, shown
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
-from tailseal.domain.policy.sensitivity import LONGEST, shown
 from tailseal.domain.policy.trust import is_too_old
 
 RULES: list[dict[str, Any]] = [

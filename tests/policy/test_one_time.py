@@ -8,8 +8,8 @@ import pytest
 
 from fakes.exchange import SETTINGS, record, spec
 from tailseal.api.reasons import Reason
-from tailseal.domain import bounds
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.tenancy import bounds
 
 ONCE = record(spec(replay={"oneTime": True}))
 

@@ -9,13 +9,13 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fakes.trust import BILLING, NOW, SETTINGS, compiled, subject
-from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, decide
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
-from tailseal.domain.policy.overlap import Policy, contradiction, implies, overlaps
+from tailseal.domain.policy.review import overlap
+from tailseal.domain.policy.review.overlap import Policy, contradiction, implies, overlaps
 
 TEXTS = ("a", "b", "a/b", "")
 matchers = st.one_of(

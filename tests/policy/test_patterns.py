@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tailseal.domain.policy import patterns
-from tailseal.domain.policy.patterns import PatternError
+from tailseal.domain.policy.expressions import patterns
+from tailseal.domain.policy.expressions.patterns import PatternError
 
 LETTERS = "ab/:@."
 SUBJECTS = st.text(LETTERS, max_size=14)

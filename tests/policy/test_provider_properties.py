@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fakes import jobs, trust
 from fakes.jobs import Claims, policy
-from tailseal.domain import bounds
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
+from tailseal.domain.tenancy import bounds
 
 Member = tuple[str, str]
 """Name of a member of a block, and of the claim that it is about."""

@@ -17,9 +17,9 @@ from tailseal.domain.bundle.model import Bound
 from tailseal.domain.caller import Caller, Node, User
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.general import General
-from tailseal.domain.policy.lint import lint
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers import tailnet
+from tailseal.domain.policy.review.lint import lint
 
 AUDIENCE = "https://billing.corp.example"
 RESOURCE = f"audience/{AUDIENCE}"

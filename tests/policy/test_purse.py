@@ -8,9 +8,9 @@ import pytest
 
 from fakes.trust import ISSUER, NOW, SETTINGS, compiled, subject
 from tailseal.domain.policy.compile import PolicyError
-from tailseal.domain.policy.conditions import Bottomless, Conditions
 from tailseal.domain.policy.decide import Granted, GrantRequest, Refused, decide
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.expressions.conditions import Bottomless, Conditions
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.trust import Verified
 from tailseal.workers.common.limits.bucket import Limiter

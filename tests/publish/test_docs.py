@@ -10,7 +10,7 @@ import yaml
 from tailseal.api.parse import parse
 from tailseal.api.reasons import Reason
 from tailseal.api.unsupported import unsupported
-from tailseal.domain.policy.lint import lint
+from tailseal.domain.policy.review.lint import lint
 from tailseal.domain.publishing.keyset import WRITERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text()

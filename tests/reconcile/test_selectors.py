@@ -13,8 +13,8 @@ from fakes.provider import CONTROLLERS, NS, held_policies, message, policy, prov
 from fakes.world import World, crash_everywhere
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.domain import selecting
 from tailseal.domain.bundle.model import Settings
+from tailseal.domain.tenancy import selecting
 from tailseal.reconcile import trustpolicy
 from tailseal.reconcile.oauthclient import controller as oauthclient
 from tailseal.workers.common.bundle.policies import PoliciesReader

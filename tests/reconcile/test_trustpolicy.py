@@ -18,7 +18,7 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.domain.bundle import build, digest, model
 from tailseal.domain.evidence import Replica, Report
-from tailseal.domain.policy import overlap
+from tailseal.domain.policy.review import overlap
 from tailseal.reconcile import trustpolicy
 from tailseal.reconcile.bundle import controller as bundle
 from tailseal.reconcile.context import Done

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fakes.keyfiles import key, pem
-from tailseal.domain import keyimport, keys
-from tailseal.domain.keyimport import KeyRefused, imported_key
+from tailseal.domain.keys import imported, public
+from tailseal.domain.keys.imported import KeyRefused, imported_key
 from tailseal.tokens.keyset import parse_jwks
 
 
@@ -24,9 +24,9 @@ def with_exponent(e: int) -> rsa.RSAPrivateKey:
 
 def test_an_imported_key_is_checked_once_and_not_at_every_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[bytes] = []
-    load = keyimport.load_pem_private_key
+    load = imported.load_pem_private_key
     monkeypatch.setattr(
-        keyimport, "load_pem_private_key", lambda *args, **kw: checks.append(args[0]) or load(*args, **kw)
+        imported, "load_pem_private_key", lambda *args, **kw: checks.append(args[0]) or load(*args, **kw)
     )
     material = pem(rsa.generate_private_key(65537, 2048))
     assert imported_key({"tls.key": material}, "RS256") == imported_key({"tls.key": material}, "RS256")
@@ -53,5 +53,5 @@ def test_stored_material_that_makes_no_valid_signature_is_no_material() -> None:
     mine, theirs = (found.private_numbers().public_numbers.n.to_bytes(256) for found in (whole, other))
     content = whole.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).replace(mine, theirs)
     damaged = b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(content) + b"-----END PRIVATE KEY-----\n"
-    with pytest.raises(keys.KeyMaterialError, match="damaged"):
-        keys.public_jwk(damaged, "RS256")
+    with pytest.raises(public.KeyMaterialError, match="damaged"):
+        public.public_jwk(damaged, "RS256")

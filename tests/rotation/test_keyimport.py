@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.keyfiles import OPENSSH, TRADITIONAL, document, jwk, key, key_set, pem, public_pem
-from tailseal.domain import keys
-from tailseal.domain.keyimport import FILES, LARGEST, ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keys import public
+from tailseal.domain.keys.imported import FILES, LARGEST, ImportedKey, KeyRefused, imported_key
 
 EC, EC2, P384, ED, RSA = key("P-256"), key("P-256", 1), key("P-384"), key("Ed25519"), key("RSA")
 CURVE = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
-PRINT = keys.public_jwk(pem(EC), "ES256")["kid"]
+PRINT = public.public_jwk(pem(EC), "ES256")["kid"]
 
 GOOD: dict[str, tuple[bytes, str, str | None, str | None]] = {
     "PKCS#8 on P-256": (pem(EC), "ES256", None, PRINT),
@@ -68,7 +68,7 @@ def test_it_is_read(name: str) -> None:
     assert found.algorithm == found.public_jwk["alg"] == algorithm
     assert (found.rsa_bits == 2048) is algorithm.endswith("S256") if found.rsa_bits else True
     load_pem_private_key(found.material, None)
-    assert keys.thumbprint(keys.public_jwk(found.material, algorithm)) == keys.thumbprint(found.public_jwk)
+    assert public.thumbprint(public.public_jwk(found.material, algorithm)) == public.thumbprint(found.public_jwk)
     assert not {"d", "p", "q", "dp", "dq", "qi"} & found.public_jwk.keys()
     assert "PRIVATE" not in repr(found)
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.jwk import import_key
 
-from tailseal.domain import jwks, keys
+from tailseal.domain.keys import jwks, public
 
 RSA = rsa.generate_private_key(65537, 2048)
 SMALL = rsa.generate_private_key(65537, 1024)
@@ -35,7 +35,7 @@ def pem(key: PrivateKey, password: bytes = b"") -> bytes:
     ],
 )
 def test_a_jwk_has_its_public_members_and_nothing_else(key: PrivateKey, algorithm: str, members: set[str]) -> None:
-    jwk = keys.public_jwk(pem(key), algorithm)
+    jwk = public.public_jwk(pem(key), algorithm)
     assert set(jwk) == members | {"kid", "use", "alg"}
     assert (jwk["use"], jwk["alg"]) == ("sig", algorithm)
     assert jwk["kid"] == import_key({name: jwk[name] for name in members}).thumbprint()
@@ -48,14 +48,14 @@ def test_the_thumbprint_is_that_of_the_example_in_rfc_7638() -> None:
         "jrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
     )
     jwk = {"kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
-    assert keys.thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert public.thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
 def test_coordinates_keep_their_leading_zeros() -> None:
     for secret in range(1, 2000):
         key = ec.derive_private_key(secret, ec.SECP256R1())
         if key.public_key().public_numbers().x < 1 << 248:
-            assert len(base64.urlsafe_b64decode(keys.public_jwk(pem(key), "ES256")["x"] + "=")) == 32
+            assert len(base64.urlsafe_b64decode(public.public_jwk(pem(key), "ES256")["x"] + "=")) == 32
             return
     pytest.fail("no small coordinate found")
 
@@ -73,19 +73,19 @@ def test_coordinates_keep_their_leading_zeros() -> None:
     ],
 )
 def test_an_unfit_key_is_refused_without_being_shown(content: bytes, algorithm: str, why: str) -> None:
-    with pytest.raises(keys.KeyMaterialError, match=why) as caught:
-        keys.public_jwk(content, algorithm)
+    with pytest.raises(public.KeyMaterialError, match=why) as caught:
+        public.public_jwk(content, algorithm)
     assert "PRIVATE" not in str(caught.value)
 
 
 def test_a_key_without_its_members_has_no_thumbprint() -> None:
     for jwk in ({}, {"kty": "oct", "k": "AA"}, {"kty": "EC", "crv": "P-256", "x": "AA"}):
-        with pytest.raises(keys.KeyMaterialError):
-            keys.thumbprint(jwk)
+        with pytest.raises(public.KeyMaterialError):
+            public.thumbprint(jwk)
 
 
 def test_a_set_is_ordered_by_id_and_repeats_nothing() -> None:
-    one, two = keys.public_jwk(pem(P256), "ES256"), keys.public_jwk(pem(ED), "EdDSA")
+    one, two = public.public_jwk(pem(P256), "ES256"), public.public_jwk(pem(ED), "EdDSA")
     document = jwks.document([one, two, dict(one)])
     assert document == jwks.document([two, one])
     assert json.loads(document)["keys"] == sorted([one, two], key=lambda key: str(key["kid"]))
@@ -109,11 +109,11 @@ def test_the_full_check_of_a_private_key_is_made_once_and_nobody_can_change_its_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks: list[bytes] = []
-    load = keys.load_pem_private_key
-    monkeypatch.setattr(keys, "load_pem_private_key", lambda *args, **kw: checks.append(args[0]) or load(*args, **kw))
+    load = public.load_pem_private_key
+    monkeypatch.setattr(public, "load_pem_private_key", lambda *args, **kw: checks.append(args[0]) or load(*args, **kw))
     material = pem(rsa.generate_private_key(65537, 2048))
-    keys.public_jwk(material, "RS256")["kid"] = "another"
-    assert keys.public_jwk(material, "RS256")["kid"] == keys.thumbprint(keys.public_jwk(material, "RS256"))
+    public.public_jwk(material, "RS256")["kid"] = "another"
+    assert public.public_jwk(material, "RS256")["kid"] == public.thumbprint(public.public_jwk(material, "RS256"))
     assert checks == [material]
-    with pytest.raises(keys.KeyMaterialError):
-        keys.public_jwk(material, "ES256")
+    with pytest.raises(public.KeyMaterialError):
+        public.public_jwk(material, "ES256")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.context import FakeEntropy
-from tailseal.domain import keys
+from tailseal.domain.keys import public
 from tailseal.domain.rotation import IssuedKey, IssuerLedger, LedgerError, OfferedKey, offers, remembered
 from tailseal.domain.rotation.signingkey import NewKey, Schedule, Wish, plan, with_key
 from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
@@ -63,7 +63,7 @@ async def made(count: int = 2) -> tuple[SigningKeyLedger, dict[str, bytes]]:
     ledger = SigningKeyLedger(schedule=SCHEDULE)
     for _ in range(count):
         pem = await entropy.private_key("ES256", 0)
-        jwk = keys.public_jwk(pem, "ES256")
+        jwk = public.public_jwk(pem, "ES256")
         pems[jwk["kid"]] = pem
         ledger = with_key(ledger, NewKey("ES256", None), jwk, 1000.0)
     return plan(Wish(SCHEDULE), ledger, frozenset(pems), (), 1000.0).ledger, pems

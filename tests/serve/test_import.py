@@ -12,7 +12,7 @@ import pytest
 
 from fakes.keyfiles import key, pem
 from tailseal.domain.bundle.model import SIGNING_FILE
-from tailseal.domain.keyimport import imported_key
+from tailseal.domain.keys.imported import imported_key
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
 from tailseal.workers.embedded import manifests, process

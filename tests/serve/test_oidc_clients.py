@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fakes import keyfiles, oauthclients, served
-from tailseal.domain import keys
+from tailseal.domain.keys import public
 from tailseal.oauth import resource
 from tailseal_dev.cache.build import BuildError
 from tailseal_dev.cache.npm import installed
@@ -50,7 +50,7 @@ def test_oauth4webapi_finds_nothing_wrong_with_any_flow(tmp_path: Path) -> None:
         pytest.skip(f"npm's clients are not here: {error}")
     private = keyfiles.key("P-256")
     jwk = keyfiles.jwk(private, kid="k1", alg="ES256")
-    jwk |= {"kid": keys.thumbprint(jwk)}
+    jwk |= {"kid": public.thumbprint(jwk)}
     base = served.base_url()
     configuration = {
         "issuer": base,

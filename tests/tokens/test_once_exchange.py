@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from fakes.exchange import FOREIGN, JWT_TYPE, NOW, SETTINGS, Bench, call, claims, ec_key, form, record, spec, token
-from tailseal.domain.keys import thumbprint
+from tailseal.domain.keys.public import thumbprint
 from tailseal.tokens.dpop import Nonces
 from tailseal.tokens.exchange import Exchange
 from tailseal.tokens.once import ACTOR_REPLAYED, PROOF_REPLAYED, TOKEN_REPLAYED, NeedOnce

@@ -14,7 +14,7 @@ from joserfc.jwk import import_key
 
 from fakes import hsm as fake
 from fakes.exchange import ec_key, ed_key, jwk, rsa_key
-from tailseal.domain.keyhandle import Handle
+from tailseal.domain.keys.handle import Handle
 from tailseal.tokens.keyset import VerificationKey, parse_jwks
 from tailseal.tokens.mint import AT_JWT, Minted, mint
 from tailseal.tokens.signers import SignerError

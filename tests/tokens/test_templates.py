@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from fakes.exchange import Bench, call, claims, ec_key, foreign_set, form, record, spec, token
-from tailseal.domain.policy.conditions import MAX_SECONDS
+from tailseal.domain.policy.expressions.conditions import MAX_SECONDS
 from tailseal.tokens.exchange import Answered, Exchange
 from tailseal.tokens.mint import Minted, mint
 from tailseal.tokens.signers import LocalSigner

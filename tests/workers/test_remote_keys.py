@@ -14,7 +14,7 @@ from fakes import bundles, exchange
 from fakes import hsm as fake
 from tailseal.domain import canonical, poll
 from tailseal.domain.bundle.model import SIGNING_FILE, HeldKey
-from tailseal.domain.keyhandle import Handle
+from tailseal.domain.keys.handle import Handle
 from tailseal.workers.common.bundle.loader import Loader
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.management.staleness import Staleness

@@ -33,7 +33,9 @@ COMMANDS: Final = {
         "tailseal.cli.keys.command", "Show, rotate and revoke the signing keys of a cluster; verify tokens."
     ),
     "kube": _Entry("tailseal.cli.kube", "Have Kubernetes API servers trust our tokens."),
-    "kubectl-credential": _Entry("tailseal.cli.credential", "Log kubectl in with a token of ours: an exec plugin."),
+    "kubectl-credential": _Entry(
+        "tailseal.cli.credential.command", "Log kubectl in with a token of ours: an exec plugin."
+    ),
     "guard": _Entry("tailseal.cli.guard", "Guard services by what the tailnet grants their callers."),
     "import": _Entry("tailseal.cli.imports.command", "Take over policies, clients and keys of other token services."),
 }

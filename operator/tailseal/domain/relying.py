@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from tailseal.domain.minting import OUR_CLAIMS, RESERVED_CLAIMS
+from tailseal.domain.tenancy.minting import OUR_CLAIMS, RESERVED_CLAIMS
 
 API_VERSION: Final = "apiserver.config.k8s.io/v1"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailseal.domain.clients.compile import CompiledClient
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 from tailseal.oauth.idtoken import ACR, AMR
 
 RANDOM_BYTES = 12

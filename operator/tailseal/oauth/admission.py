@@ -10,7 +10,7 @@ from tailseal.domain import capability
 from tailseal.domain.caller import Caller
 from tailseal.domain.capability import Capabilities
 from tailseal.domain.clients.compile import AllowedPeople, CompiledClient
-from tailseal.domain.policy import patterns
+from tailseal.domain.policy.expressions import patterns
 from tailseal.oauth.errors import OAuthError
 
 SCOPES: Final = ("openid", "profile", "email", "groups", "offline_access", "tailnet")

@@ -7,7 +7,7 @@ import re
 from hashlib import sha256
 from typing import Final
 
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.parameters import Form, one
 from tailseal.oauth.records import Code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 
 RANDOM_BYTES: Final = 32
 """Of a handle: nobody guesses 256 bits."""

@@ -11,10 +11,10 @@ import orjson
 
 from tailseal.api.oauthclient import DEFAULT_SCOPES, REDIRECT_URI
 from tailseal.domain import canonical
-from tailseal.domain.bounding import REGISTERED_PREFIX
 from tailseal.domain.bundle.model import ClientSecret
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient
+from tailseal.domain.tenancy.bounding import REGISTERED_PREFIX
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens import compact
 from tailseal.tokens.errors import KeySetError, TokenError

@@ -6,7 +6,7 @@ import hmac
 from hashlib import sha256
 
 from tailseal.domain.clients.compile import CompiledClient
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 
 
 def salt_of(secret: bytes) -> bytes:

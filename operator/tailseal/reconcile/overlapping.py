@@ -16,8 +16,8 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.policy.review import overlap
 from tailseal.reconcile.bundle.attached import Version, provider_of, record_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key

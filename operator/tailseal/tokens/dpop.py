@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from tailseal.domain.keys import thumbprint
+from tailseal.domain.keys.public import thumbprint
 from tailseal.domain.policy.trust import Claims
 from tailseal.tokens import compact, verify
 from tailseal.tokens.compact import Compact

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import ActError, chain
-from tailseal.domain.policy.cel import Result
 from tailseal.domain.policy.compiled import GrantKind
-from tailseal.domain.policy.conditions import Conditions, Ticks, stopped
 from tailseal.domain.policy.decide import Granted, Refused
+from tailseal.domain.policy.expressions.cel import Result
+from tailseal.domain.policy.expressions.conditions import Conditions, Ticks, stopped
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from tailseal.domain.policy.cel import Result
+from tailseal.domain.policy.expressions.cel import Result
 from tailseal.tokens.compact import encode
 from tailseal.tokens.signers import Signer
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from tailseal.domain.policy.conditions import Bottomless
+from tailseal.domain.policy.expressions.conditions import Bottomless
 from tailseal.domain.policy.grants import AUTH_KEY, GrantRequest
 from tailseal.domain.policy.source import KeySource
 from tailseal.tokens import answers, refusals, verify

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.conditions import Conditions
 from tailseal.domain.policy.decide import Granted, Refused, decide
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.expressions.conditions import Conditions
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tailseal.domain.bounding import RESERVED_PREFIX
+from tailseal.domain.tenancy.bounding import RESERVED_PREFIX
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import Fault, TokenError
 from tailseal.tokens.keyset import KeySet

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from tailseal.domain import capability
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.caller import Caller
-from tailseal.domain.policy.cel import Result
+from tailseal.domain.policy.expressions.cel import Result
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.providers import tailnet
 from tailseal.domain.policy.trust import Verified

@@ -15,7 +15,7 @@ from tailseal.cli.options import SOCKET
 if TYPE_CHECKING:
     from tailseal.cli.explain.explanation import Report
     from tailseal.cli.explain.output import Frame
-    from tailseal.domain.policy.gathering import Gathering, Name
+    from tailseal.domain.policy.review.gathering import Gathering, Name
     from tailseal.tokens.keyset import KeySet
 
 _LARGEST: Final = 65_536
@@ -149,7 +149,7 @@ def _frame(
 ) -> tuple[Gathering, Frame]:
     from tailseal.cli.explain.output import Frame  # noqa: PLC0415
     from tailseal.cli.folder import read_all  # noqa: PLC0415
-    from tailseal.domain.policy.gathering import gather  # noqa: PLC0415
+    from tailseal.domain.policy.review.gathering import gather  # noqa: PLC0415
 
     manifests = read_all(places, recursive=recursive)
     gathering = gather((manifest.obj for manifest in manifests.distinct), audiences)

@@ -13,10 +13,10 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.denial import Denial
-from tailseal.domain.policy.explain import Account, explain, nearest
-from tailseal.domain.policy.gathering import Judged
+from tailseal.domain.policy.explaining.explain import Account, explain, nearest
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
+from tailseal.domain.policy.review.gathering import Judged
 from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, keyset, refusals, verify

@@ -12,7 +12,7 @@ from tailseal.api.times import format_time
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 from tailseal.cli.explain.output import account_lines
 from tailseal.cli.output import printable
-from tailseal.domain.policy import retold
+from tailseal.domain.policy.explaining import retold
 
 _SECONDS: Final = 15.0
 _LARGEST: Final = 16 * 1024 * 1024

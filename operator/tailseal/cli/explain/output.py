@@ -9,11 +9,11 @@ from typing import Any, Final
 from tailseal.api.times import format_time
 from tailseal.cli.explain.explanation import CHECKED, UNCHECKED, Report, Source
 from tailseal.cli.output import printable
-from tailseal.domain.policy import retold
 from tailseal.domain.policy.decide import Granted, Refused
-from tailseal.domain.policy.explain import Account, Check
-from tailseal.domain.policy.gathering import Name
-from tailseal.domain.policy.sensitivity import shown
+from tailseal.domain.policy.explaining import retold
+from tailseal.domain.policy.explaining.explain import Account, Check
+from tailseal.domain.policy.explaining.sensitivity import shown
+from tailseal.domain.policy.review.gathering import Name
 from tailseal.tokens.compact import Compact
 
 _SHOWN_CLAIMS: Final = ("iss", "sub", "aud")

@@ -17,9 +17,9 @@ from tailseal.api.meta import API_VERSION
 from tailseal.api.reasons import Reason
 from tailseal.api.trustpolicy import TrustPolicySpec
 from tailseal.api.validation import parse_spec
-from tailseal.domain.bounds import PINNING_CLAIMS
 from tailseal.domain.policy.compile import CompiledPolicy
-from tailseal.domain.policy.gathering import gather
+from tailseal.domain.policy.review.gathering import gather
+from tailseal.domain.tenancy.bounds import PINNING_CLAIMS
 
 _TEXTS: Final = ("issuer", "algorithm", "jwks_url")
 _MEMBERS: Final = frozenset({*_TEXTS, "subject", "allowed_scopes"})

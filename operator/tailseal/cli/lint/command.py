@@ -15,7 +15,7 @@ from tailseal.cli.errors import FAILED, USAGE, Failure
 if TYPE_CHECKING:
     from tailseal.cli.folder import Manifests
     from tailseal.cli.lint.output import Row
-    from tailseal.domain.policy.lint import Found
+    from tailseal.domain.policy.review.lint import Found
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 
@@ -42,7 +42,7 @@ def command(*, places: tuple[Path, ...], context: tuple[Path, ...], recursive: b
     """
     from tailseal.cli.folder import read_all  # noqa: PLC0415 - nothing heavy for --help
     from tailseal.cli.lint.output import FORMATS  # noqa: PLC0415
-    from tailseal.domain.policy.lint import Level, lint  # noqa: PLC0415
+    from tailseal.domain.policy.review.lint import Level, lint  # noqa: PLC0415
 
     mine = read_all(places, recursive=recursive)
     if not mine.found and not mine.problems:
@@ -65,7 +65,7 @@ def command(*, places: tuple[Path, ...], context: tuple[Path, ...], recursive: b
 def _unreadable(manifests: Manifests) -> Iterator[Row]:
     from tailseal.cli.lint.lines import line_of_error  # noqa: PLC0415
     from tailseal.cli.lint.output import Row  # noqa: PLC0415
-    from tailseal.domain.policy.lint import Level, Rule  # noqa: PLC0415
+    from tailseal.domain.policy.review.lint import Level, Rule  # noqa: PLC0415
 
     for problem in manifests.problems:
         line = line_of_error(problem.message)
@@ -75,7 +75,7 @@ def _unreadable(manifests: Manifests) -> Iterator[Row]:
 def _placed(found: Iterable[Found], manifests: Manifests) -> Iterator[Row]:
     from tailseal.cli.lint.lines import Lines  # noqa: PLC0415
     from tailseal.cli.lint.output import Row  # noqa: PLC0415
-    from tailseal.domain.policy.lint import Rule  # noqa: PLC0415
+    from tailseal.domain.policy.review.lint import Rule  # noqa: PLC0415
 
     files = {manifest.key: manifest.file for manifest in reversed(manifests.found)}
     last = {manifest.key: manifest.file for manifest in manifests.found}

@@ -9,7 +9,7 @@ from typing import Final
 
 import yaml
 
-from tailseal.domain.policy.lint import ObjectKey
+from tailseal.domain.policy.review.lint import ObjectKey
 
 _STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _MARK: Final = re.compile(r"line (\d+), column \d+: ")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tailseal.cli.output import envelope, printable
-from tailseal.domain.policy.lint import REMEDIES, Level, ObjectKey
+from tailseal.domain.policy.review.lint import REMEDIES, Level, ObjectKey
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITHUB: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}

@@ -15,10 +15,11 @@ from typing import Any, Final, TypeVar
 
 from tailseal.api.identityprovider import Bound, IdentityProviderSpec, Upstream
 from tailseal.api.meta import SHARDS
-from tailseal.domain import canonical, selecting
+from tailseal.domain import canonical
 from tailseal.domain.bundle import model
-from tailseal.domain.keyhandle import is_handle
+from tailseal.domain.keys.handle import is_handle
 from tailseal.domain.rotation.issuer import IssuerPlan
+from tailseal.domain.tenancy import selecting
 
 MAX_SHARD_BYTES: Final = 512 * 1024
 """Compressed size that a shard may have: half of what a ConfigMap may hold."""

@@ -61,7 +61,7 @@ class BundleModel(BaseModel):
 class HeldKey(BundleModel):
     """A private key that workers hold: file name of its PEM or handle, and the instant after which they must not sign.
 
-    A handle (`domain.keyhandle`) begins with a brace: the key itself stays in its token.
+    A handle (`domain.keys.handle`) begins with a brace: the key itself stays in its token.
     """
 
     kid: str

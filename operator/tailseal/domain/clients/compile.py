@@ -15,12 +15,13 @@ from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.api.validation import parse_spec
-from tailseal.domain import canonical, minting
-from tailseal.domain.bounding import CLIENT_PREFIX, allows, exceeds, is_reserved, is_unbounded, rules_for
+from tailseal.domain import canonical
 from tailseal.domain.bundle.model import Bound, ClientRecord, ClientSecret, Settings
 from tailseal.domain.clients import redirects
-from tailseal.domain.policy import patterns
+from tailseal.domain.policy.expressions import patterns
 from tailseal.domain.policy.source import leads_elsewhere
+from tailseal.domain.tenancy import minting
+from tailseal.domain.tenancy.bounding import CLIENT_PREFIX, allows, exceeds, is_reserved, is_unbounded, rules_for
 
 PROTOCOL_CLAIMS: Final = minting.OUR_CLAIMS | {
     *("azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "sid", "events", "typ", "policy"),

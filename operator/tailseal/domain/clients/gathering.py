@@ -9,7 +9,7 @@ from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import ClientRecord, ClientSecret, Settings
 from tailseal.domain.clients.compile import CompiledClient, accepted, chosen_ids
-from tailseal.domain.policy.gathering import Name, Object, key_of, provider_of
+from tailseal.domain.policy.review.gathering import Name, Object, key_of, provider_of
 
 _NOWHERE = "https://identity-provider.invalid"
 

@@ -18,15 +18,17 @@ from tailseal.api.trustpolicy import ClaimRule, From, Grant, JwtGrant, Matcher, 
 from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
 from tailseal.api.unsupported import unsupported
 from tailseal.api.validation import parse_spec
-from tailseal.domain import bounds, canonical
+from tailseal.domain import canonical
 from tailseal.domain.bundle.model import PolicyRecord, Settings
-from tailseal.domain.policy import cel, matchers, patterns, providers
+from tailseal.domain.policy import matchers, providers
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.expressions import cel, patterns
 from tailseal.domain.policy.general import General, demanding
 from tailseal.domain.policy.matchers import Rule
 from tailseal.domain.policy.source import TAILNET, KeySource, SourceKind, well_known
 from tailseal.domain.policy.trust import Trust
 from tailseal.domain.policy.upstreams import upstream_grant
+from tailseal.domain.tenancy import bounds
 
 __all__ = ["CompiledPolicy", "Finding", "PolicyError", "accepted", "compile_policy"]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy.cel import Program, Result
+from tailseal.domain.policy.expressions.cel import Program, Result
 from tailseal.domain.policy.matchers import REGEX, Path
 from tailseal.domain.policy.trust import Acting, Trust
 

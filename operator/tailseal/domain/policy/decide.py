@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tailseal.domain import bounds, scopes
+from tailseal.domain import scopes
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import entitled
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given, GrantKind
-from tailseal.domain.policy.conditions import NOTHING, Conditions
 from tailseal.domain.policy.denial import Denial, OAuthError
+from tailseal.domain.policy.expressions.conditions import NOTHING, Conditions
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.trust import Acting, Trust, Verified, denial
+from tailseal.domain.tenancy import bounds
 
 __all__ = ["Denial", "GrantRequest", "Granted", "Refused", "Step", "decide"]
 

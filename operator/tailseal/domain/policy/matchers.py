@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, Literal
 
-from tailseal.domain.policy import patterns
+from tailseal.domain.policy.expressions import patterns
 
 
 class Verdict(Enum):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tailseal.domain.policy.cel import Program
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.expressions.cel import Program
 from tailseal.domain.policy.matchers import Rule, Verdict
 from tailseal.domain.policy.source import KeySource
 

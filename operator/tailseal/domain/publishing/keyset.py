@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tailseal.domain import canonical, jwks
+from tailseal.domain import canonical
+from tailseal.domain.keys import jwks
 
 WRITERS: Final = "tailseal.dev/writers"
 """Member of the set: key id → ids of the writers that put it there."""

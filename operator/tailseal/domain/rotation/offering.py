@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
-from tailseal.domain import keyhandle, keys
+from tailseal.domain.keys import handle, public
 from tailseal.domain.rotation.issuer_ledger import IssuerLedger
 from tailseal.domain.rotation.issuer_model import OfferedKey
 from tailseal.domain.rotation.ledger import FILE, LedgerError
@@ -140,10 +140,10 @@ def _intact(record: KeyRecord, data: Mapping[str, str]) -> bytes | None:
         return None
     try:
         pem = _decode(pem_file(record.kid), value)
-        jwk = keyhandle.public_jwk(pem, record.algorithm)
-    except (LedgerError, keys.KeyMaterialError):
+        jwk = handle.public_jwk(pem, record.algorithm)
+    except (LedgerError, public.KeyMaterialError):
         return None
-    return pem if keys.thumbprint(jwk) == keys.thumbprint(record.public_jwk) else None
+    return pem if public.thumbprint(jwk) == public.thumbprint(record.public_jwk) else None
 
 
 def _offer(record: KeyRecord, source: str, ledger: SigningKeyLedger, pems: Mapping[str, bytes]) -> OfferedKey:

@@ -7,8 +7,8 @@ from typing import Any
 
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
-from tailseal.domain import keys
-from tailseal.domain.keyimport import ImportedKey
+from tailseal.domain.keys import public
+from tailseal.domain.keys.imported import ImportedKey
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
 
 
@@ -90,8 +90,8 @@ def _refusal(ledger: SigningKeyLedger, brought: ImportedKey) -> Finding | None:
 
 def _thumbprint(public_jwk: Mapping[str, Any]) -> str:
     try:
-        return keys.thumbprint(public_jwk)
-    except keys.KeyMaterialError:
+        return public.thumbprint(public_jwk)
+    except public.KeyMaterialError:
         return ""
 
 

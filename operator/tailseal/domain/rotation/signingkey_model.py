@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from tailseal.api.findings import Finding
-from tailseal.domain.keyimport import ImportedKey
+from tailseal.domain.keys.imported import ImportedKey
 from tailseal.domain.rotation.issuer_model import Transition
 from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
 

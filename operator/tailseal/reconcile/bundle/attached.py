@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.domain import bounds, canonical
+from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
+from tailseal.domain.tenancy import bounds
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
 

@@ -17,7 +17,7 @@ from tailseal.cluster.port import Ref
 from tailseal.domain.bundle.model import SIGNING_FILE
 from tailseal.domain.render.common import decoded
 from tailseal.domain.rotation import LedgerError, OfferedKey, offers, revoked_offer
-from tailseal.domain.selecting import select
+from tailseal.domain.tenancy.selecting import select
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Objects
 from tailseal.reconcile.signingkey.inputs import revoked_ids

@@ -15,8 +15,8 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster.errors import Forbidden, Invalid
 from tailseal.cluster.kinds import CONFIG_MAP, IDENTITY_PROVIDER, SECRET, SIGNING_KEY
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain import jwks, keys
-from tailseal.domain.keyhandle import taken_up
+from tailseal.domain.keys import jwks, public
+from tailseal.domain.keys.handle import taken_up
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
@@ -97,7 +97,7 @@ async def _plan(
             break
         for new in step.make:
             pem = await ctx.entropy.private_key(new.algorithm, new.rsa_bits or 0)
-            jwk = keys.public_jwk(pem, new.algorithm)
+            jwk = public.public_jwk(pem, new.algorithm)
             pems[jwk["kid"]] = pem
             ledger = with_key(ledger, new, jwk, now)
             message = f"key {jwk['kid']} ({new.algorithm}) is made"

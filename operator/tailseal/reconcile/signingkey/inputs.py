@@ -14,7 +14,7 @@ from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
 from tailseal.cluster.port import Object
-from tailseal.domain.keyimport import ImportedKey
+from tailseal.domain.keys.imported import ImportedKey
 from tailseal.domain.rotation import IssuedKey, LedgerError
 from tailseal.domain.rotation.issuer import full
 from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tailseal.tokens.signers.protocol import SignerError
 
 if TYPE_CHECKING:
-    from tailseal.domain.keyhandle import Handle
+    from tailseal.domain.keys.handle import Handle
     from tailseal.tokens.keyset import VerificationKey
 
     Sign = Callable[[bytes], bytes]

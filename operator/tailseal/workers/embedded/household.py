@@ -20,17 +20,17 @@ from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import KeySource, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
-from tailseal.domain import bounds
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import ClientRecord, PolicyRecord, Settings
 from tailseal.domain.clients.compile import chosen_ids
-from tailseal.domain.keyimport import ImportedKey, KeyRefused
-from tailseal.domain.keysource import brought_key, needed_secret, refusal
+from tailseal.domain.keys.imported import ImportedKey, KeyRefused
+from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
-from tailseal.domain.policy.gathering import labels_of
+from tailseal.domain.policy.review.gathering import labels_of
 from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
+from tailseal.domain.tenancy import bounds
 from tailseal.workers.embedded import sharedstate
 from tailseal.workers.embedded.clients import clients
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from tailseal.api.findings import Finding
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
-from tailseal.domain import keys, poll
+from tailseal.domain import poll
 from tailseal.domain.bundle import build
 from tailseal.domain.evidence import Replica
-from tailseal.domain.keyhandle import taken_up
+from tailseal.domain.keys import public
+from tailseal.domain.keys.handle import taken_up
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
 from tailseal.domain.rotation.issuer import full
 from tailseal.domain.rotation.ledger import FILE
@@ -101,7 +102,7 @@ class Keeper:
             decided = plan(wish, ledger, frozenset(pems), [user], now)
             for new in decided.make:
                 pem = self._new_key(new.algorithm, new.rsa_bits or 0)
-                jwk = keys.public_jwk(pem, new.algorithm)
+                jwk = public.public_jwk(pem, new.algorithm)
                 pems[jwk["kid"]] = pem
                 ledger = with_key(ledger, new, jwk, now)
             if not decided.make:

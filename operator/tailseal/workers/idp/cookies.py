@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Final
 
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 from tailseal.oauth import credentials
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens import compact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from tailseal.domain.keys import base64url
+from tailseal.domain.keys.public import base64url
 from tailseal.oauth import credentials
 from tailseal.oauth.admission import Person
 from tailseal.oauth.login import SESSION_SECONDS

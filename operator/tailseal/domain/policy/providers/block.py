@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding
 from tailseal.api.trustpolicy import GitHub, GitLab, Terraform
-from tailseal.domain.policy import matchers, patterns
+from tailseal.domain.policy import matchers
+from tailseal.domain.policy.expressions import patterns
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import ClaimsTest, Path, Rule, Verdict
 

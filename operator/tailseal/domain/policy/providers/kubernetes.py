@@ -10,9 +10,9 @@ from itertools import product
 from typing import Any, Final
 
 from tailseal.api.trustpolicy import KubernetesSource
+from tailseal.domain.policy.expressions.patterns import literal_prefix
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.matchers import Path, Verdict
-from tailseal.domain.policy.patterns import literal_prefix
 from tailseal.domain.policy.providers.block import Block, Either
 
 ALGORITHMS: Final = ("RS256", "ES256", "ES384", "ES512")

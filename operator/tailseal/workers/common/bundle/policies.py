@@ -8,10 +8,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from tailseal.domain import canonical
-from tailseal.domain.bounding import CLIENT_PREFIX
 from tailseal.domain.bundle.digest import policies_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Manifest, Settings, shard_file
 from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.tenancy.bounding import CLIENT_PREFIX
 from tailseal.workers.common.bundle import clients, shard
 from tailseal.workers.common.bundle.problem import BundleError, Problem, explain
 from tailseal.workers.common.bundle.source import Files

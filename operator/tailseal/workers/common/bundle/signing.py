@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tailseal.domain import canonical
 from tailseal.domain.bundle.model import SALT_FILE, SIGNING_FILE, HeldKey, Signing
-from tailseal.domain.keys import KeyMaterialError
+from tailseal.domain.keys.public import KeyMaterialError
 from tailseal.tokens.errors import KeySetError, TokenError
 from tailseal.tokens.keyset import KeySet, VerificationKey, parse_jwks
 from tailseal.tokens.signers import LocalSigner, Signer, SignerError
@@ -109,7 +109,7 @@ def _prove(key: HeldKey, material: bytes, published: KeySet) -> Signer:
 
 
 def _in_token(key: HeldKey, handle: bytes, public: VerificationKey) -> Signer:
-    from tailseal.domain.keyhandle import Handle  # noqa: PLC0415 - few workers have such keys
+    from tailseal.domain.keys.handle import Handle  # noqa: PLC0415 - few workers have such keys
     from tailseal.tokens.signers.pkcs11 import Pkcs11Signer  # noqa: PLC0415
 
     return Pkcs11Signer(Handle.from_bytes(handle), key.alg, key.kid, public)

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tailseal.domain import keys
+from tailseal.domain.keys import public
 
 FILES: Final = ("tls.key", "key.pem", "jwk.json", "jwks.json")
 """Names under which a Secret may hold the key; what is in it says which format it is."""
@@ -143,8 +143,8 @@ def _file(files: Mapping[str, bytes]) -> tuple[str, bytes]:
 def _checked(found: _Found, algorithm: str, key_id: str | None) -> ImportedKey:
     pem = found.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        jwk = keys.jwk_of(found.key.public_key(), algorithm)
-    except keys.KeyMaterialError as error:
+        jwk = public.jwk_of(found.key.public_key(), algorithm)
+    except public.KeyMaterialError as error:
         raise KeyRefused(f"{error}: import a key that fits spec.algorithm, or change that") from None
     bits = None
     if isinstance(found.key, rsa.RSAPrivateKey):
@@ -291,8 +291,8 @@ def _rsa(entry: Mapping[str, Any], _algorithm: str) -> rsa.RSAPrivateKey:
     if "oth" in entry:
         raise KeyRefused("oth: keys of more than two primes are not supported: import one of two")
     n, e, d, p, q, dp, dq, qi = (int.from_bytes(_octets(entry, name, MAX_RSA_BITS // 8)) for name in _RSA_MEMBERS)
-    if n.bit_length() < keys.MIN_RSA_BITS:
-        raise KeyRefused(f"an RSA key needs at least {keys.MIN_RSA_BITS} bits: import a stronger one")
+    if n.bit_length() < public.MIN_RSA_BITS:
+        raise KeyRefused(f"an RSA key needs at least {public.MIN_RSA_BITS} bits: import a stronger one")
     return rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, rsa.RSAPublicNumbers(e, n)).private_key()
 
 

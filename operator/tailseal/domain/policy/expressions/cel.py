@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tailseal.domain.policy.cel_shape import ShapeError, claims_of
+from tailseal.domain.policy.expressions.shape import ShapeError, claims_of
 
 if TYPE_CHECKING:
     from cel_expr_python.cel import Activation, Env, Expression

@@ -16,12 +16,12 @@ from tailseal.api.meta import ALLOW_LABEL
 from tailseal.api.parse import parse
 from tailseal.api.reasons import Reason
 from tailseal.api.unsupported import unsupported
-from tailseal.domain import bounds
-from tailseal.domain.policy import overlap
 from tailseal.domain.policy.compile import CompiledPolicy
-from tailseal.domain.policy.gathering import Gathering, Name, Object, gather, key_of, provider_of
 from tailseal.domain.policy.index import MOST_SOURCES, PolicyIndex
+from tailseal.domain.policy.review import overlap
+from tailseal.domain.policy.review.gathering import Gathering, Name, Object, gather, key_of, provider_of
 from tailseal.domain.policy.source import TAILNET
+from tailseal.domain.tenancy import bounds
 
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name."""

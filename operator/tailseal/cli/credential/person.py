@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import click
 
-from tailseal.cli.credential_cache import Cache, Entry
+from tailseal.cli.credential.cache import Cache, Entry
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
 from tailseal.cli.output import printable
 
@@ -97,7 +97,7 @@ def _refreshed(person: Person, refresh: str) -> Entry | None:
 
 
 def _by_browser(person: Person) -> Entry:
-    from tailseal.cli.credential_callback import Callback  # noqa: PLC0415 - seldom needed
+    from tailseal.cli.credential.callback import Callback  # noqa: PLC0415 - seldom needed
 
     metadata = _metadata(person)
     verifier, state, nonce = (secrets.token_urlsafe(48) for _ in range(3))
@@ -161,13 +161,13 @@ def _metadata(person: Person) -> dict[str, Any]:
 
 
 def _ask(url: str, person: Person, fields: Mapping[str, str] | None) -> tuple[int, dict[str, Any]]:
-    from tailseal.cli.credential_exchange import ask  # noqa: PLC0415 - not needed where the cache knows
+    from tailseal.cli.credential.exchange import ask  # noqa: PLC0415 - not needed where the cache knows
 
     return ask(str(url), fields, person.authority, _ISSUER)
 
 
 def _refused(status: int, answer: Mapping[str, Any]) -> Failure:
-    from tailseal.cli.credential_exchange import refused  # noqa: PLC0415 - as above
+    from tailseal.cli.credential.exchange import refused  # noqa: PLC0415 - as above
 
     return refused(status, answer)
 

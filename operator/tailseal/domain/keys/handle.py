@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import Field, ValidationError
 
-from tailseal.domain import canonical, keys
+from tailseal.domain import canonical
 from tailseal.domain.bundle.model import BundleModel
-from tailseal.domain.keyimport import ImportedKey, KeyRefused, check_rsa
+from tailseal.domain.keys import public
+from tailseal.domain.keys.imported import ImportedKey, KeyRefused, check_rsa
 
 PIN_FILE: Final = "pin"
 """Name under which a Secret holds a token's user PIN."""
@@ -52,7 +53,7 @@ class Handle(BundleModel):
         try:
             return cls.model_validate_json(content)
         except ValidationError:
-            raise keys.KeyMaterialError("not the handle of a key") from None
+            raise public.KeyMaterialError("not the handle of a key") from None
 
 
 def is_handle(material: bytes) -> bool:
@@ -68,7 +69,7 @@ def public_jwk(material: bytes, algorithm: str) -> Mapping[str, Any]:
     """
     if is_handle(material):
         return Handle.from_bytes(material).public_jwk
-    return keys.public_jwk(material, algorithm)
+    return public.public_jwk(material, algorithm)
 
 
 def token_key(
@@ -129,10 +130,10 @@ def taken_up(materials: Mapping[str, bytes], brought: ImportedKey) -> dict[str, 
 def _published(public_key: str, algorithm: str) -> tuple[dict[str, Any], int | None]:
     try:
         key = load_pem_public_key(public_key.encode())
-        jwk = keys.jwk_of(key, algorithm)
+        jwk = public.jwk_of(key, algorithm)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeyRefused("it is not a public key in PEM: export it anew", "publicKey") from None
-    except keys.KeyMaterialError as error:
+    except public.KeyMaterialError as error:
         raise KeyRefused(f"{error}: name a key that fits spec.algorithm, or change that", "publicKey") from None
     try:
         return jwk, check_rsa(key) if isinstance(key, rsa.RSAPublicKey) else None

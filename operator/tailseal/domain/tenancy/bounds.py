@@ -15,8 +15,13 @@ from typing import Final
 from tailseal.api.durations import format_duration
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
-from tailseal.domain import minting, scopes
-from tailseal.domain.bounding import (
+from tailseal.domain import scopes
+from tailseal.domain.bundle.model import Bound, Settings
+from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
+from tailseal.domain.policy.trust import Trust
+from tailseal.domain.tenancy import minting
+from tailseal.domain.tenancy.bounding import (
     RESERVED_PREFIX,
     allows,
     as_place,
@@ -25,10 +30,6 @@ from tailseal.domain.bounding import (
     is_unbounded,
     rules_for,
 )
-from tailseal.domain.bundle.model import Bound, Settings
-from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
-from tailseal.domain.policy.source import KeySource, leads_elsewhere, well_known
-from tailseal.domain.policy.trust import Trust
 
 PINNING_CLAIMS: Final[Mapping[str, frozenset[str]]] = {
     "https://token.actions.githubusercontent.com": frozenset({"repository_id", "repository_owner_id", "enterprise_id"}),

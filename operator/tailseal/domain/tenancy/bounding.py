@@ -11,7 +11,7 @@ from typing import Final
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain.bundle.model import Bound, Settings, Upstream
-from tailseal.domain.policy import patterns
+from tailseal.domain.policy.expressions import patterns
 
 RESERVED_PREFIX: Final = "tailseal:"
 """Audiences of what we say to ourselves and to upstreams."""

@@ -19,7 +19,7 @@ from typing import Final
 
 import re2
 
-from tailseal.domain.policy import pattern_cost
+from tailseal.domain.policy.expressions import pattern_cost
 
 Test = Callable[[str], bool]
 

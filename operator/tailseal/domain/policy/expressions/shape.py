@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from tailseal.domain.policy import pattern_cost
+from tailseal.domain.policy.expressions import pattern_cost
 
 MAX_LOOPS: Final = 2
 MAX_IN_LOOPS: Final = 8

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from tailseal.cli.credential_cache import Cache, Entry
+from tailseal.cli.credential.cache import Cache, Entry
 from tailseal.cli.errors import FAILED, UNREACHABLE, USAGE, Failure
 
 API_VERSION: Final = "client.authentication.k8s.io/v1"
@@ -119,7 +119,7 @@ def command(  # noqa: PLR0913 - one argument an option
 
 
 def _person(asked: tuple[str, str, str, str], *, device: bool, logout: bool) -> None:
-    from tailseal.cli.credential_person import Person, log_out, token  # noqa: PLC0415 - jobs do without
+    from tailseal.cli.credential.person import Person, log_out, token  # noqa: PLC0415 - jobs do without
 
     person, cache = Person(*asked), Cache.of(os.environ)
     if logout:
@@ -200,7 +200,7 @@ def _plain(text: str, where: str) -> str:
 
 def _exchanged(asked: Asked, subject: str, now: float) -> Entry:
     """The answer of the token service (RFC 8693 section 2.2)."""
-    from tailseal.cli.credential_exchange import post  # noqa: PLC0415 - not needed where the cache knows
+    from tailseal.cli.credential.exchange import post  # noqa: PLC0415 - not needed where the cache knows
 
     fields = {"grant_type": _GRANT, "subject_token": subject, **asked.fields, "requested_token_type": _ACCESS_TOKEN}
     answer = post(asked.endpoint, fields, asked.authority)

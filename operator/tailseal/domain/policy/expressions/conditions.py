@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from tailseal.domain.policy.cel import EvaluationError, Program, Result, Values
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.expressions.cel import EvaluationError, Program, Result, Values
 from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Acting, Claims, Trust
 

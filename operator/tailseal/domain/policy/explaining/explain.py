@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 from tailseal.api.durations import format_duration
 from tailseal.api.times import format_time
 from tailseal.domain.bundle.model import Settings
-from tailseal.domain.policy import advice, sensitivity
-from tailseal.domain.policy.cel import Program, Values
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy
-from tailseal.domain.policy.conditions import refusal
 from tailseal.domain.policy.decide import Granted, Refused, Step, Trace, decide
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.explaining import advice, sensitivity
+from tailseal.domain.policy.expressions.cel import Program, Values
+from tailseal.domain.policy.expressions.conditions import refusal
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Rule, Verdict

@@ -12,8 +12,8 @@ from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
 from tailseal.domain import scopes
-from tailseal.domain.policy.advice import nested
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, GrantKind
+from tailseal.domain.policy.explaining.advice import nested
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Path, Rule, Verdict
 from tailseal.domain.policy.source import KeySource

@@ -13,13 +13,13 @@ from typing import Any, Final
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.parse import parse
-from tailseal.domain import minting
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Bound, ClientRecord, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.clients import compile as clients
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
-from tailseal.domain.selecting import NAME_LABEL
+from tailseal.domain.tenancy import minting
+from tailseal.domain.tenancy.selecting import NAME_LABEL
 
 Name = tuple[str, str]
 """Namespace and name."""

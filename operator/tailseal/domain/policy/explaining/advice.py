@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy
 from tailseal.domain.policy.denial import Denial
+from tailseal.domain.policy.expressions import patterns
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.matchers import Rule, Verdict
 from tailseal.domain.policy.trust import Claims, Trust, Verified

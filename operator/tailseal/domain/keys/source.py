@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tailseal.api.signingkey import KeySource
-from tailseal.domain.keyhandle import token_key
-from tailseal.domain.keyimport import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keys.handle import token_key
+from tailseal.domain.keys.imported import ImportedKey, KeyRefused, imported_key
 
 
 def needed_secret(source: KeySource | None) -> tuple[str, str] | None:

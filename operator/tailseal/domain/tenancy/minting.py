@@ -12,8 +12,8 @@ from typing import Final
 
 from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
-from tailseal.domain.policy import patterns
 from tailseal.domain.policy.compiled import CompiledGrant
+from tailseal.domain.policy.expressions import patterns
 
 OUR_CLAIMS: Final = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "client_id", "scope", "policy"}

@@ -1,0 +1,1 @@
+"""`tailseal kubectl-credential`: logs kubectl in with a token of ours."""

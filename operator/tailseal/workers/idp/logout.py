@@ -15,9 +15,9 @@ from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Response
 from tailseal.workers.idp import codes, cookies, pages, signing
 from tailseal.workers.idp.backchannel import Backchannel
-from tailseal.workers.idp.browser import Session, session_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
+from tailseal.workers.idp.sessions import Session, session_of
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient

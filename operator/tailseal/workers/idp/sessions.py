@@ -45,18 +45,25 @@ class Session:
         return cookies.written(request.snapshot.settings, cookies.SESSION, self.handle, SESSION_SECONDS)
 
 
-async def present(runtime: IdpRuntime, request: Request, who: Person) -> Session | None:
-    """The session of this browser; None: there is none, or it is somebody else's or of another node.
+async def session_of(runtime: IdpRuntime, request: Request) -> Session | None:
+    """The session of this browser, whoever calls; None: there is none, or it has ended.
 
     Raises:
         StateUnavailable: nobody can say.
     """
     handle = cookies.read(request.scope, request.snapshot.settings, cookies.SESSION)
     record = await runtime.grants.get(Kind.SESSION, credentials.digest(handle)) if handle else None
-    if record is None:
-        return None
-    browser = Browser.from_bytes(record.content)
-    return Session(handle, browser) if browser.known.is_of(who.caller) else None
+    return Session(handle, Browser.from_bytes(record.content)) if record is not None else None
+
+
+async def present(runtime: IdpRuntime, request: Request, who: Person) -> Session | None:
+    """The session of this browser; None: there is none, or it is somebody else's or of another node.
+
+    Raises:
+        StateUnavailable: nobody can say.
+    """
+    found = await session_of(runtime, request)
+    return found if found is not None and found.browser.known.is_of(who.caller) else None
 
 
 def confirmed(runtime: IdpRuntime, former: Session | None, who: Person, now: float) -> Session:

@@ -26,14 +26,21 @@ def parameters(where: Target, issuer: str, **answer: str) -> dict[str, str]:
     return {**answer, **({"state": where.state} if where.state else {}), "iss": issuer}
 
 
-def redirect(where: Target, sent: dict[str, str]) -> Response:
-    """The answer by redirect; the query that a registered URI has of its own stays (RFC 6749 section 3.1.2).
+def to(location: str, *headers: Header) -> Response:
+    """Send a browser on.
 
-    Always 303: the browser must not post again what it posted to us (RFC 9700 section 4.12).
+    Always 303: it must not post again what it posted to us (RFC 9700 section 4.12).
+
+    Args:
+        location: an absolute URL.
+        headers: beside those of all such answers.
     """
+    return Response(303, b"", (*NO_STORE, (b"location", location.encode()), *headers))
+
+
+def redirect(where: Target, sent: dict[str, str]) -> Response:
+    """The answer by redirect; the query that a registered URI has of its own stays (RFC 6749 section 3.1.2)."""
     text = urlencode(sent)
     if where.mode == "fragment":
-        location = f"{where.redirect_uri}#{text}"
-    else:
-        location = f"{where.redirect_uri}{'&' if '?' in where.redirect_uri else '?'}{text}"
-    return Response(303, b"", (*NO_STORE, (b"location", location.encode())))
+        return to(f"{where.redirect_uri}#{text}")
+    return to(f"{where.redirect_uri}{'&' if '?' in where.redirect_uri else '?'}{text}")

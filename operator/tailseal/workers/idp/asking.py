@@ -32,8 +32,7 @@ def wants(scopes: Sequence[str], resources: Sequence[str], issuer: str) -> list[
 def page(visit: Visit) -> Response:
     """The page; its form is bound to this browser, this person and this request."""
     request, asked, who = visit.request, visit.asked, visit.who
-    settings = request.snapshot.settings
-    seal, headers = cookies.visit(visit.runtime, request.scope, settings)
+    token, headers = cookies.form(visit.runtime, request, *visit.bound)
     user = who.caller.user
     return pages.page(
         "login",
@@ -47,8 +46,8 @@ def page(visit: Visit) -> Response:
         host=redirects.host_of(asked.target.redirect_uri),
         other=bool(asked.login_hint) and asked.login_hint not in {who.login, who.caller.subject},
         local=bool(visit.asked.client.introduced) and clientmetadata.is_local(visit.asked.client),
-        scopes=wants(visit.scopes, asked.resources, settings.issuer) if visit.asks.consent else [],
-        action=settings.issuer.rstrip("/") + CONFIRM,
+        scopes=wants(visit.scopes, asked.resources, request.snapshot.settings.issuer) if visit.asks.consent else [],
+        action=request.at(CONFIRM),
         request=visit.text,
-        token=cookies.form_token(request.snapshot, visit.bound(seal), request.now),
+        token=token,
     )

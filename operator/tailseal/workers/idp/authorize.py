@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from tailseal.oauth import login, response
 from tailseal.oauth.authorize import RedirectedError, Target
@@ -23,8 +22,6 @@ from tailseal.workers.idp.visit import Visit, read
 
 __all__ = ["CONFIRM", "confirmation", "endpoint"]
 
-_LONGEST_URL: Final = 6000
-
 
 def endpoint(runtime: IdpRuntime) -> Endpoint:
     """`/authorize`."""
@@ -33,7 +30,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         visit = await read(runtime, request, request.form)
         if not visit.asks:
             return await _code(visit, visit.session)
-        if again := _by_get(visit):
+        if again := sessions.by_get(request, visit.form):
             return again
         _refuse_in_place(visit)
         request.audit["result"] = "asked"
@@ -51,8 +48,7 @@ def confirmation(runtime: IdpRuntime) -> Endpoint:
         except (forms.FormError, UnicodeEncodeError):
             raise OAuthError("invalid_request", "the form is not one of ours") from None
         visit = await read(runtime, request, asked)
-        seal = cookies.read(request.scope, request.snapshot.settings, cookies.VISIT)
-        cookies.check_form(request.snapshot, one(request.form, "form") if seal else "", visit.bound(seal), request.now)
+        cookies.check_form(request, *visit.bound)
         if one(request.form, "answer") != "yes":
             denied = OAuthError("access_denied", "the person did not agree", reason="Declined")
             raise RedirectedError(visit.asked.target, denied)
@@ -66,18 +62,6 @@ def _refuse_in_place(visit: Visit) -> None:
         login.check_silent(visit.asked, visit.asks)
     except OAuthError as error:
         raise RedirectedError(visit.asked.target, error) from None
-
-
-def _by_get(visit: Visit) -> Response | None:
-    """The same by GET, where another site posted to us: browsers send us our cookie only then."""
-    settings = visit.request.snapshot.settings
-    if visit.request.method != "POST" or cookies.read(visit.request.scope, settings, cookies.SESSION):
-        return None
-    location = f"{settings.issuer.rstrip('/')}/authorize?{visit.text}"
-    if len(location) > _LONGEST_URL:
-        return None
-    visit.request.audit["result"] = "asked"
-    return Response(303, b"", (*response.NO_STORE, (b"location", location.encode())))
 
 
 async def _agreed(visit: Visit) -> Response:
@@ -115,7 +99,7 @@ def _answer(where: Target, sent: dict[str, str], headers: Sequence[Header] = ())
 def _says(request: Request | None, error: OAuthError, decision: str) -> Response:
     """A refusal goes where the answer would have gone, or else to the person."""
     if not isinstance(error, RedirectedError) or request is None:
-        return pages.refused(None if request is None else request.scope, error, decision)
+        return pages.refused(request, error, decision)
     issuer = request.snapshot.settings.issuer
     sent = response.parameters(error.target, issuer, error=error.error, error_description=error.description)
     return _answer(error.target, sent)

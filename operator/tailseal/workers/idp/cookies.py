@@ -11,12 +11,13 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.keys.public import base64url
 from tailseal.oauth import credentials
 from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.parameters import one
 from tailseal.tokens import compact
 from tailseal.tokens.answers import Header
 from tailseal.tokens.errors import TokenError
 from tailseal.workers.common.bundle.snapshot import Snapshot
-from tailseal.workers.common.http.wire import Scope
 from tailseal.workers.idp.context import IdpRuntime
+from tailseal.workers.idp.endpoint import Request
 
 SESSION: Final = "tailseal-session"
 VISIT: Final = "tailseal-visit"
@@ -29,14 +30,14 @@ _LONGEST: Final = 128
 _STAMP_BYTES: Final = 5
 
 
-def read(scope: Scope, settings: Settings, name: str) -> str:
+def read(request: Request, name: str) -> str:
     """A cookie's value, or an empty text; of several of one name, none counts.
 
     Pairs are divided as browsers write them, and by nothing else: a comma or an odd blank is part of what neighbours
     may set, and what they set must never read as a name that only we can set.
     """
-    wanted = _name(settings, name).encode()
-    lines = (value for key, value in scope["headers"] if key == b"cookie")
+    wanted = _name(request.snapshot.settings, name).encode()
+    lines = (value for key, value in request.scope["headers"] if key == b"cookie")
     pairs = (pair.strip(b" \t").partition(b"=") for line in lines for pair in line.split(b";"))
     found = [value for key, _, value in pairs if key == wanted]
     return found[0].decode() if len(found) == 1 and 0 < len(found[0]) <= _LONGEST and found[0].isascii() else ""
@@ -52,39 +53,42 @@ def written(settings: Settings, name: str, value: str, seconds: int) -> Header:
     return b"set-cookie", f"{text}; Max-Age={seconds}".encode()
 
 
-def visit(runtime: IdpRuntime, scope: Scope, settings: Settings) -> tuple[str, tuple[Header, ...]]:
-    """What forms are bound to in this browser, and the header that puts it there if it is not."""
-    if found := read(scope, settings, VISIT):
-        return found, ()
-    made = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
-    return made, (written(settings, VISIT, made, FORM_SECONDS),)
-
-
-def form_token(snapshot: Snapshot, bound: Iterable[str], now: float) -> str:
-    """Proof that we made a form.
+def form(runtime: IdpRuntime, request: Request, *about: str) -> tuple[str, tuple[Header, ...]]:
+    """Proof that we made a form for this browser, and the header that puts there what it is bound to if it is not.
 
     Args:
-        snapshot: whose key makes it.
-        bound: what it holds for: the visit, whoever calls, and what the form is about.
-        now: Unix seconds.
+        runtime: for randomness.
+        request: that the form answers.
+        about: what else it holds for: whoever calls, and what the form is about.
     """
-    stamp = int(now).to_bytes(_STAMP_BYTES, "big")
-    return base64url(stamp + _tag(snapshot, stamp, bound))
+    seal, headers = read(request, VISIT), tuple[Header, ...]()
+    if not seal:
+        seal = credentials.handle(runtime.random(credentials.RANDOM_BYTES))
+        headers = (written(request.snapshot.settings, VISIT, seal, FORM_SECONDS),)
+    stamp = int(request.now).to_bytes(_STAMP_BYTES, "big")
+    return base64url(stamp + _tag(request.snapshot, stamp, (seal, *about))), headers
 
 
-def check_form(snapshot: Snapshot, token: str, bound: Iterable[str], now: float) -> None:
+def check_form(request: Request, *about: str) -> None:
     """See that we made a form, for this browser and this person, not too long ago.
+
+    Args:
+        request: with the proof as parameter `form`.
+        about: what it was made for.
 
     Raises:
         OAuthError: we did not.
     """
+    seal = read(request, VISIT)
+    token = one(request.form, "form") if seal else ""
     try:
         content = compact.decode(token.encode("ascii"))
     except (TokenError, UnicodeEncodeError):
         content = b""
     stamp = content[:_STAMP_BYTES]
-    fresh = 0 <= now - int.from_bytes(stamp, "big") <= FORM_SECONDS
-    if not hmac.compare_digest(content[_STAMP_BYTES:], _tag(snapshot, stamp, bound)) or not fresh:
+    fresh = 0 <= request.now - int.from_bytes(stamp, "big") <= FORM_SECONDS
+    tag = _tag(request.snapshot, stamp, (seal, *about))
+    if not hmac.compare_digest(content[_STAMP_BYTES:], tag) or not fresh:
         text = "this page has expired, or was not opened in this browser: go back to the application and begin again"
         raise OAuthError("access_denied", text, status=403, reason="FormNotOurs")
 

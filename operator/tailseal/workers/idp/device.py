@@ -14,7 +14,7 @@ from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.records import Login
 from tailseal.state.grants import Family, Record
 from tailseal.state.grants import Kind as Kept
-from tailseal.tokens.answers import Header, Response
+from tailseal.tokens.answers import Response
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.idp import cookies, pages
 from tailseal.workers.idp.anonymous import Anonymous
@@ -72,34 +72,27 @@ def page(runtime: IdpRuntime) -> Endpoint:
     async def act(request: Request) -> Response:
         who = await person_of(runtime, request.scope, request.snapshot)
         request.audit["subject"] = who.caller.subject
-        visit, headers = cookies.visit(runtime, request.scope, request.snapshot.settings)
         typed = device.typed(request.one("user_code"))
         if request.method != "POST":
-            return _asked(request, who, visit, headers, typed)
-        bound = (visit, who.caller.subject, "device", typed if request.one("answer") else "")
-        cookies.check_form(request.snapshot, request.one("form"), bound, request.now)
+            return _asked(runtime, request, who, typed)
+        cookies.check_form(request, who.caller.subject, "device", typed if request.one("answer") else "")
         found = await _looked_up(runtime, limiter, who, typed)
         client = await runtime.find_client(found[1].client_id) if found is not None else None
         if found is None or client is None or client.uid != found[1].client:
-            return _asked(request, who, visit, headers, typed, wrong=True)
+            return _asked(runtime, request, who, typed, wrong=True)
         request.audit["client"] = client.client_id
         admission.check(client, who)
         scopes = admission.granted(client, who, found[1].scopes)
         if not request.one("answer"):
             wanted = wants(scopes, found[1].resources, request.snapshot.settings.issuer)
-            return _confirm(request, who, visit, headers, client, typed, wanted)
+            return _confirm(runtime, request, who, client, typed, wanted)
         approved = request.one("answer") == "yes"
         request.audit["approved"] = approved
         await _settle(runtime, request, client, who, found, scopes if approved else None)
         await runtime.grants.remove(Kept.USER_CODE, credentials.digest(typed))
         return pages.page("device_done", title="Done", approved=approved, client=client.name)
 
-    kind = Kind(
-        "device",
-        methods=frozenset({"GET", "POST"}),
-        quiet=frozenset({"GET"}),
-        says=lambda request, error, decision: pages.refused(request.scope if request else None, error, decision),
-    )
+    kind = Kind("device", methods=frozenset({"GET", "POST"}), quiet=frozenset({"GET"}), says=pages.refused)
     return Endpoint(runtime, kind, act)
 
 
@@ -180,11 +173,8 @@ def _family(
     return family_of(login, client.uid, b"", runtime.random(FAMILY_BYTES))
 
 
-def _asked(
-    request: Request, who: Person, visit: str, headers: tuple[Header, ...], typed: str, *, wrong: bool = False
-) -> Response:
-    bound = (visit, who.caller.subject, "device", "")
-    token = cookies.form_token(request.snapshot, bound, request.now)
+def _asked(runtime: IdpRuntime, request: Request, who: Person, typed: str, *, wrong: bool = False) -> Response:
+    token, headers = cookies.form(runtime, request, who.caller.subject, "device", "")
     return pages.page(
         "device",
         404 if wrong else 200,
@@ -198,16 +188,9 @@ def _asked(
 
 
 def _confirm(
-    request: Request,
-    who: Person,
-    visit: str,
-    headers: tuple[Header, ...],
-    client: CompiledClient,
-    typed: str,
-    wanted: Sequence[str],
+    runtime: IdpRuntime, request: Request, who: Person, client: CompiledClient, typed: str, wanted: Sequence[str]
 ) -> Response:
-    bound = (visit, who.caller.subject, "device", typed)
-    token = cookies.form_token(request.snapshot, bound, request.now)
+    token, headers = cookies.form(runtime, request, who.caller.subject, "device", typed)
     return pages.page(
         "device_confirm",
         headers=headers,

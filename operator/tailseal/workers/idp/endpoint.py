@@ -79,7 +79,10 @@ class Request:
     @property
     def url(self) -> str:
         """The endpoint's own URL: of the issuer, whatever Host says."""
-        path: str = self.scope["path"]
+        return self.at(self.scope["path"])
+
+    def at(self, path: str) -> str:
+        """The URL of one of our paths."""
         return self.snapshot.settings.issuer.rstrip("/") + path
 
     def one(self, name: str) -> str:

@@ -10,21 +10,20 @@ from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.logout import Hint, Return
 from tailseal.oauth.parameters import Form, one
 from tailseal.oauth.records import Login
-from tailseal.oauth.response import NO_STORE
+from tailseal.oauth.response import to
 from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Response
 from tailseal.workers.idp import codes, cookies, pages, signing
 from tailseal.workers.idp.backchannel import Backchannel
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
-from tailseal.workers.idp.sessions import Session, session_of
+from tailseal.workers.idp.sessions import Session, by_get, session_of
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient
 
 CONFIRM: Final = "/logout/confirm"
 
-_LONGEST_URL: Final = 6000
 _METHODS: Final = frozenset({"GET", "POST"})
 
 
@@ -33,7 +32,7 @@ def endpoint(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
 
     async def act(request: Request) -> Response:
         found, client, back = await _wish(runtime, request, request.form)
-        if again := _by_get(request):
+        if again := by_get(request, request.form):
             return again
         session = await session_of(runtime, request)
         if session is None:
@@ -44,7 +43,7 @@ def endpoint(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
             return _page(runtime, request, session, client)
         return await _end(runtime, backchannel, request, session, back)
 
-    return Endpoint(runtime, Kind("logout", methods=_METHODS, says=_says), act)
+    return Endpoint(runtime, Kind("logout", methods=_METHODS, says=pages.refused), act)
 
 
 def confirmation(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
@@ -61,15 +60,13 @@ def confirmation(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
         if session is None:
             return _done(request, back)
         request.audit["subject"] = session.browser.owner
-        seal = cookies.read(request.scope, request.snapshot.settings, cookies.VISIT)
-        bound = _bound(seal, session, text)
-        cookies.check_form(request.snapshot, one(request.form, "form") if seal else "", bound, request.now)
+        cookies.check_form(request, "logout", session.digest.hex(), text)
         if one(request.form, "answer") != "yes":
             request.audit["result"] = "refused"
             return pages.page("message", title="You are still logged in", text="Nothing was changed.")
         return await _end(runtime, backchannel, request, session, back)
 
-    return Endpoint(runtime, Kind("logout", says=_says), act)
+    return Endpoint(runtime, Kind("logout", says=pages.refused), act)
 
 
 async def _wish(
@@ -104,41 +101,20 @@ async def _end(
 def _done(request: Request, back: Return | None) -> Response:
     gone = cookies.written(request.snapshot.settings, cookies.SESSION, "", 0)
     if back is not None:
-        return Response(303, b"", (*NO_STORE, (b"location", back.location.encode()), gone))
+        return to(back.location, gone)
     return pages.page("message", headers=(gone,), title="You are logged out", text="You can close this window.")
 
 
-def _by_get(request: Request) -> Response | None:
-    """The same by GET, where another site posted to us: browsers send us our cookie only then."""
-    settings = request.snapshot.settings
-    if request.method != "POST" or cookies.read(request.scope, settings, cookies.SESSION):
-        return None
-    location = f"{request.url}?{urlencode(dict(request.form), doseq=True)}"
-    if len(location) > _LONGEST_URL:
-        return None
-    request.audit["result"] = "asked"
-    return Response(303, b"", (*NO_STORE, (b"location", location.encode())))
-
-
 def _page(runtime: IdpRuntime, request: Request, session: Session, client: CompiledClient | None) -> Response:
-    seal, headers = cookies.visit(runtime, request.scope, request.snapshot.settings)
     text = urlencode({name: values[0] for name, values in request.form.items()})
-    bound = _bound(seal, session, text)
+    token, headers = cookies.form(runtime, request, "logout", session.digest.hex(), text)
     return pages.page(
         "logout",
         headers=headers,
         title="Log out?",
         client=client.name if client is not None else "",
-        action=request.snapshot.settings.issuer.rstrip("/") + CONFIRM,
+        action=request.at(CONFIRM),
         request=text,
-        token=cookies.form_token(request.snapshot, bound, request.now),
+        token=token,
         to=pages.origin_of(uri) if (uri := one(request.form, "post_logout_redirect_uri")) else "",
     )
-
-
-def _bound(seal: str, session: Session, text: str) -> tuple[str, ...]:
-    return seal, "logout", session.digest.hex(), text
-
-
-def _says(request: Request | None, error: OAuthError, decision: str) -> Response:
-    return pages.refused(None if request is None else request.scope, error, decision)

@@ -12,7 +12,7 @@ from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.parameters import one
 from tailseal.oauth.records import Consent, Login
 from tailseal.oauth.registration import Registered
-from tailseal.oauth.response import NO_STORE
+from tailseal.oauth.response import to
 from tailseal.state.grants import Family
 from tailseal.state.grants import Kind as Kept
 from tailseal.tokens.answers import Response
@@ -34,8 +34,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     async def act(request: Request) -> Response:
         who = await person_of(runtime, request.scope, request.snapshot)
         owner = who.caller.subject
-        seal, headers = cookies.visit(runtime, request.scope, request.snapshot.settings)
-        token = cookies.form_token(request.snapshot, (seal, owner, "access"), request.now)
+        token, headers = cookies.form(runtime, request, owner, "access")
         families = await runtime.grants.families(owner, codes.MOST_LOGINS_AT_ALL)
         return pages.page(
             "me",
@@ -44,12 +43,12 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
             who=_who(who),
             access=[_shown(family) for family in families],
             registered=[_client(each.content) for each in await runtime.grants.owned(Kept.REGISTERED, owner)],
-            action=request.snapshot.settings.issuer.rstrip("/") + END,
-            logout=request.snapshot.settings.issuer.rstrip("/") + "/logout",
+            action=request.at(END),
+            logout=request.at("/logout"),
             token=token,
         )
 
-    kind = Kind("me", methods=frozenset({"GET", "HEAD"}), quiet=frozenset({"GET", "HEAD"}), says=_says)
+    kind = Kind("me", methods=frozenset({"GET", "HEAD"}), quiet=frozenset({"GET", "HEAD"}), says=pages.refused)
     return Endpoint(runtime, kind, act)
 
 
@@ -60,9 +59,7 @@ def ending(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
         who = await person_of(runtime, request.scope, request.snapshot)
         owner = who.caller.subject
         request.audit["subject"] = owner
-        seal = cookies.read(request.scope, request.snapshot.settings, cookies.VISIT)
-        bound = (seal, owner, "access")
-        cookies.check_form(request.snapshot, one(request.form, "form") if seal else "", bound, request.now)
+        cookies.check_form(request, owner, "access")
         if client_id := one(request.form, "registered"):
             await _forget(runtime, owner, client_id)
         else:
@@ -70,10 +67,9 @@ def ending(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
             await _end(runtime, family)
             request.audit["client"] = Login.from_bytes(family.content).client_id
             await backchannel.tell(request, [family])
-        location = request.snapshot.settings.issuer.rstrip("/") + "/"
-        return Response(303, b"", (*NO_STORE, (b"location", location.encode())))
+        return to(request.at("/"))
 
-    return Endpoint(runtime, Kind("access", says=_says), act)
+    return Endpoint(runtime, Kind("access", says=pages.refused), act)
 
 
 async def _mine(runtime: IdpRuntime, owner: str, text: str) -> Family:
@@ -132,7 +128,3 @@ def _client(content: bytes) -> Mapping[str, Any]:
 
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _says(request: Request | None, error: OAuthError, decision: str) -> Response:
-    return pages.refused(None if request is None else request.scope, error, decision)

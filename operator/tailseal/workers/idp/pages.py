@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tailseal.oauth import errors
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens.answers import Header, Response
-from tailseal.workers.common.http.wire import Scope
-from tailseal.workers.idp.endpoint import prefers_json
+from tailseal.workers.idp.endpoint import Request, prefers_json
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -54,15 +53,15 @@ async def ready() -> None:
         await asyncio.to_thread(_load)
 
 
-def refused(scope: Scope | None, error: OAuthError, decision: str) -> Response:
+def refused(request: Request | None, error: OAuthError, decision: str) -> Response:
     """A refusal for the person at the browser; for a program that asks for JSON, that.
 
     Args:
-        scope: of the request, if it was read.
+        request: the request, if it was read.
         error: the refusal.
         decision: id that the audit line has, too.
     """
-    if scope is not None and prefers_json(scope):
+    if request is not None and prefers_json(request.scope):
         return errors.answer(error, decision)
     retry: tuple[Header, ...] = ()
     if error.status in {429, 503}:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
 
 from tailseal.domain.keys.public import base64url
 from tailseal.oauth import credentials
 from tailseal.oauth.admission import Person
 from tailseal.oauth.login import SESSION_SECONDS
+from tailseal.oauth.parameters import Form
 from tailseal.oauth.records import Browser
+from tailseal.oauth.response import to
 from tailseal.state.grants import Kind, Record
-from tailseal.tokens.answers import Header
+from tailseal.tokens.answers import Header, Response
 from tailseal.workers.idp import cookies
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request
 
 _SID_BYTES = 16
+_LONGEST_URL = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,27 @@ class Session:
         return cookies.written(request.snapshot.settings, cookies.SESSION, self.handle, SESSION_SECONDS)
 
 
+def by_get(request: Request, form: Form) -> Response | None:
+    """The same by GET, where another site posted to us: browsers send us our cookie only then.
+
+    Args:
+        request: that came.
+        form: what it asks for.
+    """
+    location = f"{request.url}?{urlencode(dict(form), doseq=True)}"
+    if request.method != "POST" or cookies.read(request, cookies.SESSION) or len(location) > _LONGEST_URL:
+        return None
+    request.audit["result"] = "asked"
+    return to(location)
+
+
 async def session_of(runtime: IdpRuntime, request: Request) -> Session | None:
     """The session of this browser, whoever calls; None: there is none, or it has ended.
 
     Raises:
         StateUnavailable: nobody can say.
     """
-    handle = cookies.read(request.scope, request.snapshot.settings, cookies.SESSION)
+    handle = cookies.read(request, cookies.SESSION)
     record = await runtime.grants.get(Kind.SESSION, credentials.digest(handle)) if handle else None
     return Session(handle, Browser.from_bytes(record.content)) if record is not None else None
 

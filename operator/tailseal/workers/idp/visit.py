@@ -52,9 +52,10 @@ class Visit:
         """The authorization request, as a form carries it."""
         return urlencode(dict(self.form), doseq=True)
 
-    def bound(self, visit: str) -> tuple[str, ...]:
-        """What a form is bound to."""
-        return visit, self.who.caller.node.stable_id, self.who.caller.subject, self.text
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """What a form is about."""
+        return self.who.caller.node.stable_id, self.who.caller.subject, self.text
 
 
 async def read(runtime: IdpRuntime, request: Request, found: Form) -> Visit:

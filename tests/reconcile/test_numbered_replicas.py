@@ -298,3 +298,63 @@ async def test_a_node_that_is_not_up_is_named_with_its_state() -> None:
     nodes(seen, corp_idp_0="Running")
     await seen.run_for(60)
     assert "TailnetJoined" not in conditions(seen)
+
+
+async def test_replicas_that_serve_change_one_after_the_other() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        _rolled_out(seen, number)
+    await seen.run_for(30)
+    seen.cluster.user_apply(_relabelled("once"))
+    await seen.run_for(30)
+    assert _labels(seen) == ["once", None], "the second waits while the first is down"
+    _rolled_out(seen, 0, available=0)
+    await seen.run_for(30)
+    assert _labels(seen) == ["once", None], "and while its successor is not ready"
+    seen.cluster.user_apply(_relabelled("twice"))
+    await seen.run_for(30)
+    assert _labels(seen) == ["twice", None], "one that is down may be repaired at any time"
+    _rolled_out(seen, 0)
+    await seen.run_for(30)
+    assert _labels(seen) == ["twice", "twice"]
+
+
+async def test_replicas_that_do_not_serve_wait_for_nobody() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        _rolled_out(seen, number, available=0)
+    seen.cluster.user_apply(_relabelled("once"))
+    await seen.run_for(30)
+    assert _labels(seen) == ["once", "once"]
+
+
+async def test_all_replicas_are_scaled_to_nothing_at_once() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        _rolled_out(seen, number)
+    seen.cluster.user_apply(provider(tailnet=SERVE, storage=POSTGRES, idp={"replicas": 0}))
+    await seen.run_for(30)
+    found = [obj for obj in seen.cluster.all(kinds.DEPLOYMENT, NS) if meta.ORDINAL_LABEL in obj["metadata"]["labels"]]
+    assert {obj["spec"]["replicas"] for obj in found} <= {0}
+
+
+def _relabelled(value: str) -> Object:
+    return provider(tailnet=SERVE, storage=POSTGRES, idp={"replicas": 2}, workload={"labels": {"rolled": value}})
+
+
+def _rolled_out(seen: World, number: int, available: int = 1) -> None:
+    """What the cluster's own controller would say by now."""
+
+    def tell(obj: Object) -> None:
+        counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": available}
+        obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
+
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
+
+
+def _labels(seen: World) -> list[str | None]:
+    found = [seen.cluster.peek(kinds.DEPLOYMENT, NS, f"corp-idp-{number}") for number in range(2)]
+    return [obj["spec"]["template"]["metadata"]["labels"].get("rolled") for obj in found]

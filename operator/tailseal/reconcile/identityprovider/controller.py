@@ -184,7 +184,7 @@ async def _run_workers(run: _Run, component: Component) -> None:
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings)
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))
-    for wanted in objects:
+    for wanted in provider_workers.due(run.ctx.objects, objects):
         await run.ensure(wanted)
 
 

@@ -11,6 +11,7 @@ from tailseal.api.identityprovider.storage import Volume
 from tailseal.api.identityprovider.tailnet import Tailnet
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
+from tailseal.domain.render import drift
 from tailseal.domain.render.claim import claim
 from tailseal.domain.render.common import Component, Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
@@ -62,6 +63,46 @@ def unwanted(provider: Provider, component: Component, objects: Objects, keep: l
         for obj in objects.select(kind, provider.namespace, provider.labels(component)):
             if (ref := kinds.ref(obj)) not in kept:
                 yield ref
+
+
+def due(objects: Objects, wanted: list[Object]) -> Iterator[Object]:
+    """What may be written now: of numbered replicas that serve, the next one changes when the others are up again.
+
+    Each is a Deployment of one pod that ends before its successor starts: changed together, all would be down together.
+
+    Args:
+        objects: as they are there.
+        wanted: all objects of one component.
+    """
+    numbered = {kinds.ref(obj): objects.get(kinds.ref(obj)) for obj in wanted if _is_replica(obj)}
+    down = {ref for ref, present in numbered.items() if not _is_up(present)}
+    for obj in wanted:
+        ref = kinds.ref(obj)
+        present = numbered.get(ref)
+        if present is not None and _takes_down(obj, present):
+            if down - {ref}:
+                continue
+            down.add(ref)
+        yield obj
+
+
+def _is_replica(obj: Object) -> bool:
+    return obj["kind"] == kinds.DEPLOYMENT.kind and meta.ORDINAL_LABEL in obj["metadata"]["labels"]
+
+
+def _takes_down(wanted: Object, present: Object) -> bool:
+    """Whether writing it ends a pod that serves and is to be replaced."""
+    serves = present.get("status", {}).get("availableReplicas", 0) > 0
+    return serves and wanted["spec"]["replicas"] > 0 and drift.differs(wanted, present)
+
+
+def _is_up(present: Object | None) -> bool:
+    """As `kubectl rollout status` has it."""
+    if present is None:
+        return False
+    status, replicas = present.get("status", {}), present["spec"].get("replicas", 1)
+    counted = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+    return status.get("observedGeneration", 0) >= present["metadata"].get("generation", 0) and counted == [replicas] * 3
 
 
 def is_numbered(component: Component, spec: IdentityProviderSpec) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tailseal.tokens import answers
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import Refusal, Response
 
 
 class OAuthError(Exception):
@@ -32,6 +32,28 @@ class OAuthError(Exception):
         self.error, self.description, self.status = error, description, status
         self.reason, self.basic, self.retry_after = reason or error, basic, retry_after
 
+    @property
+    def refusal(self) -> Refusal:
+        """As an exchange is refused."""
+        return Refusal(self.status, self.error, self.reason, self.description, self.retry_after)
+
+
+def of(refusal: Refusal) -> OAuthError:
+    """What an exchange would be refused for."""
+    status, error, reason, description, retry_after = refusal
+    return OAuthError(error, description, status=status, reason=reason, retry_after=retry_after)
+
+
+def limited(wait: float, description: str, reason: str) -> OAuthError:
+    """The answer to who is too fast.
+
+    Args:
+        wait: seconds until there is room again.
+        description: what there was too much of.
+        reason: stable word.
+    """
+    return of(Refusal(429, "temporarily_unavailable", reason, description, int(wait) + 1))
+
 
 def answer(error: OAuthError, decision: str) -> Response:
     """The answer as JSON, whatever was accepted.
@@ -40,8 +62,7 @@ def answer(error: OAuthError, decision: str) -> Response:
         error: why.
         decision: id that the audit line has, too.
     """
-    refusal = answers.Refusal(error.status, error.error, error.reason, error.description, error.retry_after)
-    found = answers.refused(refusal, decision=decision, text=False)
+    found = answers.refused(error.refusal, decision=decision, text=False)
     if error.status != 401 or error.basic:  # noqa: PLR2004 - RFC 6749 section 5.2
         return found
     return found._replace(headers=[field for field in found.headers if field[0] != b"www-authenticate"])

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from tailseal.domain.clients.compile import CompiledClient
-from tailseal.oauth import clientauth
+from tailseal.oauth import clientauth, errors
 from tailseal.oauth.clientauth import Presented
 from tailseal.oauth.errors import OAuthError
 from tailseal.state.protocol import StateUnavailable
@@ -58,8 +58,7 @@ async def identified(
     except forms.FormError:
         return call  # and refused for it, as from everybody
     except OAuthError as error:
-        refusal = Refusal(error.status, error.error, error.reason, error.description, error.retry_after)
-        return turned_away(call, refusal, runtime.clock())
+        return turned_away(call, error.refusal, runtime.clock())
     if GRANT_TYPE not in client.grant_types:
         return turned_away(call, _UNREGISTERED, runtime.clock())
     return call._replace(client=client.client_id)
@@ -129,9 +128,7 @@ async def _claim(runtime: Runtime, client: CompiledClient, shown: Presented, mar
     """Take the assertion's mark, which costs the client's namespace as those of policies do."""
     kept = mark.expires_at - runtime.clock()
     if limited := runtime.limits.mark(client.namespace, kept):
-        raise OAuthError(
-            limited.error, _TOO_MANY, status=limited.status, reason=limited.reason, retry_after=limited.retry_after
-        )
+        raise errors.of(limited._replace(description=_TOO_MANY))
     try:
         ours = await runtime.once.claim([mark])
     except StateUnavailable as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import limited
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.common.limits.exchange import source
 
@@ -44,10 +44,4 @@ class Anonymous:
         else:
             wait, text = self._namespaces.take(client.namespace, now), "clients of this namespace left too much here"
         if wait:
-            raise OAuthError(
-                "temporarily_unavailable",
-                text,
-                status=429,
-                reason="AnonymousLimited",
-                retry_after=int(wait) + 1,
-            )
+            raise limited(wait, text, "AnonymousLimited")

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import clientauth
 from tailseal.workers.common.http import wire
-from tailseal.workers.common.http.wire import Scope
 from tailseal.workers.exchange.clients import proven, unavailable
 from tailseal.workers.idp.context import IdpRuntime
+
+if TYPE_CHECKING:
+    from tailseal.workers.idp.endpoint import Request
 
 __all__ = ["client_of", "unavailable"]
 
 _WANTED: Final = frozenset({b"authorization"})
 
 
-async def client_of(runtime: IdpRuntime, scope: Scope, form: Mapping[str, Sequence[str]]) -> CompiledClient:
-    """The client, which has proven that it is.
+async def client_of(runtime: IdpRuntime, request: Request) -> CompiledClient:
+    """The client, which has proven that it is; the audit line names it.
 
     Args:
         runtime: the endpoint's ports.
-        scope: of the request.
-        form: its parameters.
+        request: that it comes with.
 
     Raises:
         OAuthError: `invalid_client`, `invalid_request`, or `temporarily_unavailable` where nobody can say.
     """
-    shown = clientauth.presented(wire.headers(scope, _WANTED).get(b"authorization"), form)
-    snapshot = runtime.common.current()
-    if snapshot is None:
-        raise unavailable("NoBundle")
-    endpoint = snapshot.settings.issuer.rstrip("/") + scope["path"]
-    return await proven(runtime.common, runtime.find_client, shown, endpoint)
+    shown = clientauth.presented(wire.headers(request.scope, _WANTED).get(b"authorization"), request.form)
+    client = await proven(runtime.common, runtime.find_client, shown, request.url)
+    request.audit["client"] = client.client_id
+    return client

@@ -10,7 +10,7 @@ import orjson
 
 from tailseal.oauth import admission, credentials, device, parameters, subject
 from tailseal.oauth.device import Device
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, limited
 from tailseal.oauth.records import Login
 from tailseal.state.grants import Family, Record
 from tailseal.state.grants import Kind as Kept
@@ -46,8 +46,7 @@ def authorization(runtime: IdpRuntime) -> Endpoint:
     anonymous = Anonymous(DEVICES_RATE, DEVICES_BURST)
 
     async def act(request: Request) -> Response:
-        client = await client_of(runtime, request.scope, request.form)
-        request.audit["client"] = client.client_id
+        client = await client_of(runtime, request)
         device.may_ask(client)
         scopes, resources = parameters.scopes(request.form), parameters.resources(request.form)
         if not set(scopes) & set(admission.SCOPES) <= client.scopes | {"offline_access"}:
@@ -107,10 +106,7 @@ async def _fresh(runtime: IdpRuntime) -> str:
 
 async def _looked_up(runtime: IdpRuntime, limiter: Limiter, who: Person, typed: str) -> tuple[Record, Device] | None:
     if wait := limiter.take(who.caller.subject, monotonic()):
-        text = "you tried many codes: wait a little"
-        raise OAuthError(
-            "temporarily_unavailable", text, status=429, reason="UserCodeLimited", retry_after=int(wait) + 1
-        )
+        raise limited(wait, "you tried many codes: wait a little", "UserCodeLimited")
     way = await runtime.grants.get(Kept.USER_CODE, credentials.digest(typed)) if typed else None
     record = await runtime.grants.get(Kept.DEVICE, way.content) if way is not None else None
     found = Device.from_bytes(record.content) if record is not None else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ _ANY_ORIGIN: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*")
 _NO_METHOD: Final = 405
 
 _log = structlog.get_logger(__name__)
+
+# Every request asks; they change with a bundle.
+_networks = lru_cache(maxsize=4)(networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +155,8 @@ class Endpoint:
         if scope["method"] == "OPTIONS" and self._kind.cors:
             await wire.respond(send, _preflight(self._kind.methods))
             return
-        try:
-            body = await wire.read_body(receive, MAX_BODY_BYTES)
-        except wire.Gone:
-            return
-        except wire.Slow:
-            await wire.respond(send, wire.TOO_SLOW)
+        body = await wire.body_or_none(receive, send, MAX_BODY_BYTES)
+        if body is None:
             return
         response = await self._answer(scope, body)
         allow = ((b"allow", ", ".join(sorted(self._kind.methods)).encode()),) if response.status == _NO_METHOD else ()
@@ -197,17 +197,11 @@ class Endpoint:
         snapshot = common.current()
         if snapshot is None:
             raise unavailable(Outage.NO_BUNDLE)
-        trusted = networks(snapshot.settings.trusted_proxies)
+        trusted = _networks(snapshot.settings.trusted_proxies)
         peer = caller(source_of(scope), asked.get(b"x-forwarded-for", ""), trusted)
         audit["caller"] = peer
         if limited := common.limits.admit(peer):
-            raise OAuthError(
-                limited.error,
-                limited.description,
-                status=limited.status,
-                reason=limited.reason,
-                retry_after=limited.retry_after,
-            )
+            raise errors.of(limited)
         fields = self._fields(scope, body, asked.get(b"content-type", ""))
         return Request(scope, snapshot, fields, body, decision, common.clock(), peer, audit)
 

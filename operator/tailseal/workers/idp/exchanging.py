@@ -51,8 +51,7 @@ class Exchange(TokenEndpoint):
         except UnavailableError as error:
             return unavailable(call, error.reason, now)
         except OAuthError as error:
-            refusal = Refusal(error.status, error.error, error.reason, error.description, error.retry_after)
-            return turned_away(call, refusal, now)
+            return turned_away(call, error.refusal, now)
         return turned_away(call, _ENDED, now) if ended else await super()._decide(call._replace(logins=True))
 
     async def _has_ended(self, call: Call) -> bool:

@@ -25,8 +25,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     """The endpoint."""
 
     async def act(request: Request) -> Response:
-        client = await client_of(runtime, request.scope, request.form)
-        request.audit["client"] = client.client_id
+        client = await client_of(runtime, request)
         if client.public:
             text = "a public client proves nothing, so it is told nothing"
             raise OAuthError("invalid_client", text, status=401, reason="PublicClient")

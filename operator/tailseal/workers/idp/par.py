@@ -28,8 +28,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     anonymous = Anonymous(RATE, BURST)
 
     async def act(request: Request) -> Response:
-        client = await client_of(runtime, request.scope, request.form)
-        request.audit["client"] = client.client_id
+        client = await client_of(runtime, request)
         anonymous.admit(request, client)  # before a proof is taken down as used, which takes up room as well
         asked = pushed.parameters(request.form) | {"client_id": [client.client_id]}
         jkt = await proof.proven(runtime, request)  # the code is bound to its key (RFC 9449 section 10.1)

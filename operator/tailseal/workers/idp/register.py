@@ -10,7 +10,7 @@ import orjson
 
 from tailseal.domain.clients import secrets
 from tailseal.oauth import credentials, registration
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, limited
 from tailseal.oauth.registration import Registered
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.grants import Record
@@ -103,10 +103,7 @@ async def _vouching(runtime: IdpRuntime, request: Request, limiter: Limiter) -> 
         text = "an app capability of the tailnet has to let you register clients"
         raise OAuthError("access_denied", text, status=403, reason="RegisterNotAllowed")
     if wait := limiter.take(owner, monotonic()):
-        text = "you register clients faster than anybody needs"
-        raise OAuthError(
-            "temporarily_unavailable", text, status=429, reason="RegistrationLimited", retry_after=int(wait) + 1
-        )
+        raise limited(wait, "you register clients faster than anybody needs", "RegistrationLimited")
     return owner
 
 

@@ -19,8 +19,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     """The endpoint."""
 
     async def act(request: Request) -> Response:
-        client = await client_of(runtime, request.scope, request.form)
-        request.audit["client"] = client.client_id
+        client = await client_of(runtime, request)
         found = await find(runtime, request.snapshot, request.required("token"))
         if found is not None:
             _check(found, client)

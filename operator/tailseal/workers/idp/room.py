@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final, Literal
 
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import limited
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.common.limits.exchange import Rate
 
@@ -39,6 +39,4 @@ class Room:
         """
         if wait := self._limiters[use].take(whose, monotonic()):
             text = "that is more than one person or application needs: wait a little"
-            raise OAuthError(
-                "temporarily_unavailable", text, status=429, reason="TooMuchKept", retry_after=int(wait) + 1
-            )
+            raise limited(wait, text, "TooMuchKept")

@@ -51,12 +51,8 @@ class Token:
         if scope["method"] != "POST":
             await self._grants(scope, receive, send)
             return
-        try:
-            body = await wire.read_body(receive, MAX_BODY_BYTES)
-        except wire.Gone:
-            return
-        except wire.Slow:
-            await wire.respond(send, wire.TOO_SLOW)
+        body = await wire.body_or_none(receive, send, MAX_BODY_BYTES)
+        if body is None:
             return
         if _exchanges(body):
             await self._exchange({**scope, "client": (source_of(scope), 0)}, _again(body), _open(send))
@@ -70,8 +66,7 @@ class Token:
             text = f"parameter `grant_type` must be one of {', '.join((*GRANTS, EXCHANGE))}"
             raise OAuthError("unsupported_grant_type", text)
         request.audit["grantType"] = name
-        client = await client_of(self._runtime, request.scope, request.form)
-        request.audit["client"] = client.client_id
+        client = await client_of(self._runtime, request)
         if name not in client.grant_types:
             raise OAuthError("unauthorized_client", "the client is not registered for this grant type")
         return await grant(self._runtime, request, client)

@@ -57,6 +57,17 @@ async def read_body(receive: Receive, limit: int, seconds: float = BODY_SECONDS)
         raise Slow from None
 
 
+async def body_or_none(receive: Receive, send: Send, limit: int) -> bytes | None:
+    """The request body as of `read_body`; None: the caller hung up, or was too slow and has been told so."""
+    try:
+        return await read_body(receive, limit)
+    except Gone:
+        return None
+    except Slow:
+        await respond(send, TOO_SLOW)
+        return None
+
+
 async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
     content = bytearray()
     while True:

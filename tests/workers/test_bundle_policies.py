@@ -91,7 +91,7 @@ BAD_MANIFESTS: dict[str, tuple[Callable[[Files], Files], str]] = {
             files
             | {
                 MANIFEST_FILE: canonical.dumps(
-                    {"version": 1, "minReader": 2, "settings": canonical.digest(files[SETTINGS_FILE]), "shards": {}}
+                    {"version": 1, "minReader": 3, "settings": canonical.digest(files[SETTINGS_FILE]), "shards": {}}
                 )
             }
         ),

@@ -21,6 +21,7 @@ class Report:
         problems: short reason words of what it could not load, never content.
         revision: of the issuer's ledger that its keys follow from; 0: not said.
         node: `state` and `name` of its node in the tailnet; empty: it has none.
+        reads: the latest version of settings that it can read; who does not say so reads the first.
     """
 
     sent_at: float
@@ -33,6 +34,7 @@ class Report:
     problems: tuple[str, ...] = ()
     revision: int = 0
     node: Mapping[str, str] = field(default_factory=dict)
+    reads: int = 1
 
 
 @dataclass(frozen=True, slots=True)

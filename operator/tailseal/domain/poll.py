@@ -78,6 +78,7 @@ class Answer:
     problems: tuple[str, ...] = ()
     revision: int = 0
     node: Mapping[str, str] = field(default_factory=dict)
+    reads: int = 1
 
     @property
     def mute(self) -> bool:
@@ -97,6 +98,7 @@ class Answer:
             problems=self.problems,
             revision=self.revision,
             node=dict(self.node),
+            reads=self.reads,
         )
 
 
@@ -135,6 +137,7 @@ def seal_answer(answer: Answer, key: bytes) -> bytes:
         "problems": list(answer.problems),
         "revision": answer.revision,
         "node": dict(answer.node),
+        "reads": answer.reads,
     }
     return _seal(_ANSWER, payload, key)
 
@@ -158,6 +161,7 @@ def open_answer(body: bytes, key: bytes, *, nonce: str, pod_uid: str) -> Answer:
             problems=tuple(map(str, payload["problems"])),
             revision=int(payload.get("revision", 0)),
             node=_strings(payload.get("node", {})),
+            reads=int(payload.get("reads", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PollError("malformed answer") from error

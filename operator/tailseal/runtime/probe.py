@@ -271,4 +271,4 @@ def _said(report: Report) -> tuple[Any, ...]:
     """A report without its times, but with how far its clock is off."""
     off = clocks.coarse(clocks.offset(report))
     keys = (report.served, report.held, dict(report.signing))
-    return dict(report.digests), *keys, report.problems, dict(report.node), off
+    return dict(report.digests), *keys, report.problems, dict(report.node), report.reads, off

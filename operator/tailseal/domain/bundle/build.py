@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from tailseal.api.identityprovider import Bound, IdentityProviderSpec, Upstream
 from tailseal.api.meta import SHARDS
 from tailseal.domain import canonical
-from tailseal.domain.bundle import model
+from tailseal.domain.bundle import model, versions
 from tailseal.domain.keys.handle import is_handle
 from tailseal.domain.rotation.issuer import IssuerPlan
 from tailseal.domain.tenancy import selecting
@@ -100,9 +100,9 @@ def manifest(settings: bytes, files: Mapping[int, bytes], clients: bytes = b"") 
     return canonical.dumps(written.document())
 
 
-def settings_file(settings: model.Settings) -> bytes:
-    """`settings.json`."""
-    return canonical.dumps(settings.document())
+def settings_file(settings: model.Settings, version: int = model.VERSION) -> bytes:
+    """`settings.json`, as readers of a version understand it: what came later is left out."""
+    return canonical.dumps(versions.lowered(settings, version))
 
 
 def policies_volume(settings: model.Settings, files: Mapping[int, bytes], clients: bytes = b"") -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The files of a bundle as frozen models: what the operator writes and the workers read, version 1.
+"""The files of a bundle as frozen models: what the operator writes and the workers read.
 
 ```
 signing/      signing.json; per held key a PEM (PKCS#8), or a handle on a token    one Secret
@@ -7,18 +7,20 @@ policies/     manifest.json, settings.json, clients.json.gz (if there are any),
 credentials/  one file per credential, named by `settings.upstreams[].credential` one Secret
 ```
 
-Instants are Unix seconds, durations are seconds. Members that a reader does not know are refused: a writer that
-needs a new one raises `version` and `minReader`.
+Instants are Unix seconds, durations are seconds. Members that a reader does not know are refused, so a new one of
+`settings.json` raises `VERSION` and stands in `versions.ADDED`. Workers report the version that they read, and none
+above the lowest of these is written. `minReader` is for a change that no former reader may survive.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-VERSION: Literal[1] = 1
+VERSION: Final = 2
+"""The latest version of `settings.json`: what this program writes at most, and reads along with all before it."""
 
 SIGNING_FILE = "signing.json"
 SALT_FILE = "salt"
@@ -78,7 +80,7 @@ class Signing(BundleModel):
     that the promised overlaps can honour: a worker never mints a longer one.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     issuer: str
     held: tuple[HeldKey, ...] = ()
     active: dict[str, str] = {}
@@ -96,8 +98,8 @@ class Signing(BundleModel):
 class Manifest(BundleModel):
     """`manifest.json`: which shards and settings belong together, by digest of the file's bytes."""
 
-    version: Literal[1] = VERSION
-    min_reader: int = VERSION
+    version: Literal[1] = 1
+    min_reader: int = 1
     settings: str
     shards: dict[str, str] = {}
     """Digest by two-digit shard number."""
@@ -121,7 +123,7 @@ class PolicyRecord(BundleModel):
 class Shard(BundleModel):
     """A shard's content; records are plain so that one undecodable record does not take the others along."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     policies: tuple[dict[str, Any], ...] = ()
 
 
@@ -139,6 +141,7 @@ class ClientRecord(BundleModel):
     namespace: str
     name: str
     uid: str
+    """Of the object, and of its present admission (`domain.clients.admission`)."""
     generation: int
     spec: dict[str, Any]
     secrets: tuple[ClientSecret, ...] = ()
@@ -147,7 +150,7 @@ class ClientRecord(BundleModel):
 class Clients(BundleModel):
     """The clients' file; records are plain so that one undecodable record does not take the others along."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     clients: tuple[dict[str, Any], ...] = ()
 
 
@@ -239,7 +242,7 @@ class Introductions(BundleModel):
 class Settings(BundleModel):
     """`settings.json`: everything of an IdentityProvider that workers act on, besides keys and policies."""
 
-    version: Literal[1] = VERSION
+    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     issuer: str
     namespace: str
     name: str

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from tailseal.domain import canonical
+from tailseal.domain.bundle import versions
 from tailseal.domain.bundle.digest import policies_digest
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Manifest, Settings, shard_file
 from tailseal.domain.policy.compiled import CompiledPolicy
@@ -200,7 +201,10 @@ def _settings_file(files: Files, manifest: Manifest) -> bytes:
 
 
 def _settings(content: bytes) -> Settings:
+    version = versions.named(content) or VERSION
+    if version > VERSION:
+        raise BundleError("ReaderTooOld", f"{SETTINGS_FILE} is of version {version}, and this reads up to {VERSION}")
     try:
-        return Settings.model_validate_json(content)
+        return versions.raised(content)
     except ValidationError as error:
         raise BundleError("SettingsCorrupt", f"{SETTINGS_FILE}: {explain(error)}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tailseal.domain import poll
+from tailseal.domain.bundle.model import VERSION
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.management.staleness import Staleness
 
@@ -59,4 +60,5 @@ class Status:
             problems=(*snapshot.problems, *(["KeyCannotSign"] if len(signing.proven) < len(signing.held) else [])),
             revision=signing.model.revision,
             node=self.node,
+            reads=VERSION,
         )

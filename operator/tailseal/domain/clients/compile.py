@@ -47,7 +47,8 @@ class CompiledClient:
     Args:
         namespace: of the object.
         name: of the object.
-        uid: of the object: what was issued to a former one of the same name is not this one's.
+        uid: of the object and its admission: what was issued to a former one of the same name, or to this one
+            before it was taken away, is not this one's.
         generation: of the spec.
         client_id: its `client_id`.
         public: whether it cannot keep a secret.

@@ -17,7 +17,7 @@ from joserfc.jwk import KeySet
 
 from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Provider, authorization, form, parameters, signing
-from tailseal.oauth import jws
+from tailseal.oauth import idtoken
 from tailseal.tailnet.errors import Outage, UnavailableError
 from tailseal.workers.idp import app
 
@@ -93,7 +93,7 @@ async def test_tokens_say_who_it_is_and_that_they_belong_together(provider: Prov
         "alg": "RS256",
         "typ": "JWT",
     }
-    assert found["at_hash"] == jws.half_hash(given["access_token"], "RS256")
+    assert found["at_hash"] == idtoken.half_hash(given["access_token"], "RS256")
     assert found["auth_time"] == provider.clock[0]
     assert (found["email"], found["email_verified"]) == ("ana@corp.example", True)
     access = await claims(provider, given["access_token"])

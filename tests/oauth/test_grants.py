@@ -10,7 +10,7 @@ import pytest
 
 from fakes import oauthclients
 from tailseal.domain.caller import Known
-from tailseal.oauth import accesstoken, code, idtoken, jws, metadata, refresh
+from tailseal.oauth import accesstoken, code, idtoken, metadata, refresh
 from tailseal.oauth.accesstoken import Terms
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.metadata import Offered
@@ -117,7 +117,7 @@ def test_an_access_token_is_by_rfc_9068() -> None:
     ("algorithm", "size"), [("RS256", 16), ("PS256", 16), ("ES256", 16), ("ES384", 24), ("EdDSA", 32)]
 )
 def test_an_access_token_is_hashed_as_the_id_token_is_signed(algorithm: str, size: int) -> None:
-    found = base64.urlsafe_b64decode(jws.half_hash("token", algorithm) + "==")
+    found = base64.urlsafe_b64decode(idtoken.half_hash("token", algorithm) + "==")
     assert len(found) == size
     if size == 16:
         assert found == sha256(b"token").digest()[:16]

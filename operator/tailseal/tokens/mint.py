@@ -48,8 +48,8 @@ class Minted(NamedTuple):
 
 def mint(content: Minted, signer: Signer, typ: str) -> str:
     """Sign a token; the arguments are those of `signing_input`."""
-    unsigned = signing_input(content, signer, typ)
-    return joined(unsigned, signer.sign(unsigned))
+    text = signing_input(content, signer, typ)
+    return joined(text, signer.sign(text))
 
 
 def joined(unsigned: bytes, signature: bytes) -> str:
@@ -81,6 +81,11 @@ def signing_input(content: Minted, signer: Signer, typ: str) -> bytes:
         claims["cnf"] = content.cnf
     if content.act is not None:
         claims["act"] = content.act
+    return unsigned(claims, signer, typ)
+
+
+def unsigned(claims: Mapping[str, Any], signer: Signer, typ: str) -> bytes:
+    """What is to be signed for these claims; the arguments are those of `signing_input`."""
     return _header(signer.alg, signer.kid, typ) + b"." + encode(orjson.dumps(claims))
 
 

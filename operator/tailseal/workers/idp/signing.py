@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-import orjson
-
-from tailseal.tokens.compact import encode
 from tailseal.tokens.errors import KeySetError
 from tailseal.tokens.keyset import KeySet, parse_jwks
-from tailseal.tokens.mint import joined
+from tailseal.tokens.mint import joined, unsigned
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.signers import Signer
 from tailseal.workers.common.bundle.snapshot import Snapshot
@@ -51,17 +48,16 @@ async def signed(
         OAuthError: `temporarily_unavailable`: no key can sign now.
     """
     signer = _signer(snapshot, algorithm, runtime.common.clock())
-    header = encode(orjson.dumps({"alg": signer.alg, "kid": signer.kid, "typ": typ}))
-    unsigned = header + b"." + encode(orjson.dumps(claims))
+    text = unsigned(claims, signer, typ)
     if not signer.remote:
-        return joined(unsigned, signer.sign(unsigned))
+        return joined(text, signer.sign(text))
     try:
-        signature = await runtime.common.remote.sign(signer, unsigned)
+        signature = await runtime.common.remote.sign(signer, text)
     except SigningUnavailable as error:
         raise unavailable(error.reason) from None
     if not _counts(runtime, signer):
         raise unavailable(Outage.NO_ACTIVE_KEY)  # revoked while it signed: what it made is thrown away
-    return joined(unsigned, signature)
+    return joined(text, signature)
 
 
 def _counts(runtime: IdpRuntime, signer: Signer) -> bool:

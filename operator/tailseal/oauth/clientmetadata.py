@@ -13,9 +13,6 @@ from tailseal.domain.policy.source import leads_elsewhere
 from tailseal.oauth import registration
 from tailseal.oauth.errors import OAuthError
 
-MAX_BYTES: Final = 16_384
-"""Of a document; the draft recommends five kilobytes."""
-
 SHORTEST: Final = 60
 LONGEST: Final = 86_400
 USUAL: Final = 3600
@@ -49,8 +46,6 @@ def read(client_id: str, content: bytes) -> CompiledClient:
     Raises:
         OAuthError: `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    if len(content) > MAX_BYTES:
-        raise OAuthError("invalid_client_metadata", f"the document is longer than {MAX_BYTES} bytes")
     document = registration.document(content)
     if document.get("client_id") != client_id:
         raise OAuthError("invalid_client_metadata", "the document's `client_id` is not the URL that it is at")

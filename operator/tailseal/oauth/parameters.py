@@ -13,7 +13,7 @@ Form = Mapping[str, list[str]]
 MAX_TEXT: Final = 2048
 MAX_WORDS: Final = 32
 
-_SCOPES: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
+SCOPES: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
 _ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[\x21\x22\x24-\x7E]+")
 
 
@@ -58,7 +58,7 @@ def scopes(form: Form) -> tuple[str, ...]:
     text = one(form, "scope")
     if not text:
         return ()
-    if len(text) > MAX_TEXT or not _SCOPES.fullmatch(text) or text.count(" ") >= MAX_WORDS:
+    if len(text) > MAX_TEXT or not SCOPES.fullmatch(text) or text.count(" ") >= MAX_WORDS:
         raise OAuthError("invalid_scope", "parameter `scope` must be words with single blanks between them")
     return tuple(dict.fromkeys(text.split(" ")))
 

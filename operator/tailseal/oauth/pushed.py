@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -10,6 +9,7 @@ import orjson
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import credentials
 from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.parameters import Form
 from tailseal.state.grants import Kind, Record
 
 PREFIX: Final = "urn:ietf:params:oauth:request_uri:"
@@ -20,8 +20,6 @@ MAX_TEXT: Final = 16_384
 """Characters of a request: of 10,000 that wait, a disk hardly notices."""
 
 _PROOFS: Final = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
-
-Form = Mapping[str, list[str]]
 
 
 def parameters(form: Form) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
@@ -15,6 +15,8 @@ from tailseal.domain.bundle.model import ClientSecret
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.domain.tenancy.bounding import REGISTERED_PREFIX
+from tailseal.oauth import parameters
+from tailseal.oauth.clientauth import METHODS
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens import compact
 from tailseal.tokens.errors import KeySetError, TokenError
@@ -27,7 +29,7 @@ MOST: Final = 50
 """Registrations that one caller may have at a time."""
 
 MAX_BYTES: Final = 16_384
-"""Of what a client says of itself."""
+"""Of what a client says of itself; of documents at a URL the draft recommends five kilobytes."""
 
 PREFIX: Final = REGISTERED_PREFIX
 """Client ids of these begin so: never an issuer's, a person's or a node's name."""
@@ -38,10 +40,8 @@ GRANT_TYPES: Final = ("authorization_code", "refresh_token", "urn:ietf:params:oa
 SCOPES: Final = frozenset({*DEFAULT_SCOPES, "offline_access"})
 
 _CODE, _REFRESH, _DEVICE = GRANT_TYPES
-_METHODS: Final = frozenset({"client_secret_basic", "client_secret_post", "private_key_jwt", "none"})
 _URI: Final = re.compile(REDIRECT_URI)
 _WEB: Final = re.compile(r"https://[!-~]{1,500}")
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
 _MAX_LIST: Final = 16
 _MAX_URI: Final = 512
 _MAX_NAME: Final = 100
@@ -51,8 +51,6 @@ _KEPT: Final = frozenset({"client_name", "contacts", "software_id", "software_ve
 _SERVERS_OWN: Final = frozenset(
     {"registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"}
 )
-
-AuthMethod = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,11 @@ class Metadata:
         """What people may be shown; empty: it says none."""
         found = self.rest.get("client_name", "")
         return found if isinstance(found, str) else ""
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether it proves itself by a secret."""
+        return self.auth_method in {"client_secret_basic", "client_secret_post"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,8 @@ def read(document: Mapping[str, Any]) -> Metadata:
         text = "`redirect_uris` go with the grant type authorization_code, and are needed there"
         raise OAuthError("invalid_redirect_uri", text)
     method = _text(document, "token_endpoint_auth_method") or "client_secret_basic"
-    if method not in _METHODS:
-        raise _wrong("token_endpoint_auth_method", f"must be one of {', '.join(sorted(_METHODS))}")
+    if method not in METHODS:
+        raise _wrong("token_endpoint_auth_method", f"must be one of {', '.join(METHODS)}")
     jwks, jwks_uri = _keys(document, method)
     _only(document, "id_token_signed_response_alg", lambda alg: alg in {"RS256", "ES256", "PS256", "ES384", "EdDSA"})
     _only(document, "subject_type", lambda kind: kind == "public")
@@ -249,7 +252,7 @@ def changed(found: Registered, document: Mapping[str, Any], now: float) -> Regis
     if secret is not None and (type(secret) is not str or secrets.digest(found.client_id, secret) != found.secret):
         raise OAuthError("invalid_request", "`client_secret` must be the client's own, or left out")
     metadata = read(document)
-    if (metadata.auth_method in {"client_secret_basic", "client_secret_post"}) != bool(found.secret):
+    if metadata.has_secret != bool(found.secret):
         raise _wrong("token_endpoint_auth_method", "cannot change between those with a secret and those without")
     return replace(found, metadata=metadata, expires_at=now + SECONDS)
 
@@ -286,7 +289,7 @@ def _scopes(document: Mapping[str, Any]) -> tuple[str, ...]:
     text = _text(document, "scope", _MAX_SCOPE)
     if not text:
         return tuple(sorted(SCOPES))
-    if not _SCOPE.fullmatch(text):
+    if not parameters.SCOPES.fullmatch(text):
         raise _wrong("scope", "must be scopes divided by single blanks")
     found = tuple(dict.fromkeys(scope for scope in text.split(" ") if scope in SCOPES))
     if not found:

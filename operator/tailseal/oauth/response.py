@@ -6,13 +6,9 @@ from typing import Final
 from urllib.parse import urlencode
 
 from tailseal.oauth.authorize import Target
-from tailseal.tokens.answers import Header, Response
+from tailseal.tokens.answers import NO_STORE, Header, Response
 
-NO_STORE: Final[tuple[Header, ...]] = (
-    (b"cache-control", b"no-store"),
-    (b"pragma", b"no-cache"),
-    (b"referrer-policy", b"no-referrer"),
-)
+_HEADERS: Final[tuple[Header, ...]] = (*NO_STORE, (b"referrer-policy", b"no-referrer"))
 
 
 def parameters(where: Target, issuer: str, **answer: str) -> dict[str, str]:
@@ -35,7 +31,7 @@ def to(location: str, *headers: Header) -> Response:
         location: an absolute URL.
         headers: beside those of all such answers.
     """
-    return Response(303, b"", (*NO_STORE, (b"location", location.encode()), *headers))
+    return Response(303, b"", (*_HEADERS, (b"location", location.encode()), *headers))
 
 
 def redirect(where: Target, sent: dict[str, str]) -> Response:

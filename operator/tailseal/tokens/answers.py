@@ -9,9 +9,9 @@ import orjson
 
 Header = tuple[bytes, bytes]
 
-_NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-_JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *_NO_STORE)
-_TEXT: Final[tuple[Header, ...]] = ((b"content-type", b"text/plain; charset=utf-8"), *_NO_STORE)
+NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *NO_STORE)
+_TEXT: Final[tuple[Header, ...]] = ((b"content-type", b"text/plain; charset=utf-8"), *NO_STORE)
 
 RETRY_AFTER_SECONDS: Final = 5
 """How long a caller is asked to wait where the cause is expected to pass."""
@@ -79,12 +79,12 @@ def granted(
     }
     if scopes:
         content["scope"] = " ".join(scopes)
-    return Response(200, orjson.dumps(content), (*_JSON, *extra) if extra else _JSON)
+    return Response(200, orjson.dumps(content), (*JSON, *extra) if extra else JSON)
 
 
 def refused(refusal: Refusal, *, decision: str, text: bool, extra: Sequence[Header] = ()) -> Response:
     """The answer without one; the decision's id leads the policy's owner to the audit line."""
-    headers = (*(_TEXT if text else _JSON), *extra)
+    headers = (*(_TEXT if text else JSON), *extra)
     if refusal.status in {429, 503}:
         headers = (*headers, (b"retry-after", b"%d" % refusal.retry_after))
     if refusal.status == 401:  # noqa: PLR2004 - RFC 6749 section 5.2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
+from tailseal.domain.bundle.model import Settings
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import code, credentials
 from tailseal.oauth.admission import Person
@@ -151,11 +152,15 @@ def subject(snapshot: Snapshot, client: CompiledClient, who: Person) -> str:
     return subject_for(client, who.caller.subject, salt_of(snapshot.signing.salt))
 
 
+def seconds(client: CompiledClient, settings: Settings) -> int:
+    """How long a login lasts once its tokens were fetched."""
+    if "refresh_token" in client.grant_types:
+        return settings.refresh_token_ttl
+    return settings.access_token_ttl + settings.id_token_ttl
+
+
 def _login(given: Login, request: Request) -> Kept:
     asked, who, browser = given.asked, given.who, given.session.browser
-    settings = request.snapshot.settings
-    refreshes = "refresh_token" in asked.client.grant_types
-    seconds = settings.refresh_token_ttl if refreshes else settings.access_token_ttl + settings.id_token_ttl
     return Kept(
         subject=subject(request.snapshot, asked.client, who),
         owner=who.caller.subject,
@@ -166,7 +171,7 @@ def _login(given: Login, request: Request) -> Kept:
         auth_time=browser.auth_time,
         sid=browser.sid,
         claims=asked.wishes.text,
-        expires_at=request.now + code.SECONDS + seconds,
+        expires_at=request.now + code.SECONDS + seconds(asked.client, request.snapshot.settings),
     )
 
 

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tailseal.oauth import admission, credentials, device, parameters, subject
+from tailseal.oauth import admission, credentials, device, parameters
 from tailseal.oauth.device import Device
 from tailseal.oauth.errors import OAuthError, limited
 from tailseal.oauth.records import Login
 from tailseal.state.grants import Family, Record
 from tailseal.state.grants import Kind as Kept
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, Response
 from tailseal.workers.common.limits.bucket import Limiter
-from tailseal.workers.idp import cookies, pages
+from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.asking import wants
 from tailseal.workers.idp.authenticated import client_of, unavailable
 from tailseal.workers.idp.callers import person_of
-from tailseal.workers.idp.codes import FAMILY_BYTES, bound_logins, family_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient
@@ -134,7 +133,7 @@ async def _settle(
             break  # used, or somebody else was faster: what they said stays
         if await runtime.grants.replace(record, device.settled(record, family)):
             if family is not None:
-                await bound_logins(runtime, family)
+                await codes.bound_logins(runtime, family)
             return
         record = await runtime.grants.get(Kept.DEVICE, record.digest)
     if family is not None:
@@ -151,12 +150,9 @@ def _family(
     scopes: tuple[str, ...],
 ) -> Family:
     """What the person gives to the device's client: it stands by itself, for no browser was logged in."""
-    settings, owner = request.snapshot.settings, who.caller.subject
-    refreshes = "refresh_token" in client.grant_types
-    seconds = settings.refresh_token_ttl if refreshes else settings.access_token_ttl + settings.id_token_ttl
     login = Login(
-        subject=subject.subject_for(client, owner, subject.salt_of(request.snapshot.signing.salt)),
-        owner=owner,
+        subject=codes.subject(request.snapshot, client, who),
+        owner=who.caller.subject,
         client_id=client.client_id,
         known=who.caller.known,
         scopes=scopes,
@@ -164,9 +160,9 @@ def _family(
         auth_time=int(request.now),
         sid="",
         claims="",
-        expires_at=found.expires_at + seconds,
+        expires_at=found.expires_at + codes.seconds(client, request.snapshot.settings),
     )
-    return family_of(login, client.uid, b"", runtime.random(FAMILY_BYTES))
+    return codes.family_of(login, client.uid, b"", runtime.random(codes.FAMILY_BYTES))
 
 
 def _asked(runtime: IdpRuntime, request: Request, who: Person, typed: str, *, wrong: bool = False) -> Response:

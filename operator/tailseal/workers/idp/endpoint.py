@@ -34,9 +34,6 @@ from tailseal.workers.idp.context import IdpRuntime
 
 MAX_BODY_BYTES: Final = 65_536
 
-NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *NO_STORE)
-
 _FORM: Final = "application/x-www-form-urlencoded"
 _WANTED: Final = frozenset({b"content-type", b"x-forwarded-for"})
 _ACCEPT: Final = frozenset({b"accept"})

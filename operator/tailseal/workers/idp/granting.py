@@ -6,7 +6,7 @@ Whatever counts once is used last, together with what follows it: what could go 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import admission, code, credentials, device, parameters, refresh
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Client = CompiledClient
-
-_OF_PEOPLE: Final = frozenset({"openid", "profile", "email", "groups", "offline_access", "tailnet"})
 
 
 async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Response:
@@ -74,7 +72,7 @@ async def by_client(runtime: IdpRuntime, request: Request, client: Client) -> Re
     if client.public:
         raise OAuthError("unauthorized_client", "a public client proves nothing, so it gets nothing in its own name")
     asked = parameters.scopes(request.form)
-    allowed = client.scopes - _OF_PEOPLE
+    allowed = client.scopes.difference(admission.SCOPES)  # which are about people
     if not set(asked) <= allowed:
         raise OAuthError("invalid_scope", "the client may not have one of the scopes in its own name")
     ours = request.snapshot.settings.issuer

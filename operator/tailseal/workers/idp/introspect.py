@@ -10,12 +10,12 @@ import orjson
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import introspection
 from tailseal.oauth.errors import OAuthError
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, NO_STORE, Response
 from tailseal.workers.common.http import wire
 from tailseal.workers.idp import signing
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, NO_STORE, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 from tailseal.workers.idp.found import Found, find
 
 _WANTED: Final = frozenset({b"accept"})

@@ -19,7 +19,7 @@ from tailseal.oauth.admission import Person
 from tailseal.oauth.errors import OAuthError
 from tailseal.tailnet import NobodyError, UnavailableError, headers
 from tailseal.tailnet.whois import RUNNING
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, Response
 from tailseal.tokens.issue import Step
 from tailseal.tokens.outcomes import Answered, Call
 from tailseal.tokens.request import RequestError, TokenRequest, read_wish
@@ -34,9 +34,7 @@ from tailseal.workers.idp.context import IdpRuntime
 PATH: Final = "/issue"
 
 _WHO: Final = "tailseal.who"
-_NO_STORE: Final = (b"cache-control", b"no-store")
-_JSON: Final = (b"content-type", b"application/json")
-_NOT_HERE: Final = Response(401, b'{"error":"access_denied"}', (_JSON, _NO_STORE))
+_NOT_HERE: Final = Response(401, b'{"error":"access_denied"}', JSON)
 
 
 class IssueEndpoint(TokenEndpoint):
@@ -102,7 +100,7 @@ class IssueEndpoint(TokenEndpoint):
 
     def _said(self, answered: Answered) -> Response:
         response = answered.response
-        if answered.result != "granted" or _JSON not in response.headers:
+        if answered.result != "granted" or JSON[0] not in response.headers:
             return response
         return response._replace(body=orjson.dumps({"token": orjson.loads(response.body)["access_token"]}))
 
@@ -134,7 +132,7 @@ class HealthEndpoint:
             return
         healthy = self._idp.common.withheld() is None and await self._knows_callers()
         body = orjson.dumps({"ok": healthy, "version": _version(), "commit": ""})
-        response = Response(200 if healthy else 503, body, (_JSON, _NO_STORE))
+        response = Response(200 if healthy else 503, body, JSON)
         await wire.respond(send, response, head=scope["method"] == "HEAD")
 
     async def _knows_callers(self) -> bool:

@@ -13,11 +13,11 @@ from tailseal.oauth.accesstoken import Terms
 from tailseal.oauth.admission import Person
 from tailseal.oauth.records import Access, Login, Refreshing
 from tailseal.state.grants import Family, Kind, Record
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, Response
 from tailseal.tokens.mint import AT_JWT, PLAIN_JWT
 from tailseal.workers.idp import signing
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, Request
+from tailseal.workers.idp.endpoint import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tailseal.oauth import errors
 from tailseal.oauth.errors import OAuthError
-from tailseal.tokens.answers import Header, Response
+from tailseal.tokens.answers import NO_STORE, Header, Response
 from tailseal.workers.idp.endpoint import Request, prefers_json
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def page(name: str, status: int = 200, *, headers: Sequence[Header] = (), to: st
     fields = (
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-security-policy", _policy(to).encode()),
-        (b"cache-control", b"no-store"),
-        (b"pragma", b"no-cache"),
+        *NO_STORE,
         (b"x-frame-options", b"DENY"),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),

@@ -11,12 +11,12 @@ from tailseal.oauth import authorize, credentials, pushed
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.parameters import REPEATABLE
 from tailseal.state.grants import Kind as Kept
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, Response
 from tailseal.workers.idp import proof
 from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
 RATE: Final = 10.0
 BURST: Final = 200

@@ -14,12 +14,12 @@ from tailseal.oauth.errors import OAuthError, limited
 from tailseal.oauth.registration import Registered
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.grants import Record
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, NO_STORE, Response
 from tailseal.workers.common.http import wire
 from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.idp.callers import person_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
 RATE: Final = 1 / 60
 BURST: Final = 10
@@ -43,11 +43,10 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
             raise OAuthError("access_denied", text, status=403, reason="TooManyClients")
         client_id = registration.PREFIX + credentials.handle(runtime.random(_ID_BYTES))
         secret, token = _drawn(runtime), _drawn(runtime)
-        has_secret = metadata.auth_method in {"client_secret_basic", "client_secret_post"}
         made = Registered(
             client_id=client_id,
             metadata=metadata,
-            secret=secrets.digest(client_id, secret) if has_secret else "",
+            secret=secrets.digest(client_id, secret) if metadata.has_secret else "",
             token=credentials.digest(token).hex(),
             issued_at=request.now,
             expires_at=request.now + registration.SECONDS,
@@ -56,7 +55,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         await runtime.grants.put([_record(made)])
         request.audit["client"] = client_id
         told = registration.information(
-            made, request.snapshot.settings.issuer, secret=secret if has_secret else "", token=token
+            made, request.snapshot.settings.issuer, secret=secret if metadata.has_secret else "", token=token
         )
         return Response(201, orjson.dumps(told), JSON)
 
@@ -73,7 +72,7 @@ def management(runtime: IdpRuntime) -> Endpoint:
         issuer = request.snapshot.settings.issuer
         if request.method == "DELETE":
             await runtime.grants.remove(Kept.REGISTERED, record.digest)
-            return Response(204, b"", JSON[1:])
+            return Response(204, b"", NO_STORE)
         if request.method == "PUT":
             found = registration.changed(found, registration.document(request.content), request.now)
             if not await runtime.grants.replace(record, _record(found)):

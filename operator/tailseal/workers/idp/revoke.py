@@ -7,11 +7,11 @@ from tailseal.oauth import introspection
 from tailseal.oauth.errors import OAuthError
 from tailseal.state.grants import Kind as Kept
 from tailseal.state.grants import Record
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import NO_STORE, Response
 from tailseal.workers.common.limits.exchange import source
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import NO_STORE, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 from tailseal.workers.idp.found import Found, find
 
 

@@ -11,12 +11,12 @@ from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.records import Login
 from tailseal.tokens import verify
 from tailseal.tokens.algorithms import VERIFYING
-from tailseal.tokens.answers import Response
+from tailseal.tokens.answers import JSON, Response
 from tailseal.tokens.errors import TokenError
 from tailseal.workers.common.http import wire
 from tailseal.workers.idp import granting, proof
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import JSON, Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 from tailseal.workers.idp.found import Found, find
 
 _WANTED: Final = frozenset({b"authorization", b"dpop"})

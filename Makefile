@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test e2e gitops image bench revocation fuzz lint crds lock clean
+.PHONY: help quickstart demo fleet test e2e gitops image bench revocation fuzz lint crds krew lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -76,6 +76,9 @@ lint: $(VENV)/dev.stamp ## style, types, module map
 crds: $(VENV)/dev.stamp ## write crds/ and the chart's copies anew from the models
 	@$(BIN)/python -m tailseal.api.crd crds
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.chart
+
+krew: $(VENV)/runtime.stamp ## the kubectl plugin's archive and its manifest for krew, into dist/ (URL=…: where it will be published)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.krew $(if $(URL),--url=$(URL))
 
 lock: $(BIN)/uv ## resolve the dependencies anew
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml -o requirements/runtime.txt

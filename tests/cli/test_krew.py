@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tailseal_dev import krew
+from tailseal_dev.cache import ensure
+
 PLACE = Path(__file__).parents[2] / "deploy" / "krew"
-LAUNCHERS = ("kubectl-tailseal", "kubectl_complete-tailseal")
-
-
-def _filled_in() -> dict[str, Any]:
-    """As krew-release-bot makes it."""
-    text = (
-        (PLACE / "tailseal.yaml")
-        .read_text()
-        .replace('"https://tailseal.dev/releases/{{ .TagName }}', '"https://r/v0.1.0')
-    )
-    text = re.sub(r'\{\{ ?addURIAndSha "([^"]+)" .TagName \}\}', rf'uri: "\1"\n    sha256: "{"0" * 64}"', text)
-    document: dict[str, Any] = yaml.safe_load(text.replace("{{ .TagName }}", "v0.1.0"))
-    return document
+LAUNCHERS = krew.LAUNCHERS
 
 
 def test_the_manifest_is_one_that_krew_takes() -> None:
-    found = _filled_in()
+    packed = krew.archive()
+    found = yaml.safe_load(krew.manifest(packed, f"v{krew.version()}"))
     assert (found["apiVersion"], found["kind"]) == ("krew.googlecontainertools.github.com/v1alpha2", "Plugin")
     assert found["metadata"] == {"name": "tailseal"}
     spec = found["spec"]
@@ -39,8 +33,49 @@ def test_the_manifest_is_one_that_krew_takes() -> None:
     assert all(len(line) <= 80 for text in (spec["description"], spec["caveats"]) for line in text.splitlines())
     (platform,) = spec["platforms"]
     assert platform.keys() == {"selector", "uri", "sha256", "bin", "files"}
-    assert platform["uri"].endswith(".tar.gz")
+    assert platform["uri"] == f"https://tailseal.dev/releases/v{krew.version()}/{krew.ARCHIVE}"
+    assert platform["sha256"] == hashlib.sha256(packed).hexdigest()
     assert (PLACE / platform["bin"]).stat().st_mode & 0o111
+
+
+def test_the_archive_is_the_same_bytes_whatever_the_times_and_rights_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = krew.archive()
+    shutil.copytree(PLACE, tmp_path / "krew")
+    for name in LAUNCHERS:
+        (tmp_path / "krew" / name).chmod(0o700)
+        os.utime(tmp_path / "krew" / name, (1, 1))
+    monkeypatch.setattr(krew, "PLACE", tmp_path / "krew")
+    assert krew.archive() == packed
+    (tmp_path / "krew" / LAUNCHERS[1]).write_text("name=x version=9.9.9\n")
+    with pytest.raises(krew.ReleaseError, match=f"{LAUNCHERS[1]}: says another version"):
+        krew.version()
+
+
+@pytest.mark.cluster
+def test_installed_from_the_archive_as_krew_does_kubectl_finds_it(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "tailseal_dev.krew", f"--out={tmp_path}", "--url=https://r.example/a.tar.gz"]
+    subprocess.run(argv, env=os.environ | {"PYTHONPATH": str(krew.ROOT / "dev")}, check=True, capture_output=True)
+    platform = yaml.safe_load((tmp_path / krew.MANIFEST).read_text())["spec"]["platforms"][0]
+    assert platform["uri"] == "https://r.example/a.tar.gz"
+    store, links = tmp_path / "store" / "tailseal" / f"v{krew.version()}", tmp_path / "bin"
+    links.mkdir()
+    with tarfile.open(tmp_path / krew.ARCHIVE) as tar:  # which krew unpacks, then moves what `files` names, then links
+        tar.extractall(store, filter="data")
+    assert platform["files"] == [{"from": "*", "to": "."}]
+    (links / platform["bin"]).symlink_to(store / platform["bin"])
+    kubectl, ours = ensure("kubernetes") / "kubectl", Path(sys.executable).parent
+    path = f"{links}:{kubectl.parent}:{ours}:/usr/bin:/bin"
+    answer = subprocess.run(
+        [kubectl, "tailseal", "--help"],
+        env={"PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Usage: kubectl tailseal" in answer.stdout
 
 
 def _run(name: str, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

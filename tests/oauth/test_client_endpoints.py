@@ -1,4 +1,4 @@
-"""What clients ask of the provider beside tokens: introspection, revocation, pushed requests, devices, registration."""
+"""What clients ask of the provider beside tokens: introspection, revocation, pushed requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakes import exchange, idp, oauthclients
 from fakes.idp import CALLBACK, Provider
 from tailseal.domain.bundle.model import ClientSecret, Introductions
 from tailseal.domain.clients import secrets
-from tailseal.oauth import device, introspection, registration
+from tailseal.oauth import device, introspection
 from tailseal.tokens import compact
 from tailseal.tokens.keyset import parse_jwks
 from tailseal.workers.idp import app, par
@@ -25,7 +25,7 @@ APP = oauthclients.record(
 )
 OTHER = oauthclients.record("other", allow={"users": ["*@corp.example"]})
 SERVICE = oauthclients.record("api", resources=[API], grantTypes=["client_credentials"], redirectURIs=None)
-SPA = oauthclients.record("spa", type="Public")
+SPA = oauthclients.record("spa", type="Public", grantTypes=["authorization_code", device.GRANT_TYPE])
 RS = ("api", oauthclients.SECRET)
 
 
@@ -242,94 +242,6 @@ async def test_a_pushed_request_is_checked_as_any_other(
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
-# --------------------------------------------------------------------------------------------------------- devices
-
-
-async def begin(provider: Provider, **asked: str) -> dict[str, Any]:
-    answer = await provider.browser().post("/device_authorization", {"scope": "openid", **asked})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def poll(provider: Provider, begun: dict[str, Any], client: str = "grafana") -> tuple[int, dict[str, Any]]:
-    data = {"grant_type": device.GRANT_TYPE, "device_code": begun["device_code"]}
-    answer = await provider.browser("bob").post("/token", data, client)
-    return answer.status_code, answer.json()
-
-
-async def test_a_person_connects_a_device(provider: Provider) -> None:
-    begun = await begin(provider)
-    assert begun["verification_uri"] == f"{provider.issuer}/device"
-    assert begun["user_code"] in begun["verification_uri_complete"]
-    assert (await poll(provider, begun))[1]["error"] == "authorization_pending"
-    assert (await poll(provider, begun))[1]["error"] == "slow_down"
-    ana = provider.browser()
-    page = await ana.http.get(begun["verification_uri_complete"])
-    assert begun["user_code"] in page.text
-    confirm = await ana.submit(page)
-    assert "grafana" in confirm.text
-    done = await ana.submit(confirm, answer="yes")
-    assert "is connected" in done.text
-    provider.clock[0] += 15
-    status, given = await poll(provider, begun)
-    assert status == 200, given
-    claims = compact.split(given["id_token"]).payload
-    assert (claims["sub"], claims["aud"]) == ("userid:1", "grafana")
-    assert (await poll(provider, begun))[1]["error"] == "invalid_grant"
-
-
-async def test_a_person_says_no(provider: Provider) -> None:
-    begun = await begin(provider)
-    ana = provider.browser()
-    page = await ana.http.get("/device")
-    confirm = await ana.submit(page, user_code=begun["user_code"].lower().replace("-", " "))
-    assert "was not connected" in (await ana.submit(confirm, answer="no")).text
-    assert (await poll(provider, begun))[1]["error"] == "access_denied"
-
-
-async def test_a_device_code_is_of_one_client_and_expires(provider: Provider) -> None:
-    begun = await begin(provider)
-    assert (await poll(provider, begun, "other"))[1]["error"] == "unauthorized_client"
-    provider.clock[0] += 601
-    assert (await poll(provider, begun))[1]["error"] == "expired_token"
-    assert (await poll(provider, {"device_code": "unknown"}))[1]["error"] == "invalid_grant"
-
-
-async def test_who_may_not_log_in_connects_nothing(provider: Provider) -> None:
-    begun = await begin(provider)
-    robot = provider.browser("robot")
-    confirm = await robot.submit(await robot.http.get("/device"), user_code=begun["user_code"])
-    assert confirm.status_code == 403
-
-
-async def test_user_codes_cannot_be_tried_without_end(provider: Provider) -> None:
-    ana = provider.browser()
-    page = await ana.http.get("/device")
-    seen = [(await ana.submit(page, user_code=f"BCDF-{letter * 4}")).status_code for letter in "BCDFGHJKLMNP"]
-    assert seen[:10] == [404] * 10
-    assert set(seen[10:]) == {429}
-
-
-async def test_another_site_cannot_connect_a_device(provider: Provider) -> None:
-    begun = await begin(provider)
-    ana, mallory = provider.browser(), provider.browser("bob")
-    theirs = await mallory.submit(await mallory.http.get("/device"), user_code=begun["user_code"])
-    action, fields = idp.form(theirs)
-    for sent in (fields, {**fields, "form": ""}, {"user_code": begun["user_code"]}):
-        await ana.http.get("/device")
-        answer = await ana.http.post(action, data={**sent, "answer": "yes"})
-        assert answer.status_code == 403
-    ours = await ana.http.get("/device")
-    skipped = await ana.submit(ours, user_code=begun["user_code"], answer="yes")
-    assert skipped.status_code == 403
-
-
-async def test_only_clients_that_are_registered_for_it_have_devices(provider: Provider) -> None:
-    answer = await provider.browser().post("/device_authorization", {"scope": "openid"}, "other")
-    assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
-
-
 async def test_who_proves_nothing_leaves_little_here(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(par, "RATE", 0.001)
     monkeypatch.setattr(par, "BURST", 3)
@@ -340,88 +252,22 @@ async def test_who_proves_nothing_leaves_little_here(provider: Provider, monkeyp
     assert (await ana.post("/par", idp.authorization())).status_code == 201
 
 
-# ---------------------------------------------------------------------------------------------------- registration
-
-METADATA = {"redirect_uris": [CALLBACK], "client_name": "Tool", "grant_types": ["authorization_code", "refresh_token"]}
-
-
-async def test_a_client_registers_logs_somebody_in_and_is_managed(provider: Provider) -> None:
-    ana = provider.browser()
-    answer = await ana.http.post("/register", json=METADATA)
-    assert answer.status_code == 201
-    made = answer.json()
-    assert made["client_secret_expires_at"] > exchange.NOW
-    asked = idp.authorization(client_id=made["client_id"])
-    page = await ana.http.get("/authorize", params=asked)
-    assert page.status_code == 200
-    code = idp.parameters(await ana.submit(page, answer="yes"))["code"]
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
-    given = await ana.post("/token", data, made["client_id"], made["client_secret"])
-    assert given.status_code == 200, given.text
-    bearer = {"authorization": f"Bearer {made['registration_access_token']}"}
-    shown = (await ana.http.get(made["registration_client_uri"], headers=bearer)).json()
-    assert "client_secret" not in shown
-    assert shown["client_name"] == "Tool"
-    changed = {**METADATA, "client_id": made["client_id"], "client_name": "Better tool"}
-    assert (await ana.http.put(made["registration_client_uri"], json=changed, headers=bearer)).json()[
-        "client_name"
-    ] == "Better tool"
-    assert (await ana.http.delete(made["registration_client_uri"], headers=bearer)).status_code == 204
-    for method in ("GET", "DELETE"):
-        gone = await ana.http.request(method, made["registration_client_uri"], headers=bearer)
-        assert gone.status_code == 401
-    refresh = {"grant_type": "refresh_token", "refresh_token": given.json()["refresh_token"]}
-    ended = await ana.post("/token", refresh, made["client_id"], made["client_secret"])
-    assert (ended.status_code, ended.json()["error"]) == (401, "invalid_client")
-
-
-async def test_people_are_warned_of_a_client_that_any_program_here_could_be(provider: Provider) -> None:
-    ana = provider.browser()
-    for uri, warned in (("http://127.0.0.1/cb", True), (CALLBACK, False)):
-        made = (await ana.http.post("/register", json={**METADATA, "redirect_uris": [uri]})).json()
-        asked = idp.authorization(client_id=made["client_id"], redirect_uri=uri)
-        assert ("Nobody can tell" in (await ana.http.get("/authorize", params=asked)).text) is warned
-
-
-async def test_registering_needs_a_capability_and_to_be_on(provider: Provider) -> None:
-    refused = await provider.browser("bob").http.post("/register", json=METADATA)
-    assert (refused.status_code, refused.json()["error"]) == (403, "access_denied")
-    provider.load(APP)
-    off = await provider.browser().http.post("/register", json=METADATA)
-    assert (off.status_code, off.json()["tailseal_reason"]) == (403, "NotEnabled")
-
-
-async def test_registrations_expire(provider: Provider) -> None:
-    ana = provider.browser()
-    made = (await ana.http.post("/register", json=METADATA)).json()
-    provider.clock[0] += registration.SECONDS + 1
-    answer = await ana.http.get("/authorize", params=idp.authorization(client_id=made["client_id"]))
-    assert answer.status_code == 400
-
-
-async def test_nobody_registers_without_end(provider: Provider) -> None:
-    ana = provider.browser()
-    seen = [(await ana.http.post("/register", json=METADATA)).status_code for _ in range(12)]
-    assert seen == [201] * 10 + [429] * 2
-
-
-@pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", "Basic x"])
-async def test_a_registration_is_managed_with_its_token_only(provider: Provider, token: str) -> None:
-    ana = provider.browser()
-    made = (await ana.http.post("/register", json=METADATA)).json()
-    for path in (made["registration_client_uri"], f"{provider.issuer}/register/registered.unknown"):
-        answer = await ana.http.get(path, headers={"authorization": token})
-        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
-
-
-async def test_a_registered_client_may_have_tokens_for_services_that_objects_name(provider: Provider) -> None:
-    ana = provider.browser()
-    made = (await ana.http.post("/register", json={**METADATA, "token_endpoint_auth_method": "none"})).json()
-    page = await ana.http.get("/authorize", params=idp.authorization(client_id=made["client_id"], resource=API))
-    code = idp.parameters(await ana.submit(page, answer="yes"))["code"]
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
-    given = (await ana.http.post("/token", data={**data, "client_id": made["client_id"]})).json()
-    assert compact.split(given["access_token"]).payload["aud"] == API
+async def test_a_client_in_a_browser_begins_without_a_server_of_its_own(provider: Provider) -> None:
+    ana, origin = provider.browser(), {"origin": "https://spa.example"}
+    asked = {
+        "/par": (idp.authorization(client_id="spa"), "request_uri"),
+        "/device_authorization": ({"client_id": "spa", "scope": "openid"}, "user_code"),
+    }
+    for path, (form, told) in asked.items():
+        may = await ana.http.options(path, headers={**origin, "access-control-request-headers": "dpop"})
+        assert may.status_code == 204
+        assert may.headers["access-control-allow-methods"] == "POST"
+        assert may.headers["access-control-allow-headers"] == "*, authorization"
+        answer = await ana.http.post(path, data=form, headers=origin)
+        assert told in answer.json(), answer.text
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-expose-headers"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
 
 
 # ------------------------------------------------------------------------------------------------------- clients
@@ -444,8 +290,8 @@ async def test_every_decision_leaves_an_audit_line_and_no_secret_in_it(provider:
     given = await ana.tokens(resource=API)
     await ana.post("/introspect", {"token": given["access_token"]}, *RS)
     await ana.post("/revoke", {"token": given["refresh_token"]})
-    made = (await ana.http.post("/register", json=METADATA)).json()
-    begun = await begin(provider)
+    made = (await ana.http.post("/register", json={"redirect_uris": [CALLBACK]})).json()
+    begun = (await ana.post("/device_authorization", {"scope": "openid"})).json()
     text = provider.audit.read_text()
     endpoints = [json.loads(line)["data"]["endpoint"] for line in text.splitlines()]
     assert {"introspect", "revoke", "register", "device_authorization", "token", "authorize"} <= set(endpoints)

@@ -59,7 +59,7 @@ def authorization(runtime: IdpRuntime) -> Endpoint:
         answer = device.answer(request.snapshot.settings.issuer, code, user_code)
         return Response(200, orjson.dumps(answer), JSON)
 
-    kind = Kind("device_authorization", repeatable=parameters.REPEATABLE)
+    kind = Kind("device_authorization", cors=True, repeatable=parameters.REPEATABLE)
     return Endpoint(runtime, kind, act)
 
 

@@ -37,7 +37,12 @@ MAX_BODY_BYTES: Final = 65_536
 _FORM: Final = "application/x-www-form-urlencoded"
 _WANTED: Final = frozenset({b"content-type", b"x-forwarded-for"})
 _ACCEPT: Final = frozenset({b"accept"})
-_ANY_ORIGIN: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"),)
+ANY_ORIGIN: Final[tuple[Header, ...]] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"*"),
+)
+"""Lets scripts of any origin read an answer, and what its headers ask for: a nonce, to wait, a scheme."""
+
 
 _NO_METHOD: Final = 405
 
@@ -157,7 +162,7 @@ class Endpoint:
             return
         response = await self._answer(scope, body)
         allow = ((b"allow", ", ".join(sorted(self._kind.methods)).encode()),) if response.status == _NO_METHOD else ()
-        extra = (*self._kind.headers, *allow, *(_ANY_ORIGIN if self._kind.cors else ()))
+        extra = (*self._kind.headers, *allow, *(ANY_ORIGIN if self._kind.cors else ()))
         await wire.respond(send, response._replace(headers=(*response.headers, *extra)), head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, body: bytes) -> Response:
@@ -269,7 +274,7 @@ def prefers_json(scope: Scope) -> bool:
 def _preflight(methods: frozenset[str]) -> Response:
     allowed = ", ".join(sorted(methods)).encode()
     fields = (
-        *_ANY_ORIGIN,
+        *ANY_ORIGIN,
         (b"access-control-allow-methods", allowed),
         (b"access-control-allow-headers", b"*, authorization"),
         (b"access-control-max-age", b"86400"),

@@ -40,7 +40,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
         content = {"request_uri": pushed.PREFIX + handle, "expires_in": pushed.SECONDS}
         return Response(201, orjson.dumps(content), JSON)
 
-    return Endpoint(runtime, Kind("par", repeatable=REPEATABLE), act)
+    return Endpoint(runtime, Kind("par", cors=True, repeatable=REPEATABLE), act)
 
 
 async def redeemed(runtime: IdpRuntime, client: CompiledClient, request_uri: str) -> dict[str, list[str]]:

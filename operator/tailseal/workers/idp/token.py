@@ -18,7 +18,7 @@ from tailseal.workers.idp import granting
 from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.callers import source_of
 from tailseal.workers.idp.context import IdpRuntime
-from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
+from tailseal.workers.idp.endpoint import ANY_ORIGIN, Endpoint, Kind, Request
 from tailseal.workers.idp.exchanging import Exchange
 
 Granting = Callable[[IdpRuntime, Request, granting.Client], Awaitable[Response]]
@@ -30,8 +30,6 @@ GRANTS: Final[Mapping[str, Granting]] = {
     "client_credentials": granting.by_client,
     device.GRANT_TYPE: granting.by_device,
 }
-
-_ANY_ORIGIN: Final = (b"access-control-allow-origin", b"*")
 
 
 class Token:
@@ -94,7 +92,7 @@ def _open(send: Send) -> Send:
 
     async def opened(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], _ANY_ORIGIN]}
+            message = {**message, "headers": [*message["headers"], *ANY_ORIGIN]}
         await send(message)
 
     return opened

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from serve.test_household import KEY, PROVIDER, SECRET
 from tailseal.domain.clients.secrets import digest
+from tailseal.workers.common.http.address import Address
 from tailseal.workers.embedded import manifests
 from tailseal.workers.embedded.household import Household, Reader
+from tailseal.workers.embedded.process import Embedded, Options
+from tailseal.workers.embedded.state import State
 
 BROUGHT = "0123456789abcdef" * 2
 CLIENT = """
@@ -37,13 +41,13 @@ def read(folder: Path, **files: str) -> Household:
 def test_a_client_with_a_secret_of_its_own_is_served_by_its_hash(tmp_path: Path) -> None:
     household = read(tmp_path, client=f"{CLIENT}  secretRef: {{name: mine}}\n", mine=MINE)
     assert household.problems == ()
-    (found,) = household.clients
+    (found,) = household.clients.usable
     assert [secret.digest for secret in found.secrets] == [digest("oauthclient.default.grafana", BROUGHT)]
     assert BROUGHT not in str(found)
 
 
 def test_a_public_client_needs_none(tmp_path: Path) -> None:
-    assert len(read(tmp_path, client=f"{CLIENT}  type: Public\n").clients) == 1
+    assert len(read(tmp_path, client=f"{CLIENT}  type: Public\n").clients.usable) == 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_a_public_client_needs_none(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_served_is_named_and_is_not(tmp_path: Path, client: str, problem: str) -> None:
     household = read(tmp_path, client=client)
-    assert household.clients == ()
+    assert household.clients.usable == ()
     (found,) = household.problems
     assert str(found).startswith(problem)
     assert "canary" not in str(found)
@@ -67,6 +71,53 @@ def test_what_cannot_be_served_is_named_and_is_not(tmp_path: Path, client: str, 
 def test_of_two_with_one_client_id_the_first_counts(tmp_path: Path) -> None:
     public = f"{CLIENT}  type: Public\n  clientID: grafana\n"
     household = read(tmp_path, a=public, b=public.replace("name: grafana", "name: other"))
-    assert [client.name for client in household.clients] == ["grafana"]
+    assert [client.name for client in household.clients.usable] == ["grafana"]
     (found,) = household.problems
     assert "OAuthClient default/grafana has it already" in str(found)
+
+
+# ---------------------------------------------------------------------------------------------------- admission
+
+PUBLIC = f"{CLIENT}  type: Public\n"
+
+
+def admission(folder: Path, state: Path) -> str:
+    """What the only client's logins are bound to, as a process that starts now serves it; empty: it is not served."""
+    made = Embedded(Options(folder, state, None, Address("127.0.0.1", 0)), lambda *_: None, State(state))
+    try:
+        made.turn()
+        assert made.worker.loader.snapshot
+        return next((client.uid for client in made.worker.loader.snapshot.clients.values()), "")
+    finally:
+        asyncio.run(made.worker.state.aclose())
+        made.state.close()
+
+
+def test_a_client_that_is_taken_out_of_the_folder_comes_back_as_another(tmp_path: Path) -> None:
+    read(tmp_path, client=PUBLIC)
+    before = admission(tmp_path, tmp_path / "state")
+    assert before.startswith("default/grafana@")
+    assert admission(tmp_path, tmp_path / "state") == before, "a restart ends nothing"
+    (tmp_path / "client.yaml").unlink()
+    assert admission(tmp_path, tmp_path / "state") == ""
+    read(tmp_path, client=PUBLIC)
+    assert admission(tmp_path, tmp_path / "state") != before
+
+
+@pytest.mark.parametrize("slip", ["{", f"{PUBLIC}  claims: [sub]\n"], ids=["file", "spec"])
+def test_a_slip_in_its_file_pauses_a_client_and_ends_nothing(tmp_path: Path, slip: str) -> None:
+    read(tmp_path, client=PUBLIC)
+    before = admission(tmp_path, tmp_path / "state")
+    read(tmp_path, client=slip)
+    assert admission(tmp_path, tmp_path / "state") == ""
+    read(tmp_path, client=PUBLIC)
+    assert admission(tmp_path, tmp_path / "state") == before
+
+
+@pytest.mark.parametrize("spoilt", [None, b'{"admissions.json":"e30="}', b'{"admissions.json":"W10="}'])
+def test_admissions_that_are_lost_or_spoilt_end_all_logins(tmp_path: Path, spoilt: bytes | None) -> None:
+    read(tmp_path, client=PUBLIC)
+    before = admission(tmp_path, tmp_path / "state")
+    kept = tmp_path / "state" / "clients.json"
+    kept.unlink() if spoilt is None else kept.write_bytes(spoilt)
+    assert admission(tmp_path, tmp_path / "state") not in {"", before}

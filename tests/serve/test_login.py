@@ -165,5 +165,5 @@ def test_a_login_is_all_that_a_person_needs(tmp_path: Path) -> None:
 def test_the_example_has_nothing_wrong_with_it() -> None:
     household = Reader().read(manifests.read(story.EXAMPLE.parent / "login"))
     assert household.problems == ()
-    assert [client.name for client in household.clients] == ["app"]
+    assert [client.name for client in household.clients.usable] == ["app"]
     assert len(callers.read(story.EXAMPLE.parent / "callers.yaml")) == 3

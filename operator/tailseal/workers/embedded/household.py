@@ -21,7 +21,7 @@ from tailseal.api.signingkey import KeySource, SigningKeySpec
 from tailseal.api.times import parse_time
 from tailseal.api.unsupported import unsupported
 from tailseal.domain.bundle import build
-from tailseal.domain.bundle.model import ClientRecord, PolicyRecord, Settings
+from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.clients.compile import chosen_ids
 from tailseal.domain.keys.imported import ImportedKey, KeyRefused
 from tailseal.domain.keys.source import brought_key, needed_secret, refusal
@@ -32,7 +32,7 @@ from tailseal.domain.rotation.signingkey import Wish
 from tailseal.domain.rotation.signingkey_ledger import Schedule
 from tailseal.domain.tenancy import bounds
 from tailseal.workers.embedded import sharedstate
-from tailseal.workers.embedded.clients import clients
+from tailseal.workers.embedded.clients import Clients, clients
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 
 Key = tuple[str, str, str]
@@ -62,7 +62,7 @@ class Household:
         credentials: files of that volume.
         longest_ttl: longest lifetime in seconds of any token that we may sign.
         problems: what is to be put right.
-        clients: OAuth clients that may be used.
+        clients: OAuth clients.
     """
 
     provider: Provider | None
@@ -72,7 +72,7 @@ class Household:
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     longest_ttl: int = 0
     problems: tuple[FileProblem, ...] = ()
-    clients: tuple[ClientRecord, ...] = ()
+    clients: Clients = field(default_factory=Clients)
 
     def issuer_spec(self) -> IssuerSpec:
         """What the provider asks of its keys."""
@@ -126,7 +126,7 @@ class Reader:
             FileProblem(entry.file, "spec.identityProviderRef", text) for entry in policies if entry not in mine
         ]
         found = clients([each for each in mine if each.kind == "OAuthClient"], settings, self._secret, problems)
-        reserving = settings.model_copy(update={"client_ids": chosen_ids(found)})
+        reserving = settings.model_copy(update={"client_ids": chosen_ids(found.usable)})
         compiled = list(self._compiled((each for each in mine if each.kind == "TrustPolicy"), reserving, problems))
         return Household(
             provider=provider,
@@ -136,7 +136,7 @@ class Reader:
             credentials=self._credentials(provider, problems),
             longest_ttl=max((policy.longest_ttl for _, policy in compiled), default=0),
             problems=tuple(problems),
-            clients=found,
+            clients=replace(found, whole=not folder.unreadable),
         )
 
     def _secret(self, namespace: str, name: str) -> Mapping[str, bytes]:

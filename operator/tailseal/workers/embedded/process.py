@@ -32,6 +32,7 @@ from tailseal.workers.common.http.application import application
 from tailseal.workers.common.http.serving import Listener
 from tailseal.workers.common.worker import Place, Worker, stop_signal
 from tailseal.workers.embedded import callers, manifests
+from tailseal.workers.embedded.clients import admit
 from tailseal.workers.embedded.household import Household, Reader
 from tailseal.workers.embedded.keeper import Keeper
 from tailseal.workers.embedded.manifests import FileProblem
@@ -174,9 +175,8 @@ class Embedded:
         if household.settings is not None:
             own = household.settings.namespace
             files = build.shards(household.records, own).files
-            self.source.put(
-                "policies", build.policies_volume(household.settings, files, build.clients(household.clients, own)[0])
-            )
+            clients, _ = build.clients(admit(household.clients, self.state, os.urandom), own)
+            self.source.put("policies", build.policies_volume(household.settings, files, clients))
             self.source.put("credentials", household.credentials)
 
     def _keep(self, happened: list[str]) -> float | None:

@@ -27,8 +27,8 @@ from tailseal.cluster.errors import Conflict, Forbidden
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build
-from tailseal.reconcile.bundle import attached
-from tailseal.reconcile.bundle.attached import Placement
+from tailseal.reconcile.bundle import attached_policies
+from tailseal.reconcile.bundle.memory import Placement
 from tailseal.reconcile.context import Key
 
 BOUND = {
@@ -181,7 +181,7 @@ async def test_beyond_its_number_of_policies_a_namespace_keeps_the_eldest() -> N
         await seen.converge()
     assert held_policies(seen) == ["team-a/b", "team-a/c"]
     youngest = seen.cluster.peek(kinds.TRUST_POLICY, "team-a", "a")
-    assert attached.placement(seen.context, NS, "corp", youngest) is Placement.NO_ROOM
+    assert attached_policies.placement(seen.context, NS, "corp", youngest) is Placement.NO_ROOM
 
 
 async def test_a_full_shard_refuses_the_youngest_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,8 @@ async def test_a_full_shard_refuses_the_youngest_whole(monkeypatch: pytest.Monke
     assert held == sorted(f"{NS}/{name}" for name in names)[-len(held) :]
     assert 0 < len(held) < 5
     places = [
-        attached.placement(seen.context, NS, "corp", seen.cluster.peek(kinds.TRUST_POLICY, NS, name)) for name in names
+        attached_policies.placement(seen.context, NS, "corp", seen.cluster.peek(kinds.TRUST_POLICY, NS, name))
+        for name in names
     ]
     assert places == [Placement.NO_ROOM] * (5 - len(held)) + [Placement.HELD] * len(held)
 
@@ -215,7 +216,7 @@ async def test_a_policy_is_held_only_once_its_generation_is_written() -> None:
 
 
 def place(seen: World, name: str) -> Placement:
-    return attached.placement(seen.context, NS, "corp", seen.cluster.peek(kinds.TRUST_POLICY, NS, name))
+    return attached_policies.placement(seen.context, NS, "corp", seen.cluster.peek(kinds.TRUST_POLICY, NS, name))
 
 
 async def test_only_policies_whose_place_changed_are_woken() -> None:
@@ -231,8 +232,8 @@ async def test_only_policies_whose_place_changed_are_woken() -> None:
 async def test_an_unchanged_shard_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = await settled(*(policy(f"p{number}") for number in range(50)))
     built = []
-    original = attached._shard
-    monkeypatch.setattr(attached, "_shard", lambda *args: built.append(args) or original(*args))
+    original = attached_policies._shard
+    monkeypatch.setattr(attached_policies, "_shard", lambda *args: built.append(args) or original(*args))
     seen.cluster.user_apply(policy("one-more"))
     await seen.converge()
     assert len(built) == 1

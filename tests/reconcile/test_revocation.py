@@ -24,8 +24,8 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden
 from tailseal.cluster.port import Object
 from tailseal.domain.bundle import build
-from tailseal.reconcile.bundle import attached
-from tailseal.reconcile.bundle.attached import Placement
+from tailseal.reconcile.bundle import attached_policies
+from tailseal.reconcile.bundle.memory import Placement
 
 Change = Callable[[Object], None]
 
@@ -266,7 +266,7 @@ async def test_a_stuck_shard_that_would_only_gain_goes_on_as_it_is_and_new_polic
     assert held_policies(seen) == sorted([f"{NS}/{kept}", f"{NS}/{other}"])
     assert conditions(seen)["Programmed"] == ("False", "Forbidden")
     placed = seen.cluster.peek(kinds.TRUST_POLICY, NS, more)
-    assert attached.placement(seen.context, NS, "corp", placed) is Placement.ABSENT
+    assert attached_policies.placement(seen.context, NS, "corp", placed) is Placement.ABSENT
     seen.cluster.refuse = lambda _verb, _ref: None
     await seen.run_for(120)
     assert held_policies(seen) == sorted([f"{NS}/{kept}", f"{NS}/{more}", f"{NS}/{other}"])

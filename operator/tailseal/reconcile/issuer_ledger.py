@@ -20,9 +20,7 @@ from tailseal.domain.rotation import IssuerLedger, LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Objects
-from tailseal.reconcile.kept_secret import NameTaken
-
-__all__ = ["IssuerState", "NameTaken", "load_or_create", "save", "state_of"]
+from tailseal.reconcile.ownership import NameTaken
 
 MANAGER = "tailseal-issuer"
 SALT = "salt"

@@ -10,15 +10,11 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from tailseal.api.meta import MANAGED_BY, MANAGER
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.port import Object, Ref
 from tailseal.reconcile.context import Context
-
-
-class NameTaken(Exception):  # noqa: N818 - a name of the field
-    """An object that is not ours holds the name; never adopted."""
+from tailseal.reconcile.ownership import marked, ours, taken
 
 
 async def read(ctx: Context, ref: Ref, labels: Mapping[str, str]) -> Object | None:
@@ -38,9 +34,8 @@ async def read(ctx: Context, ref: Ref, labels: Mapping[str, str]) -> Object | No
     present = ctx.objects.get(ref) or await ctx.cluster.get(ref)
     if present is None:
         return None
-    wanted = ours(labels).items()
-    if not wanted <= present["metadata"].get("labels", {}).items():
-        raise _taken(ref)
+    if not marked(present, ours(labels)):
+        raise taken(ref.kind.kind, ref.name)
     if "deletionTimestamp" in present["metadata"]:
         raise Transient(f"{ref.kind.kind} {ref.name} is being deleted")
     return present
@@ -110,11 +105,6 @@ def content(secret: Object) -> dict[str, bytes]:
     return {name: base64.b64decode(value, validate=True) for name, value in (secret.get("data") or {}).items()}
 
 
-def ours(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that make an object ours."""
-    return {MANAGED_BY: MANAGER, **labels}
-
-
 async def shell(ctx: Context, wanted: Object, *, manager: str, heirs: bool = False) -> Object:
     """The object with nothing but our labels and, unless it may have heirs, its owner.
 
@@ -141,9 +131,3 @@ def _bare(ref: Ref, labels: Mapping[str, str]) -> Object:
     if labels:
         metadata["labels"] = dict(labels)
     return {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": metadata}
-
-
-def _taken(ref: Ref) -> NameTaken:
-    return NameTaken(
-        f"{ref.kind.kind} {ref.name} is there but not ours: delete or rename it, or give this object another name"
-    )

@@ -18,7 +18,8 @@ from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.policy.review import overlap
-from tailseal.reconcile.bundle.attached import Version, provider_of, record_of
+from tailseal.reconcile.bundle.attached import Version, provider_of, version_of
+from tailseal.reconcile.bundle.attached_policies import record_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.served import remembered_settings
@@ -52,7 +53,7 @@ async def overlapping(ctx: Context, policy: Object, settings: Settings) -> Fact 
     """What another policy of the namespace does to this one, if anything."""
     metadata, provider = policy["metadata"], provider_of(policy)
     memory = _memory(ctx, metadata["namespace"])
-    as_seen = memory.versions.get(metadata["name"]) == _version(policy)
+    as_seen = memory.versions.get(metadata["name"]) == version_of(policy)
     if not as_seen or memory.settings.get(provider) != settings:
         await _look(ctx, metadata["namespace"], metadata["name"], memory)
     return memory.facts.get(metadata["name"])
@@ -85,7 +86,7 @@ async def _look(ctx: Context, namespace: str, name: str, memory: _Memory) -> Non
         for policy in ctx.objects.select(kinds.TRUST_POLICY, namespace)
         if "deletionTimestamp" not in policy["metadata"]
     }
-    memory.versions = {name: _version(policy) for name, policy in there.items()}
+    memory.versions = {name: version_of(policy) for name, policy in there.items()}
     named = {provider_of(policy) for policy in there.values()}
     known = ((provider, remembered_settings(ctx, *provider)) for provider in named)
     memory.settings = {provider: settings for provider, settings in known if isinstance(settings, Settings)}
@@ -116,7 +117,3 @@ def _fact(found: overlap.Overlap) -> Fact:
 def _memory(ctx: Context, namespace: str) -> _Memory:
     memory: _Memory = ctx.memory.setdefault(Key("Overlapping", namespace, ""), _Memory())
     return memory
-
-
-def _version(policy: Object) -> Version:
-    return policy["metadata"]["uid"], policy["metadata"].get("generation", 1)

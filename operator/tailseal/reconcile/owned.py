@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from tailseal.api.meta import MANAGED_BY, MANAGER, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
+from tailseal.api.meta import MANAGED_BY, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Transient
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import canonical
 from tailseal.domain.render import drift
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
-from tailseal.reconcile.issuer_ledger import NameTaken
-
-RENAME: Final = "give this object another name"
-
+from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, ours, taken
 
 _FILES: Final = (kinds.SECRET, kinds.CONFIG_MAP)
 """What others put into these stands in no apply's way."""
-
-
-class Leaving(Transient):
-    """An object of the name is on its way out; as it may be held by somebody's finalizer, others must not wait."""
 
 
 async def find(ctx: Context, wanted: Object, *, remedy: str = RENAME) -> Object | None:
@@ -135,7 +127,7 @@ async def _over(ctx: Context, wanted: Object, present: Object, manager: str, *, 
 async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
     """Delete the object if it is there and ours; whether it was."""
     present = ctx.objects.get(ref)
-    if present is None or not _ours(present, provider):
+    if present is None or not marked(present, ours({PROVIDER_LABEL: provider})):
         return False
     _memory(ctx, ref.namespace, provider).pop(ref, None)
     await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
@@ -157,18 +149,12 @@ async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:
 
 
 def _refuse_foreign(wanted: Object, present: Object, remedy: str) -> None:
-    what = f"{wanted['kind']} {wanted['metadata']['name']}"
-    ours = {owner["uid"] for owner in wanted["metadata"].get("ownerReferences", ())}
-    theirs = {owner["uid"] for owner in present["metadata"].get("ownerReferences", ()) if owner.get("controller")}
+    kind, name = wanted["kind"], wanted["metadata"]["name"]
+    owners, theirs = controllers(wanted), controllers(present)
     # Whoever takes our label off has not made the object his: the owner still says whose it is.
     labels = wanted["metadata"]["labels"]
-    marks = {name: labels[name] for name in (MANAGED_BY, PROVIDER_LABEL, OAUTH_CLIENT_LABEL) if name in labels}
-    if not (ours & theirs or marks.items() <= present["metadata"].get("labels", {}).items()):
-        raise NameTaken(f"{what} is there but not ours: delete or rename it, or {remedy}")
-    if theirs - ours or "deletionTimestamp" in present["metadata"]:
-        raise Leaving(f"{what} is being deleted with its former owner")
-
-
-def _ours(present: Object, provider: str) -> bool:
-    labels: dict[str, str] = present["metadata"].get("labels", {})
-    return {MANAGED_BY: MANAGER, PROVIDER_LABEL: provider}.items() <= labels.items()
+    marks = {label: labels[label] for label in (MANAGED_BY, PROVIDER_LABEL, OAUTH_CLIENT_LABEL) if label in labels}
+    if not (owners & theirs or marked(present, marks)):
+        raise taken(kind, name, remedy)
+    if theirs - owners or "deletionTimestamp" in present["metadata"]:
+        raise Leaving(f"{kind} {name} is being deleted with its former owner")

@@ -13,7 +13,9 @@ from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.programmed import Spread, spread
 from tailseal.reconcile.bundle import attached_clients
-from tailseal.reconcile.bundle.attached import Placement, memory_of, provider_of, settings_of
+from tailseal.reconcile.bundle.attached import provider_of
+from tailseal.reconcile.bundle.attached_policies import settings_of
+from tailseal.reconcile.bundle.memory import Placement, memory_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.identityprovider.spec import intent_of
@@ -90,7 +92,7 @@ def _read_settings(ctx: Context, provider: Object) -> Settings | Fact:
         return Fact(ConditionType.RESOLVED_REFS, False, Reason.REF_NOT_READY, text)
     settings, memory = settings_of(ctx, provider, spec), memory_of(ctx, metadata["namespace"], metadata["name"])
     if memory.clients is None:  # the bundle was not looked at yet
-        memory.clients = attached_clients.gather(ctx.objects, provider, settings, None)
+        memory.clients = attached_clients.gather(ctx, provider, settings, None)
     return settings.model_copy(update={"client_ids": memory.clients.chosen})
 
 

@@ -14,7 +14,9 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
-from tailseal.reconcile.bundle.attached import Placement, placement, provider_of, record_of
+from tailseal.reconcile.bundle.attached import provider_of
+from tailseal.reconcile.bundle.attached_policies import placement, record_of
+from tailseal.reconcile.bundle.memory import Placement
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done
 from tailseal.reconcile.measured import UNREACHABLE

@@ -2,60 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 
-from tailseal.api.meta import CLIENT_LEDGER_ANNOTATION, MANAGED_BY, MANAGER, OAUTH_CLIENT_LABEL
+from tailseal.api.meta import CLIENT_LEDGER_ANNOTATION, OAUTH_CLIENT_LABEL
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
+from tailseal.domain.clients.admission import Outcome, admitted
 from tailseal.domain.clients.compile import CompiledClient, accepted, chosen_ids
 from tailseal.domain.clients.secrets import SecretLedger
-from tailseal.reconcile.bundle.attached import BundleMemory, Placement, provider_of
+from tailseal.reconcile.bundle import clients as written
+from tailseal.reconcile.bundle.attached import attached, id_of, provider_of
+from tailseal.reconcile.bundle.memory import BundleMemory, ClientsContent, ClientVersion, Placement
 from tailseal.reconcile.context import Context, Key, Objects
-
-Version = tuple[str, int, tuple[model.ClientSecret, ...]]
-"""uid, generation and hashes."""
+from tailseal.reconcile.ownership import controllers, marked, ours
 
 
-@dataclass(frozen=True, slots=True)
-class ClientsContent:
-    """The clients' file as it should be.
-
-    Args:
-        made_from: what it follows from: while that is the same, so is the rest.
-        content: of the file; empty if there are no clients.
-        places: by id, the version that it holds, or that there is no room for it.
-        chosen: client ids of those that it holds, but for ids that are made from names.
-    """
-
-    made_from: object = None
-    content: bytes = b""
-    places: Mapping[str, Version | Placement] = field(default_factory=dict)
-    chosen: frozenset[str] = frozenset()
-
-
-def gather(
-    objects: Objects, provider: Object, settings: model.Settings, known: ClientsContent | None
-) -> ClientsContent:
+def gather(ctx: Context, provider: Object, settings: model.Settings, known: ClientsContent | None) -> ClientsContent:
     """What the file should hold: eldest first, so that of two with one client id the first counts."""
-    clients = attached(objects, provider["metadata"]["namespace"], provider["metadata"]["name"])
-    records = [record_of(client, ledger_of(objects, client).known()) for client in clients]
+    namespace, name = provider["metadata"]["namespace"], provider["metadata"]["name"]
+    clients = attached(ctx.objects, kinds.OAUTH_CLIENT, namespace, name)
+    records = [record_of(client, ledger_of(ctx.objects, client).known()) for client in clients]
     about = canonical.digest(build.settings_file(settings))
-    made_from = (about, tuple((record.namespace, record.name, *version_of(record)) for record in records))
+    made_from = (about, tuple((record.namespace, record.name, *_version(record)) for record in records))
     if known is not None and made_from == known.made_from:
         return known
     # Whether one may be served depends on whose ids are taken, and these on who may be: what is first, reserves.
-    reserved = settings.model_copy(update={"client_ids": chosen_ids(_usable(records, settings))})
-    usable = list(_usable(records, reserved))
-    content, refused = build.clients(usable, settings.namespace)
-    places: dict[str, Version | Placement] = {_id(record): version_of(record) for record in usable}
+    reserved = settings.model_copy(update={"client_ids": chosen_ids(_usable(_judged(records, settings)))})
+    judged = list(_judged(records, reserved))
+    usable = list(_usable(judged))
+    former = known.admissions if known is not None else written.admissions(ctx.objects, namespace, name)
+    admissions = admitted(judged, former, ctx.entropy.token)
+    told = [record.model_copy(update={"uid": admissions[_id(record)]}) for record in usable]
+    content, refused = build.clients(told, settings.namespace)
+    places: dict[str, ClientVersion | Placement] = {_id(record): _version(record) for record in usable}
     places |= dict.fromkeys(map(_id, refused), Placement.NO_ROOM)
     left_out = {_id(record) for record in refused}
-    return ClientsContent(
-        made_from, content, places, chosen_ids(record for record in usable if _id(record) not in left_out)
-    )
+    chosen = chosen_ids(record for record in usable if _id(record) not in left_out)
+    return ClientsContent(made_from, content, places, chosen, admissions)
 
 
 def placement(ctx: Context, client: Object) -> Placement:
@@ -64,7 +49,7 @@ def placement(ctx: Context, client: Object) -> Placement:
     place = memory.client_places.get(id_of(client), Placement.ABSENT) if memory else Placement.ABSENT
     if isinstance(place, Placement):
         return place
-    now = version_of(record_of(client, ledger_of(ctx.objects, client).known()))
+    now = _version(record_of(client, ledger_of(ctx.objects, client).known()))
     return Placement.HELD if place == now else Placement.ABSENT
 
 
@@ -73,23 +58,13 @@ def rival(objects: Objects, client: Object, settings: model.Settings) -> str:
     named = client.get("spec", {}).get("clientID")
     if named is None:  # those that are made from names are nobody else's
         return ""
-    for other in attached(objects, *provider_of(client)):
+    for other in attached(objects, kinds.OAUTH_CLIENT, *provider_of(client)):
         if id_of(other) == id_of(client):
             return ""
         same = other.get("spec", {}).get("clientID") == named
         if same and isinstance(accepted(record_of(other, ()), settings), CompiledClient):
             return id_of(other)
     return ""
-
-
-def attached(objects: Objects, namespace: str, name: str) -> list[Object]:
-    """Every client that names the provider, whether it may be served or not, eldest first."""
-    found = [
-        client
-        for client in objects.select(kinds.OAUTH_CLIENT)
-        if provider_of(client) == (namespace, name) and "deletionTimestamp" not in client["metadata"]
-    ]
-    return sorted(found, key=lambda client: (client["metadata"].get("creationTimestamp", ""), id_of(client)))
 
 
 def ledger_of(objects: Objects, client: Object) -> SecretLedger:
@@ -113,10 +88,9 @@ def owns(client: Object, secret: Object) -> bool:
 
     Our labels say so where somebody took the owner away, and the owner where somebody took the labels away.
     """
-    metadata = secret["metadata"]
-    owners = [owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
-    marks = {MANAGED_BY: MANAGER, OAUTH_CLIENT_LABEL: client["metadata"]["name"]}.items()
-    return client["metadata"]["uid"] in owners if owners else marks <= metadata.get("labels", {}).items()
+    if owners := controllers(secret):
+        return client["metadata"]["uid"] in owners
+    return marked(secret, ours({OAUTH_CLIENT_LABEL: client["metadata"]["name"]}))
 
 
 def read_ledger(secret: Object) -> SecretLedger:
@@ -137,25 +111,25 @@ def record_of(client: Object, secrets: Sequence[model.ClientSecret]) -> model.Cl
     )
 
 
-def id_of(client: Object) -> str:
-    """Namespace and name."""
-    return f"{client['metadata']['namespace']}/{client['metadata']['name']}"
-
-
 def _id(record: model.ClientRecord) -> str:
     return f"{record.namespace}/{record.name}"
 
 
-def version_of(record: model.ClientRecord) -> Version:
+def _version(record: model.ClientRecord) -> ClientVersion:
     """What changes when workers must be told."""
     return record.uid, record.generation, record.secrets
 
 
-def _usable(records: Sequence[model.ClientRecord], settings: model.Settings) -> Iterator[model.ClientRecord]:
+def _judged(
+    records: Iterable[model.ClientRecord], settings: model.Settings
+) -> Iterator[tuple[model.ClientRecord, Outcome]]:
+    return ((record, accepted(record, settings)) for record in records)
+
+
+def _usable(judged: Iterable[tuple[model.ClientRecord, Outcome]]) -> Iterator[model.ClientRecord]:
     """Those that may be served; why another may not, its own reconciler tells its owner."""
     taken: set[str] = set()
-    for record in records:
-        client = accepted(record, settings)
+    for record, client in judged:
         if not isinstance(client, CompiledClient) or client.client_id in taken:
             continue
         taken.add(client.client_id)

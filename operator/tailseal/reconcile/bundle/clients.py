@@ -12,14 +12,15 @@ from tailseal.cluster.errors import Forbidden, Invalid
 from tailseal.cluster.port import Ref
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, model
+from tailseal.domain.clients.admission import uid_of
+from tailseal.domain.clients.compile import CompiledClient, accepted
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
-from tailseal.reconcile.bundle import attached_clients
-from tailseal.reconcile.bundle.attached import BundleMemory
-from tailseal.reconcile.bundle.attached_clients import ClientsContent
+from tailseal.reconcile.bundle.attached import attached_versions
+from tailseal.reconcile.bundle.memory import BundleMemory, ClientsContent
 from tailseal.reconcile.context import Context, Key, Objects
-from tailseal.reconcile.issuer_ledger import NameTaken
-from tailseal.reconcile.owned import Leaving, ensure, remove
+from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.ownership import Leaving, NameTaken
 
 MANAGER = "tailseal-bundle"
 
@@ -41,7 +42,7 @@ async def write(ctx: Context, provider: Provider, content: bytes, named: str) ->
     try:
         await ensure(ctx, render.clients(provider, content), manager=MANAGER)
     except (NameTaken, Forbidden, Invalid, Leaving) as error:
-        present = _present(ctx.objects, provider)
+        present = _present(ctx.objects, provider.namespace, provider.name)
         wanted = {str(record) for record in _records(content)}
         still = present and canonical.digest(present) == named and {str(each) for each in _records(present)} <= wanted
         return (present if still else b""), error
@@ -57,26 +58,44 @@ async def clear(ctx: Context, provider: Provider, content: bytes) -> None:
 
 def present(objects: Objects, provider: Provider, named: str) -> bytes:
     """The written file, if it is the one of that digest."""
-    content = _present(objects, provider)
+    content = _present(objects, provider.namespace, provider.name)
     return content if content and canonical.digest(content) == named else b""
 
 
 def withdrawn(objects: Objects, provider: Provider, named: str) -> bytes:
     """The written file without what was deleted or changed since: all that may be judged without a spec."""
-    present = _present(objects, provider)
+    present = _present(objects, provider.namespace, provider.name)
     if canonical.digest(present) != named:
         return b""
-    current = {
-        attached_clients.id_of(client): (client["metadata"]["uid"], client["metadata"].get("generation", 1))
-        for client in attached_clients.attached(objects, provider.namespace, provider.name)
-    }
+    current = attached_versions(objects, kinds.OAUTH_CLIENT, provider.namespace, provider.name)
     records = _records(present)
     kept = [
         record
         for record in records
-        if current.get(f"{record.namespace}/{record.name}") == (record.uid, record.generation)
+        if current.get(f"{record.namespace}/{record.name}") == (uid_of(record.uid), record.generation)
     ]
     return present if len(kept) == len(records) else build.clients(kept)[0]
+
+
+def admissions(objects: Objects, namespace: str, name: str) -> dict[str, str]:
+    """Those that workers have been told of; a client that the written settings refuse has lost its own.
+
+    The file counts while a manifest names one, also where it is not this one: an operator that dies between the two
+    ends nobody's login. Where no manifest does, clients were all withdrawn, or none was ever served.
+    """
+    policies = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.policies_config_map(name))) or {}
+    data: Mapping[str, str] = policies.get("data") or {}
+    try:
+        named = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "")).clients
+        settings = model.Settings.model_validate_json(data.get(model.SETTINGS_FILE, ""))
+    except ValueError:
+        return {}
+    records = _records(_present(objects, namespace, name)) if named else []
+    return {
+        f"{record.namespace}/{record.name}": record.uid
+        for record in records
+        if isinstance(accepted(record, settings), CompiledClient)
+    }
 
 
 def announce(ctx: Context, memory: BundleMemory, gathered: ClientsContent) -> None:
@@ -88,8 +107,8 @@ def announce(ctx: Context, memory: BundleMemory, gathered: ClientsContent) -> No
             ctx.enqueue(Key("OAuthClient", *client.split("/", 1)))
 
 
-def _present(objects: Objects, provider: Provider) -> bytes:
-    found = objects.get(Ref(kinds.CONFIG_MAP, provider.namespace, meta.clients_config_map(provider.name)))
+def _present(objects: Objects, namespace: str, name: str) -> bytes:
+    found = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.clients_config_map(name)))
     return decoded((found or {}).get("binaryData")).get(model.CLIENTS_FILE, b"")
 
 

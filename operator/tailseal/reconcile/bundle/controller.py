@@ -32,20 +32,14 @@ from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider, decoded
 from tailseal.reconcile.bundle import attached_clients
 from tailseal.reconcile.bundle import clients as bundle_clients
-from tailseal.reconcile.bundle.attached import (
-    BundleMemory,
-    Gathered,
-    ShardContent,
-    attached_versions,
-    gather,
-    memory_of,
-    settings_of,
-)
+from tailseal.reconcile.bundle.attached import attached_versions
+from tailseal.reconcile.bundle.attached_policies import gather, settings_of
+from tailseal.reconcile.bundle.memory import BundleMemory, Gathered, ShardContent, memory_of
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.identityprovider.spec import intent_of
-from tailseal.reconcile.issuer_ledger import NameTaken
-from tailseal.reconcile.owned import Leaving, ensure, remove
+from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.ownership import Leaving, NameTaken
 
 MANAGER = "tailseal-bundle"
 
@@ -69,7 +63,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         return Done()
     memory = memory_of(ctx, namespace, name)
     settings = settings_of(ctx, provider, spec)
-    clients = attached_clients.gather(ctx.objects, provider, settings, memory.clients)
+    clients = attached_clients.gather(ctx, provider, settings, memory.clients)
     memory.clients = clients
     gathered = await gather(ctx, provider, settings.model_copy(update={"client_ids": clients.chosen}))
     failed: dict[int, Exception] = {}
@@ -105,7 +99,7 @@ async def _withdraw(ctx: Context, provider: Provider) -> None:
     named = _named(present)
     if not named and not present.clients:
         return
-    current = attached_versions(ctx.objects, provider.namespace, provider.name)
+    current = attached_versions(ctx.objects, kinds.TRUST_POLICY, provider.namespace, provider.name)
     files = {}
     for number, content in _present_shards(ctx.objects, provider):
         records = _records(content) if canonical.digest(content) == named.get(number) else []

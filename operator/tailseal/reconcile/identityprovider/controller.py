@@ -23,7 +23,7 @@ from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
 from tailseal.domain.rotation.issuer_recover import recovered
-from tailseal.reconcile.bundle import attached
+from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.identityprovider import workers as provider_workers
@@ -33,8 +33,9 @@ from tailseal.reconcile.identityprovider.spec import intent_of
 from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen, report
 from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
-from tailseal.reconcile.issuer_ledger import NameTaken, load_or_create, save
-from tailseal.reconcile.owned import Leaving, ensure, forget, remove
+from tailseal.reconcile.issuer_ledger import load_or_create, save
+from tailseal.reconcile.owned import ensure, forget, remove
+from tailseal.reconcile.ownership import Leaving, NameTaken
 from tailseal.reconcile.publish import seen as publish_seen
 
 T = TypeVar("T")
@@ -66,9 +67,9 @@ class _Run:
             self._note(Reason.FORBIDDEN, str(error))
         return None
 
-    async def ensure(self, wanted: Object, *, exact: bool = False, seen: Object | None = None) -> None:
-        """Bring one owned object to what it should be."""
-        await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact, seen=seen))
+    async def ensure(self, wanted: Object, *, exact: bool = False, seen: Object | None = None) -> Object | None:
+        """Bring one owned object to what it should be; None: something stood in the way."""
+        return await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact, seen=seen))
 
     def _note(self, reason: Reason, message: str) -> None:
         self.stuck.append(Fact("Programmed", status=False, reason=reason, message=message, stalled=True))
@@ -91,7 +92,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     run = _Run(ctx, obj, Provider(namespace, name, obj["metadata"]["uid"]), intent.spec)
     if intent.accepted:
         await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
-    gathered = await attached.latest(ctx, obj, intent.spec)
+    gathered = await attached_policies.latest(ctx, obj, intent.spec)
     plan = await _sign_or_withdraw(run, gathered.longest_ttl)
     await _copy_references(run)
     for component in COMPONENTS:
@@ -185,7 +186,9 @@ async def _run_workers(run: _Run, component: Component) -> None:
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))
     for wanted in provider_workers.due(run.ctx.objects, objects):
-        await run.ensure(wanted)
+        made = await run.ensure(wanted)
+        if made is None and wanted["kind"] == kinds.SECRET.kind:
+            return  # a node's, and somebody else's: nobody is given a right to it, and no pod is made for it
 
 
 async def _remove(run: _Run, kind: Kind, name: str) -> bool:

@@ -16,7 +16,7 @@ from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
 from tailseal.reconcile import measured
-from tailseal.reconcile.bundle import attached
+from tailseal.reconcile.bundle.memory import memory_of
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.identityprovider import fences, trouble
@@ -113,7 +113,7 @@ def _held_back(ctx: Context, obj: Object, status: dict[str, Any]) -> float:
 
 def _stuck(ctx: Context, provider: Provider, seen: Seen) -> Fact | None:
     """The first write that a person must clear the way for."""
-    return next(iter(seen.stuck), None) or attached.problem(ctx, provider.namespace, provider.name)
+    return next(iter(seen.stuck), None) or memory_of(ctx, provider.namespace, provider.name).problem
 
 
 def _down(ctx: Context, provider: Provider) -> tuple[trouble.Trouble, ...]:

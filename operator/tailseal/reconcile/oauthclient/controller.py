@@ -24,14 +24,15 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient, accepted, client_id_of
 from tailseal.domain.clients.credentials import credentials
-from tailseal.reconcile.bundle.attached import Placement, provider_of
+from tailseal.reconcile.bundle.attached import provider_of
 from tailseal.reconcile.bundle.attached_clients import ledger_of, placement, record_of, rival
+from tailseal.reconcile.bundle.memory import Placement
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.identityprovider.refs import copied, signing_algorithms
-from tailseal.reconcile.issuer_ledger import NameTaken
 from tailseal.reconcile.measured import UNREACHABLE
 from tailseal.reconcile.oauthclient import secret as client_secret
+from tailseal.reconcile.ownership import NameTaken
 from tailseal.reconcile.served import everywhere, remembered_settings, served
 
 MANAGER = client_secret.MANAGER

@@ -25,7 +25,7 @@ from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
-from tailseal.reconcile.kept_secret import NameTaken
+from tailseal.reconcile.ownership import NameTaken, ours
 from tailseal.reconcile.signingkey import status as signingkey_status
 from tailseal.reconcile.signingkey.inputs import Asked, asked, issuers_of, lists
 
@@ -160,7 +160,7 @@ async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> None:
         "metadata": {
             "name": ref.name,
             "namespace": ref.namespace,
-            "labels": kept_secret.ours(labels),
+            "labels": ours(labels),
             "ownerReferences": [owner],
         },
         "data": data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 from fakes import bundles, exchange, oauthclients, trust
 from tailseal.domain import canonical
@@ -28,7 +31,7 @@ from tailseal.tailnet.static import Static
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.telemetry.audit import Audit
 from tailseal.workers.common.worker import Worker
-from tailseal.workers.idp import app
+from tailseal.workers.idp import app, cookies
 from tailseal.workers.idp.context import IdpRuntime
 
 ISSUER: Final = trust.OURS
@@ -113,6 +116,10 @@ class Provider:
         assert snapshot
         return snapshot.settings.issuer
 
+    def events(self) -> list[dict[str, Any]]:
+        """The audit lines so far."""
+        return [json.loads(line) for line in self.audit.read_text().splitlines()]
+
     def load(self, *records: ClientRecord, **changes: Any) -> None:  # noqa: ANN401 - any of the settings' fields
         """Other clients and settings."""
         files = build.policies_volume(settings(**changes), {}, build.clients(records)[0])
@@ -152,6 +159,11 @@ class Browser:
 
     http: httpx.AsyncClient
 
+    @property
+    def session(self) -> str:
+        """Value of the session's cookie."""
+        return next(cookie.value or "" for cookie in self.http.cookies.jar if cookies.SESSION in cookie.name)
+
     async def login(self, **asked: Any) -> str:  # noqa: ANN401 - any parameter
         """A code, whatever has to be answered for it."""
         answer = await self.http.get("/authorize", params=authorization(**asked))
@@ -176,8 +188,7 @@ class Browser:
 
     async def redeem(self, code: str, **changes: str) -> httpx.Response:
         """Exchange a code."""
-        data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
-        return await self.post("/token", data | changes)
+        return await self.post("/token", redemption(code) | changes)
 
     async def post(
         self, path: str, data: Mapping[str, Any], client: str = oauthclients.ID, secret: str = oauthclients.SECRET
@@ -198,6 +209,18 @@ def authorization(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "code_challenge_method": "S256",
     }
     return {name: value for name, value in (asked | changes).items() if value is not None}
+
+
+def redemption(code: str) -> dict[str, str]:
+    """The request for the tokens of a code."""
+    return {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+
+
+async def claims(provider: Provider, token: str) -> dict[str, Any]:
+    """Of a token that verifies with the published keys by somebody else's library, with `alg` and `typ`."""
+    keys = (await provider.browser().http.get("/.well-known/jwks.json")).json()
+    found = jwt.decode(token, KeySet.import_key_set(keys), algorithms=["RS256", "ES256"])
+    return dict(found.claims) | {"alg": found.header["alg"], "typ": found.header["typ"]}
 
 
 def parameters(answer: httpx.Response) -> dict[str, str]:

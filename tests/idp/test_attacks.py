@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import exchange, idp, oauthclients
+from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Browser, Provider, authorization, parameters
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Introductions
 from tailseal.oauth import credentials, device
 from tailseal.state.grants import Kind
-from tailseal.state.protocol import Fault, StateUnavailable
 from tailseal.tokens import compact
 from tailseal.workers.common.limits.exchange import Rate
 from tailseal.workers.idp import cookies, room
@@ -41,10 +40,6 @@ def ana(provider: Provider) -> Browser:
     return provider.browser()
 
 
-def session_of(browser: Browser) -> str:
-    return next(cookie.value or "" for cookie in browser.http.cookies.jar if cookies.SESSION in cookie.name)
-
-
 async def registered(browser: Browser, **members: Any) -> dict[str, Any]:  # noqa: ANN401 - any metadata
     found: dict[str, Any] = (await browser.http.post("/register", json={**METADATA, **members})).json()
     return found
@@ -58,7 +53,7 @@ async def agreed(browser: Browser, client_id: str, **asked: Any) -> str:  # noqa
 
 
 async def redeemed(browser: Browser, code: str, client_id: str, **changes: str) -> httpx.Response:
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     return await browser.http.post("/token", data={**data, "client_id": client_id, **changes})
 
 
@@ -73,7 +68,7 @@ async def test_a_neighbour_puts_no_cookie_under_our_name(provider: Provider, ana
     """Names with `__Host-` cannot be set from elsewhere, but only where they are read as browsers write them."""
     await ana.login()
     name = f"__Host-{cookies.SESSION}"
-    header = forged.format(name=name, value=session_of(ana)).encode("latin-1")
+    header = forged.format(name=name, value=ana.session).encode("latin-1")
     other = provider.browser()
     answer = await other.http.get("/authorize", params=authorization(prompt="none"), headers={b"cookie": header})
     assert parameters(answer)["error"] == "login_required"
@@ -81,7 +76,7 @@ async def test_a_neighbour_puts_no_cookie_under_our_name(provider: Provider, ana
 
 async def test_cookies_in_several_lines_are_read_together(provider: Provider, ana: Browser) -> None:
     await ana.login()
-    lines = [("cookie", "a=b"), ("cookie", f"__Host-{cookies.SESSION}={session_of(ana)}")]
+    lines = [("cookie", "a=b"), ("cookie", f"__Host-{cookies.SESSION}={ana.session}")]
     answer = await provider.browser().http.get(
         "/authorize", params=authorization(prompt="none"), headers=[("x-forwarded-for", "100.64.0.1"), *lines]
     )
@@ -92,7 +87,7 @@ async def test_nothing_begins_in_a_session_that_has_just_ended(
     provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ana.login()
-    digest, put = credentials.digest(session_of(ana)), provider.worker.state.put
+    digest, put = credentials.digest(ana.session), provider.worker.state.put
 
     async def late(records: Any, family: Any = None) -> None:  # noqa: ANN401 - as the store has it
         await provider.worker.state.end_session(digest)
@@ -183,108 +178,6 @@ async def test_what_is_open_to_the_platform_is_not_to_clients_that_named_themsel
 async def test_a_registration_is_no_store_of_ones_own(ana: Browser) -> None:
     answer = await ana.http.post("/register", json={**METADATA, "jwks": {"keys": [], "more": "x" * 20_000}})
     assert (answer.status_code, answer.json()["error"]) == (413, "invalid_client_metadata")
-
-
-# ---------------------------------------------------------------------------------------------------------- narrowing
-
-
-def narrower(provider: Provider, **spec: Any) -> None:  # noqa: ANN401 - any member
-    members = {"scopes": ["openid", "email", "groups"], "audiences": [API], "grantTypes": GRANTS, **PEOPLE}
-    app = oauthclients.record(**(members | spec))
-    provider.load(app, SERVICE, introductions=Introductions(dynamic=True))
-
-
-async def test_what_a_client_may_not_ask_for_any_more_it_does_not_keep(provider: Provider, ana: Browser) -> None:
-    given = await ana.tokens(scope="openid email")
-    narrower(provider, scopes=["openid"])
-    told = await ana.http.get("/userinfo", headers={"authorization": f"Bearer {given['access_token']}"})
-    assert set(told.json()) == {"sub"}
-    data = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
-    answer = (await ana.post("/token", data)).json()
-    assert answer["scope"] == "openid"
-    assert "email" not in compact.split(answer["id_token"]).payload
-
-
-async def test_a_service_that_a_client_may_not_use_any_more_gets_no_tokens(provider: Provider, ana: Browser) -> None:
-    given = await ana.tokens(resource=API)
-    narrower(provider, audiences=[])
-    data = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
-    for more in ({}, {"resource": API}):
-        answer = await ana.post("/token", data | more)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
-    narrower(provider)
-    assert (await ana.post("/token", data)).status_code == 200
-
-
-async def test_tokens_of_a_client_that_was_taken_away_count_no_more(provider: Provider, ana: Browser) -> None:
-    given = await ana.tokens(resource=API)
-    own = await ana.post("/token", {"grant_type": "client_credentials", "resource": API})
-    tokens = [given["access_token"], own.json()["access_token"]]
-    shown = [(await ana.post("/introspect", {"token": each}, "service")).json()["active"] for each in tokens]
-    assert shown == [True, True]
-    provider.load(SERVICE)
-    shown = [(await ana.post("/introspect", {"token": each}, "service")).json()["active"] for each in tokens]
-    assert shown == [False, False]
-
-
-GATEWAY = {
-    "identityProviderRef": {"name": "corp", "namespace": "identity"},
-    "from": {"session": {"audiences": [API], "clients": ["grafana"]}},
-    "grants": [{"name": "behind", "jwt": {"audiences": ["https://behind.example"]}}],
-}
-
-
-async def exchanged(browser: Browser, token: str, **more: str) -> httpx.Response:
-    body = exchange.form(token, subject_token_type="urn:ietf:params:oauth:token-type:access_token", **more)
-    return await browser.http.post("/token", content=body, headers={"content-type": exchange.FORM})
-
-
-@pytest.mark.parametrize("end", ["revoked", "logged out", "replayed", "no client", "gone", "may not"])
-async def test_a_token_whose_login_has_ended_is_exchanged_for_nothing(
-    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
-    def load(*clients: Any) -> None:  # noqa: ANN401 - client records
-        shards = build.shards([exchange.record(GATEWAY)]).files
-        files = build.policies_volume(idp.settings(), shards, build.clients(clients)[0])
-        provider.source.put("policies", files)
-        provider.worker.loader.refresh()
-
-    load(APP, SERVICE)
-    given = await ana.tokens(resource=API)
-    token = given["access_token"]
-    assert (await exchanged(ana, token)).status_code == 200
-    match end:
-        case "revoked":
-            assert (await ana.post("/revoke", {"token": token})).status_code == 200
-        case "logged out":
-            await provider.runtime.grants.end_session(credentials.digest(session_of(ana)))
-        case "replayed":
-            for _ in range(2):
-                await ana.post("/token", {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
-        case "no client":
-            load(SERVICE)
-        case "gone":
-            monkeypatch.setattr(provider.runtime.callers, "_callers", {})
-        case _:
-            load(oauthclients.record(audiences=[API], allow={"users": ["bob@corp.example"]}), SERVICE)
-    answer = await exchanged(ana, token)
-    assert (answer.status_code, answer.json()["error"], answer.json()["tailseal_reason"]) == (
-        *(400, "invalid_request"),
-        "SessionEnded",
-    )
-
-
-async def test_nobody_knows_whether_a_login_has_ended_while_the_store_is_away(
-    provider: Provider, ana: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = (await ana.tokens(resource=API))["access_token"]
-
-    async def away(*_: Any) -> Any:  # noqa: ANN401 - as the store has it
-        raise StateUnavailable(Fault.UNREACHABLE)
-
-    monkeypatch.setattr(provider.worker.state, "get", away)
-    answer = await exchanged(ana, token)
-    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
 
 
 # ------------------------------------------------------------------------------------------------------------ devices
@@ -435,7 +328,7 @@ async def test_no_endpoint_writes_a_secret_down(
     page = await ana.http.get("/authorize", params={"client_id": "grafana", "request_uri": pushed["request_uri"]})
     code = parameters(await ana.submit(page, answer="yes"))["code"]
     given = (await ana.redeem(code)).json()
-    secrets += [code, given["access_token"], given["id_token"], given["refresh_token"], session_of(ana)]
+    secrets += [code, given["access_token"], given["id_token"], given["refresh_token"], ana.session]
     secrets += [cookie.value or "" for cookie in ana.http.cookies.jar]
     answers = []
     for path in PATHS:

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from fakes import exchange, idp, oauthclients
-from fakes.idp import CALLBACK, Provider, authorization, parameters
+from fakes.idp import Provider, authorization, parameters
 from tailseal.oauth import credentials
-from tailseal.workers.idp import codes, cookies
+from tailseal.workers.idp import codes
 
 PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"]}}
 APP = oauthclients.record(scopes=["openid", "email", "offline_access"], **PEOPLE)
@@ -86,7 +86,7 @@ async def test_who_logged_out_before_the_code_was_redeemed_is_out(provider: Prov
     ana = provider.browser()
     for scope in ("openid", "openid offline_access"):
         code = await ana.login(scope=scope)
-        handle = next(cookie.value for cookie in ana.http.cookies.jar if cookies.SESSION in cookie.name)
+        handle = ana.session
         await provider.runtime.grants.end_session(credentials.digest(handle or ""))
         assert (await ana.redeem(code)).json()["error"] == "invalid_grant"
 
@@ -94,7 +94,7 @@ async def test_who_logged_out_before_the_code_was_redeemed_is_out(provider: Prov
 async def test_a_login_ends_with_the_browsers_session_unless_it_is_to_outlive_it(provider: Provider) -> None:
     ana = provider.browser()
     short, long = await ana.tokens(scope="openid"), await ana.tokens(scope="openid offline_access")
-    handle = next(cookie.value for cookie in ana.http.cookies.jar if cookies.SESSION in cookie.name)
+    handle = ana.session
     await provider.runtime.grants.end_session(credentials.digest(handle or ""))
     assert [await stands(ana, given) for given in (short, long)] == [False, True]
     assert [(await ana.post("/token", refreshing(given))).status_code for given in (short, long)] == [400, 200]
@@ -139,7 +139,7 @@ def proof(provider: Provider, path: str, method: str = "POST", key: str = "dpop"
 
 
 async def redeem(provider: Provider, code: str, headers: dict[str, str], client: str = "grafana") -> httpx.Response:
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     http = provider.browser().http
     if client == "spa":
         return await http.post("/token", data=data | {"client_id": "spa"}, headers=headers)

@@ -282,7 +282,7 @@ async def test_a_token_for_another_service_is_none_for_userinfo(ana: Browser) ->
 
 async def test_what_one_client_got_another_cannot_use(ana: Browser) -> None:
     code = await ana.login()
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     stolen = await ana.post("/token", data, "other")
     assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
     given = (await ana.redeem(code)).json()

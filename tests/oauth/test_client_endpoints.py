@@ -87,7 +87,7 @@ async def test_a_client_learns_about_its_own_tokens(provider: Provider) -> None:
 async def test_an_opaque_token_is_told_like_any_other(provider: Provider) -> None:
     ana = provider.browser()
     code = await ana.login(client_id="opaque")
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     given = (await ana.post("/token", data, "opaque")).json()
     assert "." not in given["access_token"]
     said = (await ana.post("/introspect", {"token": given["access_token"]}, "opaque")).json()

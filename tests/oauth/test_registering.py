@@ -35,7 +35,7 @@ async def test_a_client_registers_logs_somebody_in_and_is_managed(provider: Prov
     page = await ana.http.get("/authorize", params=asked)
     assert page.status_code == 200
     code = idp.parameters(await ana.submit(page, answer="yes"))["code"]
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     given = await ana.post("/token", data, made["client_id"], made["client_secret"])
     assert given.status_code == 200, given.text
     bearer = {"authorization": f"Bearer {made['registration_access_token']}"}
@@ -99,6 +99,6 @@ async def test_a_registered_client_may_have_tokens_for_services_that_objects_nam
     made = (await ana.http.post("/register", json={**METADATA, "token_endpoint_auth_method": "none"})).json()
     page = await ana.http.get("/authorize", params=idp.authorization(client_id=made["client_id"], resource=API))
     code = idp.parameters(await ana.submit(page, answer="yes"))["code"]
-    data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
+    data = idp.redemption(code)
     given = (await ana.http.post("/token", data={**data, "client_id": made["client_id"]})).json()
     assert compact.split(given["access_token"]).payload["aud"] == API

@@ -10,7 +10,7 @@ import pytest
 
 from fakes import keyfiles, oauthclients
 from tailseal.domain.clients import secrets
-from tailseal.oauth import clientmetadata, registration
+from tailseal.oauth import clientmetadata, introduction, registration
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.registration import Registered
 
@@ -21,13 +21,13 @@ URL = "https://app.example/client.json"
 
 
 def kept(**document: Any) -> Registered:  # noqa: ANN401 - any JSON
-    metadata = registration.read(REDIRECT | document)
+    metadata = introduction.read(REDIRECT | document)
     secret = secrets.digest("registered.x", "s") if metadata.auth_method.startswith("client_secret") else ""
     return Registered("registered.x", metadata, secret, "aa", NOW, NOW + registration.SECONDS, "userid:1")
 
 
 def test_defaults_are_those_of_the_rfc() -> None:
-    found = registration.registered(registration.read(REDIRECT))
+    found = introduction.told(introduction.read(REDIRECT))
     assert found["token_endpoint_auth_method"] == "client_secret_basic"
     assert found["grant_types"] == ("authorization_code",)
     assert found["response_types"] == ["code"]
@@ -107,13 +107,13 @@ BAD = {
 @pytest.mark.parametrize(("document", "error"), BAD.values(), ids=BAD)
 def test_what_makes_no_sense_or_no_safe_client_is_refused(document: dict[str, Any], error: str) -> None:
     with pytest.raises(OAuthError) as refused:
-        registration.read(REDIRECT | document)
+        introduction.read(REDIRECT | document)
     assert (refused.value.error, refused.value.status) == (error, 400)
 
 
 def test_a_client_for_devices_needs_no_redirect() -> None:
-    found = registration.read({"grant_types": [registration.GRANT_TYPES[2]], "response_types": []})
-    assert registration.registered(found)["response_types"] == []
+    found = introduction.read({"grant_types": [introduction.GRANT_TYPES[2]], "response_types": []})
+    assert introduction.told(found)["response_types"] == []
 
 
 def test_a_change_replaces_everything_and_lasts_as_long_again() -> None:

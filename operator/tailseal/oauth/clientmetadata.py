@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tailseal.domain.clients import redirects
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.domain.policy.source import leads_elsewhere
-from tailseal.oauth import registration
+from tailseal.oauth import introduction
 from tailseal.oauth.errors import OAuthError
 
 SHORTEST: Final = 60
@@ -46,13 +46,13 @@ def read(client_id: str, content: bytes) -> CompiledClient:
     Raises:
         OAuthError: `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    document = registration.document(content)
+    document = introduction.document(content)
     if document.get("client_id") != client_id:
         raise OAuthError("invalid_client_metadata", "the document's `client_id` is not the URL that it is at")
     if document.get("token_endpoint_auth_method", "none") in _SECRETS or "client_secret" in document:
         raise OAuthError("invalid_client_metadata", "a document that all can read goes with no secret")
-    metadata = registration.read({"token_endpoint_auth_method": "none", **document})
-    return registration.compiled(metadata, client_id, f"metadata:{client_id}", introduced="metadata")
+    metadata = introduction.read({"token_endpoint_auth_method": "none", **document})
+    return introduction.compiled(metadata, client_id, f"metadata:{client_id}", introduced="metadata")
 
 
 def seconds(headers: Mapping[str, str]) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from tailseal.domain.clients import secrets
-from tailseal.oauth import credentials, registration
+from tailseal.oauth import credentials, introduction, registration
 from tailseal.oauth.errors import OAuthError, limited
 from tailseal.oauth.registration import Registered
 from tailseal.state.grants import Kind as Kept
@@ -37,7 +37,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     async def act(request: Request) -> Response:
         _check_on(request)
         owner = await _vouching(runtime, request, limiter)
-        metadata = registration.read(registration.document(request.content))
+        metadata = introduction.read(introduction.document(request.content))
         if len(await runtime.grants.owned(Kept.REGISTERED, owner, registration.MOST)) >= registration.MOST:
             text = f"you have {registration.MOST} registered clients: delete some"
             raise OAuthError("access_denied", text, status=403, reason="TooManyClients")
@@ -74,7 +74,7 @@ def management(runtime: IdpRuntime) -> Endpoint:
             await runtime.grants.remove(Kept.REGISTERED, record.digest)
             return Response(204, b"", NO_STORE)
         if request.method == "PUT":
-            found = registration.changed(found, registration.document(request.content), request.now)
+            found = registration.changed(found, introduction.document(request.content), request.now)
             if not await runtime.grants.replace(record, _record(found)):
                 raise OAuthError("temporarily_unavailable", "the client is being changed: try again", status=503)
         return Response(200, orjson.dumps(registration.information(found, issuer, token=token)), JSON)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 MISSING: Final = "no browser is installed here: apt-get install --no-install-recommends chromium"
 
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = 60.0
 _CHUNK: Final = 1 << 20
 # What has `autofocus` gets it when the page is drawn, which may be after it is complete (HTML, section 6.6.7).
 _DRAWN: Final = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))"
@@ -197,6 +197,17 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=720, deviceScaleFactor=1, mobile=width < 500
         )
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def complained(self) -> str:
+        """What its console says of errors next, which may be after the page is there; it is told once."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self.complaints:
+            if time.monotonic() > deadline:
+                raise BrowserError("the console has nothing to say")
+            self.run("0")
+            self._drain()
+            time.sleep(0.05)
+        return self.complaints.pop()
 
     def foreign(self) -> list[str]:
         """URLs that it fetched from beyond this machine."""

@@ -91,11 +91,12 @@ def both(bundle: Path, log: Path, internet: int) -> Iterator[tuple[str, str]]:
         yield f"http://127.0.0.1:{serving}", f"http://127.0.0.1:{management}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(600):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url, trust_env=False).status_code == httpx.codes.OK:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 with warnings.catch_warnings(record=True):  # it would rather have another HTTP client than the one that is here
     from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 def application(issuer: str, base: str, client_id: str, secret: str) -> Starlette:

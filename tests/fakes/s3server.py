@@ -75,15 +75,21 @@ def s3_server(
     process = start([program, *where, "posix", str(root)], directory / "log")
     try:
         server = S3Server(port, trust)
-        for _ in range(200):
-            try:
-                server.get("/-/health").raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.05)
+        deadline = time.monotonic() + 60
+        while not _healthy(server):
+            assert process.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline, "the S3 server does not get ready"
+            time.sleep(0.05)
         yield server
     finally:
         stop(process)
+
+
+def _healthy(server: S3Server) -> bool:
+    try:
+        return server.get("/-/health").is_success
+    except httpx.TransportError:
+        return False
 
 
 @dataclass

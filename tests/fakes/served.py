@@ -37,7 +37,7 @@ CALLERS: Final[list[dict[str, Any]]] = [
     ),
 ]
 
-_PATIENCE: Final = 30
+_PATIENCE: Final = 60
 
 
 def provider(base: str, **spec: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as manifests have it
@@ -116,7 +116,7 @@ def until_ready(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _ready(base: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{base}/.well-known/jwks.json", timeout=2) as answer:
+        with urllib.request.urlopen(f"{base}/.well-known/jwks.json", timeout=10) as answer:
             document: bytes = answer.read()
             return document.count(b'"kid"') >= 2
     except (urllib.error.URLError, OSError):

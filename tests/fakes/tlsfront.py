@@ -13,7 +13,7 @@ from pathlib import Path
 from tailseal_dev.pki import Authority
 
 _CHUNK = 65_536
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 @contextmanager

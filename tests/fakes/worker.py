@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.sts import app as sts
 
 LOOPBACK = Address("127.0.0.1", 0)
+
+PATIENCE = 120.0
+"""Seconds after which something never comes true, on however busy a machine."""
 
 
 class Running:
@@ -90,20 +94,20 @@ def form(**fields: str) -> dict[str, str]:
 async def eventually(
     client: httpx.AsyncClient, url: str, wanted: int, data: dict[str, str] | None = None
 ) -> httpx.Response:
-    for _ in range(200):
+    deadline = time.monotonic() + PATIENCE
+    while True:
         answer = await client.request("POST" if data else "GET", url, data=data)
         if answer.status_code == wanted:
             return answer
+        assert time.monotonic() < deadline, f"{url} still answers {answer.status_code}: {answer.text}"
         await asyncio.sleep(0.02)
-    raise AssertionError(f"{url} still answers {answer.status_code}: {answer.text}")
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
         await asyncio.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 def content(path: Path) -> str:

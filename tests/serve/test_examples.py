@@ -31,7 +31,7 @@ def mcp(folder: Path, base: str, port: int) -> Iterator[str]:
     argv = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "mcp"), "--port", str(port), "server:app"]
     process = start(argv, folder / "mcp.log", os.environ | {"ISSUER": base, "MCP": url})
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
                 httpx.get(url)
                 break

@@ -44,13 +44,13 @@ class Served:
             self.until(lambda answer: answer.status > 0)
             yield
         finally:
-            assert stop(program, grace=10) == 0, self.log.read_text()
+            assert stop(program, grace=60) == 0, self.log.read_text()
 
     def until(self, wanted: Callable[[Answer], bool]) -> Answer:
         return self.caller.wait(self.issuer.token(self.base), wanted)[0]
 
     def told(self, text: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while text not in self.log.read_text():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)

@@ -13,13 +13,13 @@ import pytest
 from fakes.pipes import Pipe
 from fakes.processes import Process, bundle, fresh, running
 
-QUICK = 5.0
+PATIENCE = 60.0
 """Seconds after which a test client gives up: a frozen worker would never answer."""
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=QUICK) as made:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as made:
         yield made
 
 
@@ -69,7 +69,7 @@ async def test_a_blocked_application_log_costs_lines_only(client: httpx.AsyncCli
             while b"bundle loaded" not in log.read():  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.05)
             worker.run.terminate()
-            assert worker.run.wait(20) == 0
+            assert worker.run.wait(60) == 0
 
 
 async def metrics(client: httpx.AsyncClient, worker: Process) -> str:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange, processes
 from fakes.processes import Process, fresh
-from fakes.worker import Running, content, eventually, form, inline, running, until
+from fakes.worker import PATIENCE, Running, content, eventually, form, inline, running, until
 from tailseal.domain.bundle.model import Upstream
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.exchange import token
@@ -76,13 +76,13 @@ class Crowd:
 
 
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=30)
+    return httpx.AsyncClient(trust_env=False, timeout=PATIENCE)
 
 
 async def test_of_two_replicas_under_load_one_ends_and_no_exchange_fails(tmp_path: Path) -> None:
     processes.bundle(tmp_path / "b")
     async with (
-        processes.running(tmp_path / "b", "--drain", "2") as one,
+        processes.running(tmp_path / "b", "--drain", "5") as one,
         processes.running(tmp_path / "b", "--drain", "2") as other,
     ):
         crowd = Crowd([one, other])
@@ -94,7 +94,7 @@ async def test_of_two_replicas_under_load_one_ends_and_no_exchange_fails(tmp_pat
             group.create_task(crowd.watch())
             await until(lambda: min(crowd.served[one.public], crowd.served[other.public]) > 50)
             one.run.terminate()
-            assert await asyncio.to_thread(one.run.wait, 30) == 0
+            assert await asyncio.to_thread(one.run.wait, PATIENCE) == 0
             before = crowd.served[other.public]
             await until(lambda: crowd.served[other.public] > before + 50)
             crowd.over = True
@@ -139,12 +139,24 @@ async def waiting(audit_file: Path, slow: Slow) -> AsyncIterator[tuple[Running, 
         yield worker, asking
 
 
+async def closed(url: str) -> None:
+    """Wait until nobody is let in any more."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+            except OSError:
+                return
+            writer.close()
+            await asyncio.sleep(0.05)
+
+
 async def test_an_exchange_that_waits_for_an_upstream_is_answered_before_the_end(audit_file: Path) -> None:
     slow = Slow()
     async with waiting(audit_file, slow) as (worker, asking):
         async with _client() as client:
             await eventually(client, f"{worker.private}/readyz", 503)
-        await asyncio.sleep(0.3)  # the port is closed by now
+        await closed(worker.public)
         slow.go.set()
         answer = await asking
     assert (answer.status_code, answer.json()["access_token"]) == (200, "tskey")

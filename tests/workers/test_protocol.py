@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from fakes.worker import until
 from tailseal.workers.common.http import protocol
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.http.serving import Listener
@@ -39,9 +40,13 @@ async def serving(listener: Listener) -> AsyncIterator[Listener]:
 
 
 @pytest.fixture
-async def listener(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listener]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(protocol, "TAKE_SECONDS", 0.2)
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
     async with serving(Listener(answer, Address("127.0.0.1", 0))) as made:
         yield made
 
@@ -60,7 +65,7 @@ async def connected(listener: Listener) -> AsyncIterator[Connection]:
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the connection is closed from there."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -68,8 +73,19 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("start", [b"", b"POST /token HTTP/1.1\r\nHost: a\r\n", b"\r\n"])
 @pytest.mark.parametrize("before", [0, 1])
-async def test_who_does_not_bring_a_head_in_time_is_let_go(listener: Listener, start: bytes, before: int) -> None:
-    async with connected(listener) as (reader, writer):
+async def test_who_does_not_bring_a_head_in_time_is_let_go(
+    start: bytes, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hurry() -> None:
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+
+    async def last_in_time(scope: Scope, receive: Receive, send: Send) -> None:
+        hurry()
+        await answer(scope, receive, send)
+
+    if not before:
+        hurry()
+    async with serving(Listener(last_in_time, Address("127.0.0.1", 0))) as made, connected(made) as (reader, writer):
         for _ in range(before):
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
@@ -77,6 +93,7 @@ async def test_who_does_not_bring_a_head_in_time_is_let_go(listener: Listener, s
         assert await rest(reader) == b""
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_head_is_not_prolonged_by_trickling(listener: Listener) -> None:
     async with connected(listener) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n")
@@ -132,15 +149,12 @@ async def test_a_body_may_be_longer_than_a_head(listener: Listener, encoding: st
         assert (await rest(reader)).endswith(b"300000")
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_who_takes_no_answer_is_let_go(listener: Listener) -> None:
     async with connected(listener) as (_reader, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined] # asyncio's transports of sockets have it
         writer.write(b"GET /large HTTP/1.1\r\n\r\n" * 30)
-        for _ in range(100):
-            if not listener.connections:
-                break
-            await asyncio.sleep(0.05)
-        assert not listener.connections
+        await until(lambda: not listener.connections)
 
 
 async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange
-from fakes.worker import LOOPBACK, content, eventually, form, granting, running, until
+from fakes.worker import LOOPBACK, PATIENCE, content, eventually, form, granting, running, until
 from tailseal.domain import poll
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http.address import Address
@@ -82,11 +82,9 @@ async def test_problems_show_in_readiness_and_metrics_while_the_rest_is_served(
     source = granting()
     async with running(source, audit_file) as worker:
         source.put("signing", {})
-        for _ in range(100):
-            ready = await client.get(f"{worker.private}/readyz")
-            if "SigningMissing" in ready.text:
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE):
+            while "SigningMissing" not in (ready := await client.get(f"{worker.private}/readyz")).text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         assert ready.status_code == 200
         assert "SigningMissing" in ready.text
         metrics = (await client.get(f"{worker.private}/metrics")).text

@@ -15,7 +15,7 @@ import jwt
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
-PATIENCE: Final = 10.0
+PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

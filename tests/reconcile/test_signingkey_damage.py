@@ -94,7 +94,9 @@ async def test_an_unreadable_ledger_is_never_made_anew(damage: str) -> None:
     seen.cluster.user_edit(kinds.SECRET, NS, "corp-signingkey", spoil)
     spoiled = seen.cluster.peek(kinds.SECRET, NS, "corp-signingkey")
     await seen.converge()
-    await seen.run_for(DAY)
+    for wait in (600, DAY):  # it looks again every few seconds: of a day, its first minutes and its end
+        seen.clock.advance(wait)
+        await seen.run_for(300)
     assert seen.cluster.peek(kinds.SECRET, NS, "corp-signingkey") == spoiled
     assert conditions(seen)["Accepted"][0] == "True"
     assert conditions(seen)["Ready"] == ("Unknown", "LedgerUnreadable")

@@ -1,6 +1,7 @@
 """Runs in a pod of the demo, by the Python of our image: `relay.py PORT=HOST:PORT…`, loopback ports that lead on.
 
-`kubectl port-forward` ends at a pod's loopback address, where workers never listen: they bind the pod's IP alone.
+`kubectl port-forward` ends at a pod's loopback address, where workers never listen: they bind the pod's IP alone. A path
+in the place of HOST:PORT is a unix socket's: the way out of a network namespace.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def _lead(port: int, host: str, target: int) -> None:
+async def _dial(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if target.startswith("/"):
+        return await asyncio.open_unix_connection(target)
+    host, _, port = target.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _lead(port: int, target: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            there = await asyncio.open_connection(host, target)
+            there = await _dial(target)
             await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
             there[1].close()
         writer.close()
@@ -35,8 +43,7 @@ async def _main(ways: list[str]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     for way in ways:
         port, _, target = way.partition("=")
-        host, _, number = target.rpartition(":")
-        await _lead(int(port), host, int(number))
+        await _lead(int(port), target)
     await ended.wait()
 
 

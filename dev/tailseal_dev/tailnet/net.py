@@ -83,7 +83,7 @@ class Tailnet:
         self._stack.close()
 
     def join(self, member: Member) -> Node:
-        """One more node; it is in the tailnet when this returns.
+        """One more node; it is in the tailnet, and the first member knows it, when this returns.
 
         Raises:
             TailnetError: it could not join.
@@ -91,7 +91,16 @@ class Tailnet:
         node = self._node(member)
         node.start()
         node.up(self.key(member))
+        self.acquaint(node)
         return node
+
+    def acquaint(self, node: Node) -> None:
+        """Wait until the first member knows a node: whoever greets a stranger is heard at the next try, 5 s later.
+
+        Raises:
+            TailnetError: it does not.
+        """
+        self._await_acquaintance([self.nodes[self._members[0].name], node])
 
     def stray(self, name: str) -> Node:
         """A node that is not started, and has no key to join with."""

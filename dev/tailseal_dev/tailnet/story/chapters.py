@@ -1,0 +1,264 @@
+"""What is told: who is known, what cannot be forged, trust that is withdrawn, a job that joins, a guarded service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from tailseal.domain.policy.grants import AUTH_KEY
+from tailseal_dev.tailnet.headscale import TailnetError
+from tailseal_dev.tailnet.node import Node
+from tailseal_dev.tailnet.provider import CHALLENGE, Browser, Provider
+from tailseal_dev.tailnet.story import stage, world
+from tailseal_dev.tailnet.story.stage import Stage
+from tailseal_dev.tailnet.story.table import Table
+from tailseal_dev.tailnet.story.world import BILLING, GRAFANA, WIKI
+
+_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_KIND: Final = "urn:ietf:params:oauth:token-type:"
+_SCOPE: Final = "openid email groups offline_access"
+_NOBODYS: Final = "100.64.99.99"
+_EVERYTHING: Final = {"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}
+_SLOWER: Final = 6.0
+"""Seconds after which a device may ask again."""
+
+
+def forged(victim: str) -> list[str]:
+    """Arguments of curl: headers by which somebody says that they are the node with this address."""
+    lines = (
+        f"X-Forwarded-For: {victim}",
+        f"X_Forwarded_For: {victim}",
+        f"Forwarded: for={victim}",
+        f"X-Real-IP: {victim}",
+        "Tailscale-User-Login: ana@corp.example",
+        "Tailscale_User_Login: ana@corp.example",
+        f"Tailscale-App-Capabilities: {json.dumps({world.IDP: [_EVERYTHING], world.APP: [_EVERYTHING]})}",
+    )
+    return [part for line in lines for part in ("--header", line)]
+
+
+def people(table: Table, on: Stage) -> None:
+    """Somebody logs in at one replica; the login goes on at the other."""
+    ana, found = on.node("ana"), dict[str, Any]()
+
+    def logs_in() -> str:
+        found.update(Browser(ana, on.one).log_in(GRAFANA, _SCOPE))
+        claims = on.one.verified(found["id_token"])
+        return f"{claims['sub']}, {claims['email']}, {claims['groups']}"
+
+    def refreshes() -> str:
+        found.update(on.other.refreshed(GRAFANA, found["refresh_token"]))
+        return str(on.one.verified(found["id_token"])["sub"])
+
+    who = "userid:1, ana@corp.example, ['eng']"
+    table.once("Ana logs in to Grafana: no password, one click", who, logs_in)
+    if on.other is on.one:
+        table.left_out("the other replica goes on with the login", "no PostgreSQL is installed here")
+    else:
+        table.once("the other replica refreshes what the first one gave", "userid:1", refreshes)
+        ask = ("ID token for a code of the first one, redeemed at the other", "userid:1")
+        table.once(*ask, lambda: _sub(on, Browser(ana, on.one).log_in(GRAFANA, _SCOPE, at=on.other)))
+    table.once("Ben, whom nothing is granted, wants to log in", "403", lambda: _authorize(on.one, on.node("ben")))
+    table.once("so does a machine", "403", lambda: _authorize(on.one, on.node("robot")))
+
+
+def tokens(table: Table, on: Stage) -> None:
+    """Tokens for whoever calls, by tag and by app capability."""
+    ana, robot = on.node("ana"), on.node("robot")
+    machine = f"node:{on.net.headscale.nodes()['robot']['id']} ['tag:ci'] for {WIKI}"
+    for each in on.replicas:
+        table.once(f"{each.mode}: a tagged node asks for a token", machine, lambda at=each: _issued(at, robot))  # type: ignore[misc]
+        of_ana = f"userid:1 [] for {BILLING}"
+        table.once(f"{each.mode}: Ana is granted the audience", of_ana, lambda at=each: _issued(at, ana))  # type: ignore[misc]
+        table.once(f"{each.mode}: Ben is not", "403 access_denied", lambda at=each: _issued(at, on.node("ben")))  # type: ignore[misc]
+
+
+def forgeries(table: Table, on: Stage) -> None:
+    """Nothing that is sent makes anybody somebody else."""
+    ana, ben, robot = (on.node(name) for name in ("ana", "ben", "robot"))
+    lies, nobody = forged(ana.addresses[0]), forged(_NOBODYS)
+    machine = f"node:{on.net.headscale.nodes()['robot']['id']} ['tag:ci'] for {WIKI}"
+    for each in on.replicas:
+        denied = "403 access_denied"
+        table.once(f"{each.mode}: Ben says by seven headers he is Ana", denied, lambda at=each: _issued(at, ben, *lies))  # type: ignore[misc]
+        table.once(f"{each.mode}: the machine says it is nobody", machine, lambda at=each: _issued(at, robot, *nobody))  # type: ignore[misc]
+        neighbour = "401 access_denied"
+        table.once(f"{each.mode}: a neighbour on loopback says so", neighbour, lambda at=each: _neighbour(at, lies))  # type: ignore[misc]
+
+
+def withdrawn(table: Table, on: Stage) -> None:
+    """A grant leaves the policy file: a login, its exchanges and a device that was let in end with it."""
+    ana, at = on.node("ana"), on.one
+    browser = Browser(ana, at)
+    begun = _begun(at)
+    table.once("Ana lets a device in", "200", lambda: _lets_in(browser, begun))
+    table.once("the device has tokens", "userid:1", lambda: _polled(at, begun))
+    given = browser.log_in(GRAFANA, _SCOPE)
+    table.once("Ana's token is exchanged for one for the wiki", WIKI, lambda: _exchanged(at, given))
+    late = _begun(at)
+    table.once("Ana lets another device in", "200", lambda: _lets_in(browser, late))
+    on.net.set_policy(world.policy(engineers=False))
+    table.soon("the grant is withdrawn: userinfo", "401", lambda: str(at.told(given["access_token"])))
+    table.soon("                        exchange", "invalid_request", lambda: _exchanged(at, given))
+    table.soon("                        refresh", "invalid_grant", lambda: _refreshed(at, given))
+    table.soon("                        device polling", "invalid_grant", lambda: _polled(at, late))
+    table.soon("                        POST /issue", "403 access_denied", lambda: _issued(at, ana))
+    on.net.set_policy(world.policy())
+    again = f"userid:1 [] for {BILLING}"
+    table.soon("it is granted again", again, lambda: _issued(at, ana))
+
+
+def gone(table: Table, on: Stage) -> None:
+    """Nodes that expire or are deleted, and people who leave."""
+    at, headscale = on.other, on.net.headscale
+    phone, cleo = on.node("phone"), on.node("cleo")
+    on_phone, of_cleo = (Browser(node, at).log_in(GRAFANA, _SCOPE) for node in (phone, cleo))
+    address = phone.addresses[0]
+    headscale.expire("phone")
+    table.soon("Ana's phone expires: userinfo", "401", lambda: str(at.told(on_phone["access_token"])))
+    table.soon("                     refresh", "invalid_grant", lambda: _refreshed(at, on_phone))
+    known = "ana@corp.example, expired"
+    table.soon("                     tailscaled itself goes on naming it", known, lambda: _whois(at.node, address))
+    headscale.delete("cleo")
+    table.soon("Cleo's laptop is deleted: userinfo", "401", lambda: str(at.told(of_cleo["access_token"])))
+    headscale.json("users", "destroy", "--name", "cleo", "--force")
+    table.soon("Cleo leaves: refresh", "invalid_grant", lambda: _refreshed(at, of_cleo))
+
+
+def job_joins(table: Table, on: Stage) -> None:
+    """A CI job has an OIDC token, and no secret: it gets a key that counts once, and joins."""
+    at, net, found = on.one, on.net, dict[str, Any]()
+
+    def asks() -> str:
+        form = {"grant_type": _EXCHANGE, "subject_token": stage.job(on.ci), "subject_token_type": f"{_KIND}jwt"}
+        body = at.elsewhere("/token", "--data", urlencode(form | {"requested_token_type": AUTH_KEY}))[1]
+        found.update(json.loads(body))
+        return str(found.get("issued_token_type", body))
+
+    def joins(name: str) -> str:
+        node = net.stray(name)
+        node.start()
+        try:
+            node.up(found["access_token"])
+        except TailnetError:
+            return "refused"
+        joined = net.headscale.nodes()[name]
+        key = joined["pre_auth_key"]
+        kind = f"{'ephemeral' if key['ephemeral'] else 'kept'}, {'again' if key.get('reusable') else 'once'}"
+        return f"{', '.join(joined['tags'])}, {kind}"
+
+    def audited() -> str:
+        line = next(line for line in at.decisions() if line["data"].get("upstream") == "hs")
+        named = f"{line['data']['policy']} for {line['data']['tags'][0]}"
+        kept = "no key" if found["access_token"] not in at.log.read_text() else "the key"
+        return f"{named}, {'an id' if line['id'] else 'no id'}, {kept}"
+
+    table.once("a CI job exchanges its OIDC token for a key", AUTH_KEY, asks)
+    table.once("a node joins with the key", "tag:ci, ephemeral, once", lambda: joins("runner"))
+    net.acquaint(net.nodes["runner"])
+    machine = f"node:{net.headscale.nodes()['runner']['id']} ['tag:ci'] for {WIKI}"
+    table.once("and is what its tag says, to the provider as well", machine, lambda: _issued(at, net.nodes["runner"]))
+    table.once("another node wants to join with it", "refused", lambda: joins("thief"))
+    table.once("the audit line", "identity/jobs for tag:ci, an id, no key", audited)
+
+
+def guarded(table: Table, on: Stage) -> None:
+    """A service of somebody else's, guarded by what the policy file grants towards its own node."""
+    ana, ben, app = on.node("ana"), on.node("ben"), on.node("app")
+    lies = forged(ana.addresses[0])
+    url = f"http://{app.host}/items"
+    table.once("Ana reads the item that is granted", "200 item 1 for ana@corp.example", lambda: _got(ana, f"{url}/1"))
+    table.once("and another one", "403 PermissionMissing", lambda: _got(ana, f"{url}/2"))
+    table.once("Ben reads it", "403 CapabilityMissing", lambda: _got(ben, f"{url}/1"))
+    table.once("Ben says that he is Ana", "403 CapabilityMissing", lambda: _got(ben, f"{url}/1", *lies))
+
+
+CHAPTERS: Final[tuple[Callable[[Table, Stage], None], ...]] = (
+    people,
+    tokens,
+    forgeries,
+    withdrawn,
+    gone,
+    job_joins,
+    guarded,
+)
+
+
+# --------------------------------------------------------------------------------------------------------- questions
+
+
+def _authorize(at: Provider, node: Node) -> str:
+    asked = {"client_id": GRAFANA.id, "redirect_uri": GRAFANA.callback, "response_type": "code", "scope": "openid"}
+    asked |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256"}
+    return str(at.asked(node, f"/authorize?{urlencode(asked)}")[0])
+
+
+def _issued(at: Provider, node: Node, *arguments: str) -> str:
+    """Who a node is by the token that it gets, and for whom; else what it is told."""
+    status, body = at.asked(node, "/issue", "--request", "POST", *arguments)
+    answer = json.loads(body)
+    if "token" not in answer:
+        return f"{status} {answer['error']}"
+    claims = at.verified(answer["token"])
+    return f"{claims['sub']} {claims.get('tags', [])} for {claims['aud']}"
+
+
+def _neighbour(at: Provider, lies: list[str]) -> str:
+    status, body = at.elsewhere("/issue", "--request", "POST", *lies)
+    return f"{status} {json.loads(body)['error']}"
+
+
+def _exchanged(at: Provider, given: dict[str, Any]) -> str:
+    """The audience of a token for one of a session; else why there is none."""
+    form = {"grant_type": _EXCHANGE, "subject_token": given["access_token"]}
+    form |= {"subject_token_type": f"{_KIND}access_token", "audience": WIKI}
+    answer = json.loads(at.elsewhere("/token", "--data", urlencode(form))[1])
+    return str(answer["error"] if "error" in answer else at.verified(answer["access_token"])["aud"])
+
+
+def _refreshed(at: Provider, given: dict[str, Any]) -> str:
+    answer = at.refreshed(GRAFANA, given["refresh_token"])
+    given |= answer
+    return str(answer.get("error", "tokens"))
+
+
+def _begun(at: Provider) -> dict[str, Any]:
+    """A device that shows a code."""
+    sent = ("--user", f"{GRAFANA.id}:{GRAFANA.secret}", "--data", urlencode({"scope": "openid"}))
+    found: dict[str, Any] = json.loads(at.elsewhere("/device_authorization", *sent)[1])
+    return found
+
+
+def _lets_in(browser: Browser, begun: dict[str, Any]) -> str:
+    return str(browser.connect(begun["verification_uri_complete"])[0])
+
+
+def _polled(at: Provider, begun: dict[str, Any]) -> str:
+    """Whose tokens a device gets; else why none."""
+    answer = at.redeemed(GRAFANA, grant_type=_DEVICE, device_code=begun["device_code"])
+    if answer.get("error") in {"slow_down", "temporarily_unavailable"}:
+        time.sleep(_SLOWER)
+    return str(answer["error"] if "error" in answer else at.verified(answer["id_token"])["sub"])
+
+
+def _sub(on: Stage, given: dict[str, Any]) -> str:
+    return str(on.one.verified(given["id_token"])["sub"])
+
+
+def _whois(node: Node, address: str) -> str:
+    found = node.whois(address) or {"Node": {}, "UserProfile": {}}
+    return f"{found['UserProfile'].get('LoginName')}, {'expired' if found['Node'].get('Expired') else 'valid'}"
+
+
+def _got(node: Node, url: str, *arguments: str) -> str:
+    for _ in range(5):  # two busy nodes may not find each other in time
+        result: subprocess.CompletedProcess[str] = node.curl(url, "--write-out", "\n%{http_code}", *arguments)
+        if result.returncode == 0:
+            break
+    body, _, status = result.stdout.rpartition("\n")
+    return f"{status} {json.loads(body)['reason'] if body.startswith('{') else body}"

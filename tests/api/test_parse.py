@@ -139,7 +139,7 @@ LATER = (
     ),
     (
         "IdentityProvider",
-        {"tailnet": {"mode": "Serve", "auth": {"workloadIdentity": {"clientID": "c"}}}},
+        {"tailnet": {"mode": "Serve", "auth": {"workloadIdentity": {"clientID": "c"}}, "tags": ["tag:idp"]}},
         "spec.tailnet.auth.workloadIdentity",
     ),
     (

@@ -200,10 +200,14 @@ def test_where_names_are_known_the_rights_to_write_are_by_the_names_that_the_pro
     flags = ("--set=providerNamespaces={identity}", "--set=names.identity.identityProviders={corp}")
     rules = _objects(*flags, "--set=names.identity.signingKeys={key}")["Role/tailseal-operator"]["rules"]
     writes = [rule for rule in rules if "create" in rule["verbs"]]
-    named = {resource: set(rule["resourceNames"]) for rule in writes for resource in rule["resources"]}
+    named: dict[str, set[str]] = {}
+    for rule in writes:
+        for resource in rule["resources"]:
+            named.setdefault(resource, set()).update(rule["resourceNames"])
     shards = {meta.shard_config_map("corp", number) for number in range(meta.SHARDS)}
     owned = {meta.issuer_secret, meta.signing_secret, meta.credentials_secret, meta.tls_secret, meta.tailnet_secret}
-    assert named["secrets"] == {meta.key_secret("key"), *(name("corp") for name in owned)}
+    nodes = {meta.tailnet_state("corp", number) for number in range(MAX_NODES)}
+    assert named["secrets"] == {meta.key_secret("key"), *(name("corp") for name in owned), *nodes}
     assert named["configmaps"] == {
         *shards,
         *(name("corp") for name in (meta.policies_config_map, meta.accepted_config_map, meta.clients_config_map)),
@@ -212,10 +216,12 @@ def test_where_names_are_known_the_rights_to_write_are_by_the_names_that_the_pro
         meta.jwks_config_map("key"),
     }
     workloads = {meta.workload("corp", component) for component in COMPONENTS}
-    for kind in ("services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets"):
+    for kind in ("services", "networkpolicies", "poddisruptionbudgets"):
         assert named[kind] == workloads
-    assert named["deployments"] == workloads | {meta.ordinal("corp", number) for number in range(MAX_NODES)}
-    claims = (meta.state_claim, meta.tailnet_claim)
+    numbered = {meta.ordinal("corp", number) for number in range(MAX_NODES)}
+    assert named["deployments"] == named["serviceaccounts"] == workloads | numbered
+    assert named["roles"] == named["rolebindings"] == numbered
+    claims = (meta.state_claim, meta.tailnet_state)
     assert named["persistentvolumeclaims"] == {name("corp", number) for name in claims for number in range(MAX_NODES)}
 
 
@@ -247,10 +253,11 @@ def test_the_fences_can_be_left_out_where_cluster_wide_policies_may_not_be_insta
     assert not [name for name in objects if name.startswith("ValidatingAdmission")]
 
 
-def test_no_right_is_a_wildcard_and_none_grants_rights() -> None:
+def test_no_right_is_a_wildcard_and_none_grants_more_than_the_operator_has() -> None:
     for document in _objects().values():
         for rule in document.get("rules", []):
             assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
             assert not {"bind", "escalate", "impersonate"} & set(rule["verbs"])
             if "rbac.authorization.k8s.io" in rule["apiGroups"]:
-                assert (rule["resourceNames"], rule["verbs"]) == (["tailseal-operator"], ["get"])
+                assert document["kind"] == "Role"
+                assert rule["resources"] == ["roles", "rolebindings"]

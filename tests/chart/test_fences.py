@@ -124,6 +124,9 @@ def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
         return str(error)
 
 
+_SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /t}]"
+_OWN = "      volumes:\n      - {name: tailscale-token, projected: {sources: [{serviceAccountToken: {path: token}}]}}"
+
 DEPLOYMENT_ATTACKS = [
     ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
     ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
@@ -148,7 +151,12 @@ DEPLOYMENT_ATTACKS = [
     (
         "[{secret: {name: corp-signing, optional: true}}]",
         "[{serviceAccountToken: {path: token}}]",
-        "may mount nothing but Secrets, ConfigMaps, its own claims and empty folders",
+        "may mount nothing but Secrets, ConfigMaps, its own claims, empty folders and nodes' tokens",
+    ),
+    (
+        f"containers: [{{name: sts, image: {IMAGE}}}]\n      volumes:",
+        f"containers: [{{name: sts, image: {IMAGE}, {_SEEN}}}]\n{_OWN}",
+        "may let nobody but a node of the tailnet see that node's tokens",
     ),
     ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
 ]
@@ -237,6 +245,61 @@ def test_the_fence_refuses_the_operator_objects_of_others(
 ) -> None:
     dry_run = () if "token" in arguments else ("--dry-run=server",)
     eventually(lambda: said in attempt(kubectl, pods, *arguments, *dry_run))
+
+
+RIGHT = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: corp-idp-0, labels: {app.kubernetes.io/managed-by: tailseal}}
+rules:
+- {apiGroups: [""], resources: [secrets], resourceNames: [corp-idp-0-tailnet], verbs: [get, update, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: corp-idp-0, labels: {app.kubernetes.io/managed-by: tailseal}}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: corp-idp-0}
+subjects: [{kind: ServiceAccount, name: corp-idp-0, namespace: NAMESPACE}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "put", "said"),
+    [
+        ("[corp-idp-0-tailnet]", "[corp-signing]", "no right but a node's to its own Secret"),
+        (", resourceNames: [corp-idp-0-tailnet]", "", "no right but a node's to its own Secret"),
+        ("get, update, patch", "get, delete", "no right but a node's to its own Secret"),
+        ("resources: [secrets]", "resources: [configmaps]", "no right but a node's to its own Secret"),
+        ("metadata: {name: corp-idp-0,", "metadata: {name: corp-idp,", "no right but a node's to its own Secret"),
+        ("ServiceAccount, name: corp-idp-0", "ServiceAccount, name: default", "to the account of that node only"),
+        ("namespace: NAMESPACE", "namespace: default", "to the account of that node only"),
+        ("kind: Role, name: corp-idp-0", "kind: ClusterRole, name: admin", "to the account of that node only"),
+    ],
+)
+def test_the_operator_gives_a_node_the_right_to_its_own_secret_and_nobody_any_other(
+    pods: str, kubectl: Kubectl, found: str, put: str, said: str
+) -> None:
+    def answer(manifest: str) -> str:
+        flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+        return attempt(kubectl, pods, "apply", *flags, stdin=manifest.replace("NAMESPACE", pods))
+
+    assert answer(RIGHT).count("serverside-applied") == 2
+    assert found in RIGHT
+    eventually(lambda: said in answer(RIGHT.replace(found, put, 1)))
+
+
+def test_rights_grant_no_more_than_the_operator_has(installed: str, kubectl: Kubectl) -> None:
+    """Kubernetes itself sees to that, also where the fence is off."""
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+
+    def answer(namespace: str, manifest: str) -> str:
+        return attempt(kubectl, namespace, "apply", *flags, stdin=manifest.replace("NAMESPACE", namespace))
+
+    role = RIGHT.split("---")[0]
+    assert "serverside-applied" in answer(OPEN, role)
+    assert "serverside-applied" in answer(PROVIDERS, role)
+    assert "attempting to grant RBAC permissions" in answer(OPEN, role.replace("get, update, patch", "escalate"))
+    stolen = role.replace("[corp-idp-0-tailnet]", "[corp-signing]")
+    assert "attempting to grant RBAC permissions" in answer(PROVIDERS, stolen)
 
 
 def test_the_fence_lets_the_operator_repair_a_label_that_somebody_took_off(pods: str, kubectl: Kubectl) -> None:

@@ -235,6 +235,11 @@ CASES: tuple[Case, ...] = (
         {"tags": ["tag:idp"], "auth": _OAUTH},
         {"auth": _OAUTH},
     ),
+    _tailnet(
+        "auth.workloadIdentity needs tags: what a federated identity brings in belongs to nobody",
+        {"tags": ["tag:idp"], "auth": _FEDERATED},
+        {"auth": _FEDERATED},
+    ),
     _idp(
         "idp.replicas above 1 needs storage.type Postgres: replicas must agree on who is logged in",
         {"idp": {"replicas": 2}, "storage": {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}},
@@ -257,7 +262,7 @@ CASES: tuple[Case, ...] = (
     ),
     _tailnet(
         "exactly one of authKeySecretRef, oauthClientSecretRef, workloadIdentity must be given",
-        {"auth": _FEDERATED},
+        {"auth": _FEDERATED, "tags": ["tag:idp"]},
         {"auth": {}},
     ),
     _idp("idTokenTTL must be from 5s to 24h", {"tokens": {"idTokenTTL": "5s"}}, {"tokens": {"idTokenTTL": "4s"}}),

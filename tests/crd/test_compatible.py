@@ -18,12 +18,18 @@ FORMER = "b8db1fe"
 """The commit whose CRDs people may have; a release moves it to the one before, and empties what is allowed."""
 
 _NOT_YET = "the former release refused what this is about, so nothing of it worked"
+_NODE = "IdentityProvider.spec.tailnet.auth.workloadIdentity"
 ALLOWED: dict[str, str] = {
     "IdentityProvider.spec: new rule: idp.replicas above 1 needs storage.type Postgres: replicas must agree on who is "
     "logged in": "the former identity provider knew no logins; objects that are there stay, and say what is missing",
     "IdentityProvider.spec: new rule: with tailnet, idp.replicas is at most 8: each is a node of its own": _NOT_YET,
     "IdentityProvider.spec.tailnet: new rule: auth.oauthClientSecretRef needs tags: what an OAuth client brings in "
     "belongs to nobody": _NOT_YET,
+    "IdentityProvider.spec.tailnet: new rule: auth.workloadIdentity needs tags: what a federated identity brings in "
+    "belongs to nobody": _NOT_YET,
+    f"{_NODE}.clientID: pattern ^[!-~]+$ became ^[A-Za-z0-9][A-Za-z0-9-]*$": _NOT_YET,
+    f"{_NODE}.scopes: gone": _NOT_YET,
+    f"{_NODE}.tags: gone": _NOT_YET,
     "TrustPolicy.spec.grants[].jwt.claims[]: new rule: exactly one of string, strings, integer, boolean must be "
     "given": ("claims that were there have a string"),
 }

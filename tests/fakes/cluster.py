@@ -23,7 +23,7 @@ from tailseal.cluster.port import Kind, Object, Ref
 
 KINDS = {
     (kind.api_version, kind.kind): kind
-    for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD, kinds.LEASE, kinds.NAMESPACE, kinds.ROLE_BINDING)
+    for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD, kinds.LEASE, kinds.NAMESPACE)
 }
 STATUS_APART = {*kinds.CUSTOM, kinds.DEPLOYMENT, kinds.POD, kinds.SERVICE, kinds.POD_DISRUPTION_BUDGET}
 GENERATION = {*kinds.CUSTOM, kinds.DEPLOYMENT, kinds.NETWORK_POLICY, kinds.POD_DISRUPTION_BUDGET}

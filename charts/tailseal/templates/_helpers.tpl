@@ -89,6 +89,7 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- $workloads := list }}
 {{- $numbered := list }}
 {{- $claims := list }}
+{{- $nodes := list }}
 {{- range .names.signingKeys }}
 {{- $secrets = append $secrets (printf "%s-signingkey" .) }}
 {{- $configMaps = append $configMaps (printf "%s-jwks" .) }}
@@ -109,6 +110,7 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- range until 8 }}
 {{- $numbered = append $numbered (printf "%s-idp-%d" $provider .) }}
 {{- $claims = concat $claims (list (printf "%s-idp-%d-state" $provider .) (printf "%s-idp-%d-tailnet" $provider .)) }}
+{{- $nodes = append $nodes (printf "%s-idp-%d-tailnet" $provider .) }}
 {{- end }}
 {{- end }}
 # Reading knows no names: what users refer to is called as they like, and RBAC cannot tell labels.
@@ -123,6 +125,9 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   verbs: [get, list, watch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
+  verbs: [get, list, watch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
   verbs: [get, list, watch]
 # Server-side apply names what it creates, so that even this right can be limited to names.
 {{- with $secrets }}
@@ -139,8 +144,12 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 {{- end }}
 {{- with $workloads }}
 - apiGroups: [""]
-  resources: [services, serviceaccounts]
+  resources: [services]
   resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  resourceNames: {{ toJson (concat . $numbered) }}
   verbs: [create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
@@ -154,6 +163,17 @@ SigningKeys there, if they are known: then it may write nothing but what these o
   resources: [poddisruptionbudgets]
   resourceNames: {{ toJson . }}
   verbs: [create, patch, delete]
+{{- end }}
+{{- with $numbered }}
+# A node of the tailnet may write its own Secret. Kubernetes lets nobody give a right that he has not got: so `update`.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  resourceNames: {{ toJson . }}
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson $nodes }}
+  verbs: [create, patch, update]
 {{- end }}
 # What replicas keep is never deleted for anybody.
 {{- with $claims }}
@@ -180,12 +200,14 @@ SigningKeys there, if they are known: then it may write nothing but what these o
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-{{- end }}
-# Whose the namespace is: another installation's is left alone.
+# A node of the tailnet may write its own Secret. Kubernetes lets nobody give a right that he has not got: so `update`.
 - apiGroups: [rbac.authorization.k8s.io]
-  resources: [rolebindings]
-  resourceNames: [tailseal-operator]
-  verbs: [get]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [update]
+{{- end }}
 # The worker pods: which there are, and what they say.
 - apiGroups: [""]
   resources: [pods]

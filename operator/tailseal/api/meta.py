@@ -110,7 +110,10 @@ def workload(provider: str, component: str) -> str:
 
 
 def ordinal(provider: str, number: int) -> str:
-    """Deployment of one numbered replica of the identity provider, and what the claims' names begin with."""
+    """Deployment of one numbered replica of the identity provider; its node's account and rights, if that has any.
+
+    The names of all that it keeps begin with it.
+    """
     return f"{workload(provider, 'idp')}-{number}"
 
 
@@ -119,8 +122,8 @@ def state_claim(provider: str, number: int) -> str:
     return f"{ordinal(provider, number)}-state"
 
 
-def tailnet_claim(provider: str, number: int) -> str:
-    """PersistentVolumeClaim with the identity of one replica's node in the tailnet; survives the provider."""
+def tailnet_state(provider: str, number: int) -> str:
+    """Secret or PersistentVolumeClaim with the identity of one replica's node; survives the provider."""
     return f"{ordinal(provider, number)}-tailnet"
 
 

@@ -7,9 +7,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from tailseal.api.base import ApiModel, Items, Rule, exactly_one
-from tailseal.api.fields import Capability, DnsLabel, HttpsURL, SecretRef, TailscaleTag
+from tailseal.api.fields import Audience, Capability, DnsLabel, HttpsURL, SecretRef, TailscaleTag
 from tailseal.api.identityprovider.storage import Volume
-from tailseal.api.identityprovider.upstreams import WorkloadIdentity
+
+
+class NodeIdentity(ApiModel):
+    """A federated identity at Tailscale that trusts the cluster: the node's ServiceAccount is the credential."""
+
+    client_id: Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+    """Id of the federated identity."""
+    audience: Audience | None = None
+    """Audience that it expects; left out, `api.tailscale.com/<clientID>`."""
 
 
 class TailnetAuth(ApiModel):
@@ -21,8 +29,8 @@ class TailnetAuth(ApiModel):
     """Secret with an auth key under `authkey`."""
     oauth_client_secret_ref: SecretRef | None = None
     """Secret with an OAuth client under `client_id` and `client_secret`; needs `tags`."""
-    workload_identity: WorkloadIdentity | None = None
-    """A federated identity that trusts our own issuer: no stored secret."""
+    workload_identity: NodeIdentity | None = None
+    """A federated identity that trusts the cluster's own tokens: no stored secret; needs `tags`."""
 
 
 class Funnel(ApiModel):
@@ -52,6 +60,11 @@ class Tailnet(ApiModel):
             holds=lambda self: self.auth.oauth_client_secret_ref is None or bool(self.tags),
         ),
         Rule(
+            cel="!has(self.auth.workloadIdentity) || (has(self.tags) && self.tags.size() > 0)",
+            message="auth.workloadIdentity needs tags: what a federated identity brings in belongs to nobody",
+            holds=lambda self: self.auth.workload_identity is None or bool(self.tags),
+        ),
+        Rule(
             cel="self.mode == 'Serve' || !has(self.funnel) || !self.funnel.enabled",
             message="funnel goes with mode Serve only",
             holds=lambda self: self.mode == "Serve" or not self.funnel.enabled,
@@ -73,7 +86,7 @@ class Tailnet(ApiModel):
     )
     """Tailscale Service that several nodes answer for, such as `svc:idp`."""
     volume: Volume | None = None
-    """Keep each node's identity in a volume; left out, every new pod joins as a new node."""
+    """Keep each node's identity in a volume; left out, in a Secret that it alone may read and write."""
     funnel: Funnel = Funnel()
     """Reaching the provider from the public internet."""
     capability: Capability = "tailseal.dev/cap/idp"

@@ -115,7 +115,7 @@ def deployment(provider: Provider, workload: Workload) -> dict[str, Any]:
 
 def _pod(provider: Provider, workload: Workload) -> dict[str, Any]:
     return {
-        "serviceAccountName": meta.workload(provider.name, workload.component),
+        "serviceAccountName": _account(provider, workload),
         "automountServiceAccountToken": False,
         **({"imagePullSecrets": [{"name": name} for name in workload.pull_secrets]} if workload.pull_secrets else {}),
         "enableServiceLinks": False,
@@ -139,16 +139,23 @@ def _pod(provider: Provider, workload: Workload) -> dict[str, Any]:
                 **({} if workload.own is not None else {"matchLabelKeys": ["pod-template-hash"]}),
             }
         ],
-        **_nodes(workload.own),
+        **_nodes(provider, workload.own),
         "containers": [_container(workload)],
         "volumes": [*_volumes(provider.name), *_own_volumes(provider.name, workload.own)],
     }
 
 
-def _nodes(own: Own | None) -> dict[str, Any]:
+def _account(provider: Provider, workload: Workload) -> str:
+    own = workload.own
+    if own is not None and own.sidecar is not None and own.sidecar.has_account:
+        return meta.ordinal(provider.name, own.number)
+    return meta.workload(provider.name, workload.component)
+
+
+def _nodes(provider: Provider, own: Own | None) -> dict[str, Any]:
     if own is None or own.sidecar is None:
         return {}
-    return {"initContainers": [node.container(own.sidecar, own.number)]}
+    return {"initContainers": [node.container(provider.name, own.sidecar, own.number)]}
 
 
 def _container(workload: Workload) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def must_be_replaced(wanted: Mapping[str, Value], present: Mapping[str, Value]) 
         return True
     if wanted["kind"] == "Secret":
         return bool(wanted["type"] != present.get("type", "Opaque"))
+    if wanted["kind"] == "RoleBinding":
+        return bool(wanted["roleRef"] != present.get("roleRef"))
     if wanted["kind"] == "Deployment":
         return bool(wanted["spec"]["selector"] != present["spec"]["selector"])
     return False
@@ -124,6 +126,8 @@ def _quantity(text: Value) -> Decimal | Value:
 
 
 def _foreign_files(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    if wanted.keys().isdisjoint({"data", "binaryData"}):
+        return None  # its content is another's
     patch = {
         section: dict.fromkeys(extra)
         for section in ("data", "binaryData")

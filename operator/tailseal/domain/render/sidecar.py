@@ -1,7 +1,8 @@
 """The node of the tailnet that stands beside the identity provider in its pod, and what the two of them share.
 
 They meet in two folders in memory: one holds the node's own API, which says who is calling, the other the socket that
-`tailscale serve` hands requests to. The node has no token for the API server: its identity is a file.
+`tailscale serve` hands requests to. The node keeps its identity in a volume, and then has no token for the API server,
+or in a Secret, and then has one that is good for that Secret alone. The worker sees neither.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ AUTH_FILE: Final = "auth"
 """In the Secret: what the node joins by."""
 
 _STATE: Final = "/var/lib/tailscale"
+_TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a folder
+"""Where tailscaled looks for it."""
+
+_IDENTITY: Final = "/etc/tailscale/identity"
+_IDENTITY_FILE: Final = "token"
+_TOKEN_SECONDS: Final = 3600
 _AUTH: Final = "/etc/tailscale/auth"
 _SERVE: Final = "/etc/tailscale/serve"
 _SERVE_FILE: Final = "serve.json"
@@ -40,23 +47,32 @@ class Sidecar:
         image: whose program is containerboot.
         mode: `Serve`: it ends TLS and hands requests on; `Direct`: it forwards connections to a loopback port.
         hostname: of the first node; others get their number behind it.
-        by: what the node joins by: an auth key or an OAuth client's secret.
+        by: what the node joins by: an auth key, an OAuth client's secret or a ServiceAccount's token.
         login_server: empty: Tailscale's.
         tags: of the nodes.
         port: with `Direct`: the loopback port that the worker listens on.
         funnel: with `Serve`: whether the internet may come in.
-        kept: whether a claim keeps the node's identity; else it lives and dies with the pod.
+        claimed: whether a claim keeps the node's identity; else a Secret does.
+        client_id: of the federated identity, where it joins by a token.
+        audience: of that token.
     """
 
     image: str
     mode: Literal["Serve", "Direct"]
     hostname: str
-    by: Literal["authkey", "client-secret"]
+    by: Literal["authkey", "client-secret", "id-token"]
     login_server: str = ""
     tags: Sequence[str] = ()
     port: int = 0
     funnel: bool = False
-    kept: bool = False
+    claimed: bool = False
+    client_id: str = ""
+    audience: str = ""
+
+    @property
+    def has_account(self) -> bool:
+        """Whether each node is somebody at the API server or elsewhere, by an account of its own."""
+        return not self.claimed or self.by == "id-token"
 
     @property
     def listens_at(self) -> str:
@@ -80,7 +96,7 @@ def serve_config(provider: Provider, sidecar: Sidecar) -> dict[str, Any]:
     }
 
 
-def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
+def container(provider: str, sidecar: Sidecar, number: int) -> dict[str, Any]:
     """The node as a native sidecar: it is there before the worker, and goes after it.
 
     For `Serve` it runs as user 0 with every capability dropped: containerboot refuses a unix socket behind serve to
@@ -93,7 +109,7 @@ def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
         "image": sidecar.image,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
-        "env": _env(sidecar, number),
+        "env": _env(provider, sidecar, number),
         "readinessProbe": {
             "httpGet": {"path": "/healthz", "port": HEALTH_PORT, "scheme": "HTTP"},
             "periodSeconds": 2,
@@ -111,7 +127,7 @@ def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
             {"name": "tailscale", "mountPath": "/run/tailscale"},
             {"name": "tailscale-state", "mountPath": _STATE},
             {"name": "tailscale-tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
-            {"name": "tailscale-auth", "mountPath": _AUTH, "readOnly": True},
+            *_credentials(sidecar),
             *(
                 (
                     {"name": "tailnet", "mountPath": "/run/tailnet"},
@@ -124,6 +140,12 @@ def container(sidecar: Sidecar, number: int) -> dict[str, Any]:
     }
 
 
+def _credentials(sidecar: Sidecar) -> list[dict[str, Any]]:
+    joins = ("tailscale-identity", _IDENTITY) if sidecar.by == "id-token" else ("tailscale-auth", _AUTH)
+    places = [joins, *([] if sidecar.claimed else [("tailscale-token", _TOKEN)])]
+    return [{"name": name, "mountPath": path, "readOnly": True} for name, path in places]
+
+
 def mounts(sidecar: Sidecar) -> list[dict[str, Any]]:
     """What the worker shares with the node."""
     return [
@@ -134,15 +156,15 @@ def mounts(sidecar: Sidecar) -> list[dict[str, Any]]:
 
 def volumes(provider: str, sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
     """The volumes of both."""
-    kept = {"persistentVolumeClaim": {"claimName": meta.tailnet_claim(provider, number)}}
-    auth = {"secret": {"name": meta.tailnet_secret(provider), "optional": True}}
+    kept = {"persistentVolumeClaim": {"claimName": meta.tailnet_state(provider, number)}}
     serve = {"configMap": {"name": meta.serve_config_map(provider), "optional": True}}
     memory = {"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
     return [
         {"name": "tailscale", **memory},
-        {"name": "tailscale-state", **(kept if sidecar.kept else {"emptyDir": {"sizeLimit": "64Mi"}})},
+        {"name": "tailscale-state", **(kept if sidecar.claimed else {"emptyDir": {"sizeLimit": "64Mi"}})},
         {"name": "tailscale-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-        {"name": "tailscale-auth", "projected": {"defaultMode": 0o440, "sources": [auth]}},
+        _joins(provider, sidecar),
+        *([] if sidecar.claimed else [_TOKEN_VOLUME]),
         *(
             (
                 {"name": "tailnet", **memory},
@@ -154,23 +176,64 @@ def volumes(provider: str, sidecar: Sidecar, number: int) -> list[dict[str, Any]
     ]
 
 
-def _env(sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
-    joins = "TS_AUTHKEY" if sidecar.by == "authkey" else "TS_CLIENT_SECRET"
+_TOKEN_VOLUME: Final = {
+    "name": "tailscale-token",
+    "projected": {
+        "defaultMode": 0o440,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": _TOKEN_SECONDS}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        ],
+    },
+}
+"""As every pod would be given, in every container, if its account said so."""
+
+
+def _joins(provider: str, sidecar: Sidecar) -> dict[str, Any]:
+    if sidecar.by == "id-token":
+        token = {"path": _IDENTITY_FILE, "audience": sidecar.audience, "expirationSeconds": _TOKEN_SECONDS}
+        return _projected("tailscale-identity", {"serviceAccountToken": token})
+    return _projected("tailscale-auth", {"secret": {"name": meta.tailnet_secret(provider), "optional": True}})
+
+
+def _projected(name: str, source: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "projected": {"defaultMode": 0o440, "sources": [source]}}
+
+
+def _joining_env(sidecar: Sidecar) -> dict[str, str]:
+    match sidecar.by:
+        case "authkey":
+            return {"TS_AUTHKEY": f"file:{_AUTH}/{AUTH_FILE}"}
+        case "client-secret":
+            return {"TS_CLIENT_SECRET": f"file:{_AUTH}/{AUTH_FILE}"}
+        case "id-token":
+            # Keys made so are by default for nodes that are forgotten once they are offline.
+            client = f"{sidecar.client_id}?ephemeral=false&preauthorized=true"
+            return {"TS_CLIENT_ID": client, "TS_ID_TOKEN": f"file:{_IDENTITY}/{_IDENTITY_FILE}"}
+
+
+def _state_env(provider: str, sidecar: Sidecar, number: int) -> dict[str, str]:
+    if not sidecar.claimed:
+        return {"TS_KUBE_SECRET": meta.tailnet_state(provider, number)}
+    # Without the former it takes itself for one of those that keep their state in a Secret, and wants a token.
+    return {"KUBERNETES_SERVICE_HOST": "", "TS_KUBE_SECRET": ""}
+
+
+def _env(provider: str, sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
     extra = [
         *([f"--login-server={sidecar.login_server}"] if sidecar.login_server else []),
         *([f"--advertise-tags={','.join(sidecar.tags)}"] if sidecar.tags else []),
     ]
     values = {
-        # Without this it takes itself for one of those that keep their state in a Secret, and wants a token.
-        "KUBERNETES_SERVICE_HOST": "",
-        "TS_KUBE_SECRET": "",
+        **_state_env(provider, sidecar, number),
         # tailscaled insists on a folder of its own user, which a volume itself is not; that user differs by mode.
         "TS_STATE_DIR": f"{_STATE}/{sidecar.mode.lower()}",
         "TS_SOCKET": API_SOCKET,
         "TS_USERSPACE": "true",
         "TS_ACCEPT_DNS": "false",
         "TS_AUTH_ONCE": "true",
-        joins: f"file:{_AUTH}/{AUTH_FILE}",
+        **_joining_env(sidecar),
         "TS_HOSTNAME": sidecar.hostname if number == 0 else f"{sidecar.hostname}-{number}",
         # Peers reach whatever listens on loopback in this pod.
         "TS_LOCAL_ADDR_PORT": f"$(POD_IP):{HEALTH_PORT}",

@@ -18,7 +18,7 @@ _RUNNING = "Running"
 
 
 def joining(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files | None:
-    """The nodes' Secret; the last good one where the reference fails; None where there is no tailnet."""
+    """What nodes join by; the last good of it where the reference fails; None where they need nothing stored."""
     if spec.tailnet is None:
         return None
     auth, path = spec.tailnet.auth, "spec.tailnet.auth"
@@ -29,12 +29,11 @@ def joining(objects: Objects, namespace: str, provider: str, spec: IdentityProvi
         needed, name = ("client_secret",), auth.oauth_client_secret_ref.name
         given = copied(objects, namespace, name, needed, f"{path}.oauthClientSecretRef")
         # By default the keys that an OAuth client makes are for nodes that are forgotten once they are offline.
-        ephemeral = b"false" if spec.tailnet.volume is not None else b"true"
-        terms = b"?ephemeral=" + ephemeral + b"&preauthorized=true"
+        terms = b"?ephemeral=false&preauthorized=true"
         joins = given.files.get("client_secret", b"").strip()
         joins = joins + terms if joins else b""
     else:
-        return Files({})
+        return None
     kept = files_of(objects, namespace, meta.tailnet_secret(provider))
     return Files({AUTH_FILE: joins} if joins else kept, given.problems)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
@@ -16,6 +17,7 @@ from tailseal.domain.render.claim import claim
 from tailseal.domain.render.common import Component, Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.networkpolicy import network_policy
+from tailseal.domain.render.nodestate import account, role, role_binding, state
 from tailseal.domain.render.pdb import pod_disruption_budget
 from tailseal.domain.render.service import service
 from tailseal.domain.render.serviceaccount import service_account
@@ -29,12 +31,14 @@ KINDS = (
     kinds.POD_DISRUPTION_BUDGET,
     kinds.CONFIG_MAP,
     kinds.PERSISTENT_VOLUME_CLAIM,
+    kinds.ROLE,
+    kinds.ROLE_BINDING,
     kinds.DEPLOYMENT,
 )
 """What a component is made of, in the order in which it is written: pods last."""
 
 _REMOVABLE = frozenset(KINDS) - {kinds.PERSISTENT_VOLUME_CLAIM}
-"""Claims stay: they are for whoever comes back."""
+"""Claims stay, and so do nodes' Secrets: they are for whoever comes back."""
 
 
 def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec, by: OperatorSettings) -> list[Object]:
@@ -127,9 +131,10 @@ def _kept(provider: Provider, spec: IdentityProviderSpec, owns: list[Own]) -> It
     sidecar = owns[0].sidecar
     if sidecar is not None and sidecar.mode == "Serve":
         yield serve_config(provider, sidecar)
-    state, node = _volume(spec), spec.tailnet.volume if spec.tailnet is not None else None
+    logins, node = _volume(spec), spec.tailnet.volume if spec.tailnet is not None else None
     for own in owns:
-        volumes = {meta.state_claim: state, meta.tailnet_claim: node}
+        yield from _identity(provider, own)
+        volumes = {meta.state_claim: logins, meta.tailnet_state: node}
         for name, volume in volumes.items():
             if volume is not None:
                 yield claim(
@@ -138,6 +143,18 @@ def _kept(provider: Provider, spec: IdentityProviderSpec, owns: list[Own]) -> It
                     size=volume.size,
                     storage_class=volume.storage_class_name,
                 )
+
+
+def _identity(provider: Provider, own: Own) -> Iterator[Object]:
+    """Who a replica's node is for those who ask for a token, and where it keeps its identity if no volume does."""
+    if own.sidecar is None or not own.sidecar.has_account:
+        return
+    yield account(provider, own.number)
+    if not own.sidecar.claimed:
+        # The role well before what binds it, which is refused until the API server's own caches know the role.
+        yield role(provider, own.number)
+        yield state(provider, own.number)
+        yield role_binding(provider, own.number)
 
 
 def _pods(provider: Provider, workload: Workload, owns: list[Own]) -> Iterator[Object]:
@@ -153,17 +170,26 @@ def _volume(spec: IdentityProviderSpec) -> Volume | None:
 
 
 def _sidecar(tailnet: Tailnet, provider: str, by: OperatorSettings) -> Sidecar:
+    identity = tailnet.auth.workload_identity
     return Sidecar(
         image=by.tailscale_image,
         mode=tailnet.mode,
         hostname=tailnet.hostname or provider,
-        by="authkey" if tailnet.auth.auth_key_secret_ref is not None else "client-secret",
+        by=_joins_by(tailnet),
         login_server=tailnet.login_server or "",
         tags=tailnet.tags,
         port=tailnet.port or 0,
         funnel=tailnet.funnel.enabled,
-        kept=tailnet.volume is not None,
+        claimed=tailnet.volume is not None,
+        client_id=identity.client_id if identity is not None else "",
+        audience=(identity.audience or f"api.tailscale.com/{identity.client_id}") if identity is not None else "",
     )
+
+
+def _joins_by(tailnet: Tailnet) -> Literal["authkey", "client-secret", "id-token"]:
+    if tailnet.auth.auth_key_secret_ref is not None:
+        return "authkey"
+    return "client-secret" if tailnet.auth.oauth_client_secret_ref is not None else "id-token"
 
 
 def _workload(component: Component, spec: IdentityProviderSpec, by: OperatorSettings) -> Workload:

@@ -207,15 +207,24 @@ async def test_oidcc_server_client_secret_post(ana: Browser) -> None:
 
 @MODES
 @pytest.mark.parametrize(
-    ("name", "error"),
-    [("request", "request_not_supported"), ("request_uri", "request_uri_not_supported")],
+    ("name", "value"),
+    [
+        ("request", "eyJhbGciOiJub25lIn0.e30."),
+        ("request", "eyJhbGciOiJub25lIn0.eyJyZWRpcmVjdF91cmkiOiJodHRwczovL2FwcC5leGFtcGxlL2NiIn0."),
+        ("request_uri", "https://app.example/request"),
+        ("request_uri", "https://app.example/request#digest"),
+        ("request_uri", "https://app.example/signed"),
+    ],
     ids=[
         "oidcc-unsigned-request-object-supported-correctly-or-rejected-as-unsupported",
+        "oidcc-ensure-request-object-with-redirect-uri",
         "oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported",
+        "oidcc-request-uri-unsigned",
+        "oidcc-request-uri-signed-rs256",
     ],
 )
-async def test_request_objects_are_refused_by_name(ana: Browser, mode: str, name: str, error: str) -> None:
-    assert (await asked(ana, mode, **{name: "https://app.example/r"}))["error"] == error
+async def test_request_objects_are_refused_by_name(ana: Browser, mode: str, name: str, value: str) -> None:
+    assert (await asked(ana, mode, **{name: value}))["error"] == f"{name}_not_supported"
 
 
 @pytest.mark.parametrize(
@@ -267,6 +276,8 @@ async def test_oidcc_discovery_endpoint_verification(ana: Browser, provider: Pro
     assert {"openid", "profile", "email"} <= set(found["scopes_supported"])
     assert {"code"} == set(found["response_types_supported"])
     assert found["claims_parameter_supported"] is True
+    assert found["end_session_endpoint"] == f"{provider.issuer}/logout"
+    assert found["backchannel_logout_supported"] is found["backchannel_logout_session_supported"] is True
     keys = (await ana.http.get(found["jwks_uri"])).json()["keys"]
     assert len({key["kid"] for key in keys}) == len(keys)
     assert not any({"d", "p", "q", "k"} & key.keys() for key in keys)
@@ -285,6 +296,10 @@ REGISTRATIONS: Mapping[str, tuple[dict[str, Any], int]] = {
     ),
     "oidcc-redirect-uri-regfrag": ({"redirect_uris": ["https://app.example/cb#x"]}, 400),
     "oidcc-registration-sector-bad": ({"subject_type": "pairwise"}, 400),
+    "oidcc-registration-sector-uri": (
+        {"subject_type": "pairwise", "sector_identifier_uri": "https://app.example/redirect_uris.json"},
+        400,
+    ),
 }
 
 
@@ -298,7 +313,54 @@ async def test_clients_register_as_the_dynamic_plan_has_it(ana: Browser, changes
         assert made["client_id"].startswith(registration.PREFIX)
 
 
+async def test_oidcc_userinfo_rs256_is_not_promised(ana: Browser) -> None:
+    sent = {"redirect_uris": [CALLBACK], "userinfo_signed_response_alg": "RS256"}
+    answer = await ana.http.post("/register", json=sent)
+    assert answer.status_code == 201
+    assert "userinfo_signed_response_alg" not in answer.json()
+    found = (await ana.http.get("/.well-known/openid-configuration")).json()
+    assert "userinfo_signing_alg_values_supported" not in found
+
+
 # ------------------------------------------------------------------------------------------------------ the page
+
+
+PLANS: Mapping[str, str] = {
+    "Basic OP, and form post OP": """
+        server response-type-missing idtoken-signature idtoken-unsigned userinfo-get userinfo-post-header
+        userinfo-post-body ensure-request-without-nonce-succeeds-for-code-flow scope-profile scope-email scope-address
+        scope-phone scope-all ensure-other-scope-order-succeeds display-page display-popup prompt-login
+        prompt-none-not-logged-in prompt-none-logged-in max-age-1 max-age-10000
+        ensure-request-with-unknown-parameter-succeeds id-token-hint login-hint ui-locales claims-locales
+        ensure-request-with-acr-values-succeeds codereuse codereuse-30seconds ensure-registered-redirect-uri
+        ensure-post-request-succeeds server-client-secret-post claims-essential
+        request-uri-unsigned-supported-correctly-or-rejected-as-unsupported
+        unsigned-request-object-supported-correctly-or-rejected-as-unsupported
+        ensure-request-object-with-redirect-uri refresh-token ensure-request-with-valid-pkce-succeeds""",
+    "Config OP": "discovery-endpoint-verification",
+    "Dynamic OP": """
+        idtoken-rs256 idtoken-unsigned userinfo-rs256 ensure-redirect-uri-in-authorization-request
+        redirect-uri-query-OK redirect-uri-query-mismatch redirect-uri-query-added redirect-uri-regfrag
+        discovery-endpoint-verification server registration-logo-uri registration-policy-uri registration-tos-uri
+        registration-jwks-uri registration-sector-uri registration-sector-bad server-rotate-keys
+        refresh-token-rp-key-rotation request-uri-unsigned request-uri-signed-rs256
+        ensure-request-object-with-redirect-uri refresh-token ensure-client-assertion-with-iss-aud-succeeds""",
+    "Logout": """
+        rp-initiated-logout-discovery-endpoint-verification rp-initiated-logout
+        rp-initiated-logout-bad-post-logout-redirect-uri rp-initiated-logout-modified-id-token-hint
+        rp-initiated-logout-no-id-token-hint rp-initiated-logout-no-params
+        rp-initiated-logout-no-post-logout-redirect-uri rp-initiated-logout-no-state rp-initiated-logout-only-state
+        rp-initiated-logout-query-added-to-post-logout-redirect-uri rp-initiated-logout-bad-id-token-hint
+        backchannel-logout-discovery-endpoint-verification backchannel-rp-initiated-logout""",
+}
+"""Modules of each plan, as the suite's own source lists them (`OIDCCBasicTestPlan.java` and so on)."""
+
+
+@pytest.mark.parametrize("section", PLANS)
+def test_no_module_of_a_plan_is_missing_on_the_checklist(section: str) -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    part = page.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    assert {f"oidcc-{module}" for module in PLANS[section].split()} <= set(re.findall(r"`(oidcc-[\w-]+)`", part))
 
 
 def test_the_checklist_names_every_module_here_and_only_tests_that_there_are() -> None:

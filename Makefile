@@ -7,7 +7,7 @@ IMAGE  ?= tailseal:dev
 KEEP   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo fleet test e2e gitops image bench revocation fuzz lint crds krew lock clean
+.PHONY: help quickstart demo fleet tailnet test e2e gitops image bench revocation fuzz lint crds krew lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
@@ -42,13 +42,16 @@ demo: $(VENV)/runtime.stamp ## the whole story on a real control plane (CLUSTER=
 fleet: $(VENV)/runtime.stamp ## ten rotations under trouble, every token verified by four caches (needs Node.js; about 15 minutes)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.fleet
 
+tailnet: $(VENV)/runtime.stamp ## a real tailnet with an identity provider in it, told by its nodes, step by step (Linux; under a minute)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.tailnet.story
+
 test: $(VENV)/dev.stamp lint ## everything
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale containerboot s3 $(if $(shell command -v redis-server),argocd)
 	@$(BIN)/python -m pytest
 
-e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by the chart, on a real kubelet (root)
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause headscale tailscale containerboot s3
-	@$(BIN)/python -m pytest tests/node
+e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by the chart (root; or CLUSTER=current IMAGE=…: on your own)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause headscale tailscale containerboot s3)
+	@TAILSEAL_CLUSTER=$(CLUSTER) TAILSEAL_IMAGE=$(IMAGE) $(BIN)/python -m pytest tests/node
 
 gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, on a real node, step by step (root, redis)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.argocd

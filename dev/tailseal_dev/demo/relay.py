@@ -1,7 +1,7 @@
 """Runs in a pod of the demo, by the Python of our image: `relay.py PORT=HOST:PORT…`, loopback ports that lead on.
 
-`kubectl port-forward` ends at a pod's loopback address, where workers never listen: they bind the pod's IP alone. A path
-in the place of HOST:PORT is a unix socket's: the way out of a network namespace.
+`kubectl port-forward` ends at a pod's loopback address, where workers never listen: they bind the pod's IP alone.
+In the place of HOST:PORT may be the path of a unix socket: the way out of a network namespace.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from tailseal.domain.bundle.model import HeldKey, Signing
 from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import IssuerLedger, IssuerPlan, IssuerSpec, OfferedKey, plan_issuer, remembered
-from tailseal.domain.rotation.issuer_recover import recovered
+from tailseal.domain.rotation.issuer.recover import recovered
 
 LEASE = 4 * 3_600
 MAX_LAG = 90.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fakes.issuer_world import OPS, LawBroken, Op, World
 from tailseal.domain.evidence import Copy
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, plan_issuer
-from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
+from tailseal.domain.rotation.issuer.ledger import MIN_CACHE
 
 TTLS = (0, 60, 300, 1_800)
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fakes import issuer_world
 from fakes.issuer_backups import RESTORED, Restored
 from fakes.issuer_world import BROUGHT, OPS, LawBroken, Op, World
-from tailseal.domain.rotation import issuer, issuer_choice, issuer_evidence, issuer_gate, issuer_ledger, issuer_recover
-from tailseal.domain.rotation.issuer_evidence import Evidence
-from tailseal.domain.rotation.issuer_ledger import IssuedKey
+from tailseal.domain.rotation.issuer import choice, evidence, gate, ledger, plan, recover
+from tailseal.domain.rotation.issuer.evidence import Evidence
+from tailseal.domain.rotation.issuer.ledger import IssuedKey
 
 histories = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 9)), max_size=60)
 
@@ -126,7 +126,7 @@ def nothing_is_shut(_key: IssuedKey, _evidence: Evidence) -> None:
 
 
 def only_time_counts(key: IssuedKey, evidence: Evidence) -> Any:
-    return None if evidence.now >= key.published_at + key.wait else issuer_gate.Shut("Waiting", "")
+    return None if evidence.now >= key.published_at + key.wait else gate.Shut("Waiting", "")
 
 
 def our_clock_is_right(gather: Callable[..., Evidence]) -> Callable[..., Evidence]:
@@ -239,25 +239,25 @@ FROZEN = [[("order", 1), ("tick", 5), ("tick", 5), ("freeze", 0), ("order", 2), 
 @pytest.mark.parametrize(
     ("broken", "where", "name", "mutant", "histories"),
     [
-        ("law 1", issuer, "shut", nothing_is_shut, CHANCE),
-        ("law 1", issuer, "shut", only_time_counts, CHANCE),
+        ("law 1", plan, "shut", nothing_is_shut, CHANCE),
+        ("law 1", plan, "shut", only_time_counts, CHANCE),
         ("law [13]", IssuedKey, "wait", 0, CHANCE),
-        ("law [13]", issuer_ledger, "MIN_CACHE", 0, NO_CACHES),
-        ("law [123]", issuer_evidence, "gather", our_clock_is_right(issuer_evidence.gather), CHANCE),
-        ("law [13]", issuer_evidence, "serving", one_replica_is_enough(issuer_evidence.serving), CHANCE),
-        ("law [23]", issuer_evidence, "stopping", nobody_signs_on, CHANCE),
-        ("law [23]", issuer_evidence, "stopping", new_pods_hold_nothing_old(issuer_evidence.stopping), FROZEN),
+        ("law [13]", ledger, "MIN_CACHE", 0, NO_CACHES),
+        ("law [123]", evidence, "gather", our_clock_is_right(evidence.gather), CHANCE),
+        ("law [13]", evidence, "serving", one_replica_is_enough(evidence.serving), CHANCE),
+        ("law [23]", evidence, "stopping", nobody_signs_on, CHANCE),
+        ("law [23]", evidence, "stopping", new_pods_hold_nothing_old(evidence.stopping), FROZEN),
         ("law [23]", IssuedKey, "remove_at", property(lambda key: key.dropped_at), CHANCE),
-        ("law [34]", issuer, "_promise", the_latest_word_counts, CHANCE),
-        ("law [24]", issuer, "_hold", leases_are_taken_back(issuer._hold), CHANCE),
-        ("law [237]", issuer, "_promise", lifetimes_are_not_promised(issuer._promise), TTLS),
-        ("law 6", issuer, "_revoke", nobody_revokes(issuer._revoke), CHANCE),
-        ("law 4", issuer, "_promise", the_latest_word_counts, EDITS),
-        ("law 1", issuer_gate, "lagging", serving_is_enough(issuer_evidence.lagging), AWAY),
-        ("law 5", issuer_choice, "_keep", nothing_is_kept, CHANCE),
+        ("law [34]", plan, "_promise", the_latest_word_counts, CHANCE),
+        ("law [24]", plan, "_hold", leases_are_taken_back(plan._hold), CHANCE),
+        ("law [237]", plan, "_promise", lifetimes_are_not_promised(plan._promise), TTLS),
+        ("law 6", plan, "_revoke", nobody_revokes(plan._revoke), CHANCE),
+        ("law 4", plan, "_promise", the_latest_word_counts, EDITS),
+        ("law 1", gate, "lagging", serving_is_enough(evidence.lagging), AWAY),
+        ("law 5", choice, "_keep", nothing_is_kept, CHANCE),
         ("law [123]", issuer_world, "recovered", the_ledger_is_right, BACKUPS),
-        ("law [123]", issuer_world, "recovered", the_signing_secret_is_right(issuer_recover.recovered), BACKUPS),
-        ("law 6", issuer, "_revoke", revocation_is_a_matter_of_time, CHANCE),
+        ("law [123]", issuer_world, "recovered", the_signing_secret_is_right(recover.recovered), BACKUPS),
+        ("law 6", plan, "_revoke", revocation_is_a_matter_of_time, CHANCE),
     ],
 )
 def test_a_planner_that_breaks_a_law_is_caught(

@@ -9,8 +9,8 @@ import pytest
 from fakes.issuer import LEASE, WAIT, Issuer, key, spare
 from tailseal.domain.evidence import Replica
 from tailseal.domain.rotation import IssuerLedger, OfferedKey, revoked_offer
-from tailseal.domain.rotation import issuer as planner
-from tailseal.domain.rotation.issuer import MOST_KEYS
+from tailseal.domain.rotation.issuer import plan as planner
+from tailseal.domain.rotation.issuer.plan import MOST_KEYS
 from tailseal.tokens.keyset import MAX_KEYS
 
 

@@ -11,8 +11,8 @@ import pytest
 from fakes.context import FakeEntropy
 from tailseal.domain.keys import public
 from tailseal.domain.rotation import IssuedKey, IssuerLedger, LedgerError, OfferedKey, offers, remembered
-from tailseal.domain.rotation.signingkey import NewKey, Schedule, Wish, plan, with_key
-from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.plan import NewKey, Schedule, Wish, plan, with_key
 
 SCHEDULE = Schedule(
     algorithm="ES256", rsa_bits=3072, interval=2_592_000, publish_lead=86_400, max_age=300, clock_skew=60

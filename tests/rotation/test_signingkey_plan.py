@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, State, Usage, Wish, plan, with_key
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.plan import Issuer, SigningKeyPlan, State, Usage, Wish, plan, with_key
 
 HOUR, DAY = 3_600, 86_400
 SCHEDULE = Schedule(

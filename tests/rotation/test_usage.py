@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tailseal.domain.rotation import IssuedKey, IssuerLedger
-from tailseal.domain.rotation.signingkey import Usage
+from tailseal.domain.rotation.signingkey.plan import Usage
 from tailseal.domain.rotation.usage import usage_of
 
 

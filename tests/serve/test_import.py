@@ -14,7 +14,7 @@ from fakes.keyfiles import key, pem
 from tailseal.domain.bundle.model import SIGNING_FILE
 from tailseal.domain.keys.imported import imported_key
 from tailseal.domain.rotation import IssuerSpec
-from tailseal.domain.rotation.signingkey import Wish
+from tailseal.domain.rotation.signingkey.plan import Wish
 from tailseal.workers.embedded import manifests, process
 from tailseal.workers.embedded.household import Household, Reader
 from tailseal.workers.embedded.keeper import Keeper, Kept

@@ -15,8 +15,8 @@ from fakes import exchange
 from tailseal.domain.bundle.model import SIGNING_FILE
 from tailseal.domain.evidence import Replica, Report
 from tailseal.domain.rotation import IssuerSpec, LedgerError
-from tailseal.domain.rotation.signingkey import Wish
-from tailseal.domain.rotation.signingkey_ledger import Schedule
+from tailseal.domain.rotation.signingkey.ledger import Schedule
+from tailseal.domain.rotation.signingkey.plan import Wish
 from tailseal.workers.embedded import process
 from tailseal.workers.embedded.keeper import Keeper
 from tailseal.workers.embedded.state import State, StateError

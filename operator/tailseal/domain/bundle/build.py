@@ -18,7 +18,7 @@ from tailseal.api.meta import SHARDS
 from tailseal.domain import canonical
 from tailseal.domain.bundle import model, versions
 from tailseal.domain.keys.handle import is_handle
-from tailseal.domain.rotation.issuer import IssuerPlan
+from tailseal.domain.rotation.issuer.plan import IssuerPlan
 from tailseal.domain.tenancy import selecting
 
 MAX_SHARD_BYTES: Final = 512 * 1024

@@ -1,6 +1,7 @@
 """Rotation: two ledgers and two pure planners, one for a SigningKey's material, one for what an issuer does with it."""
 
-from tailseal.domain.rotation.issuer import (
+from tailseal.domain.rotation.issuer.ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer.plan import (
     Blocked,
     HeldKid,
     IssuerPlan,
@@ -8,8 +9,7 @@ from tailseal.domain.rotation.issuer import (
     OfferedKey,
     Transition,
 )
-from tailseal.domain.rotation.issuer import plan as plan_issuer
-from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer.plan import plan as plan_issuer
 from tailseal.domain.rotation.ledger import LedgerError
 from tailseal.domain.rotation.offering import Offers, offers, remembered, revoked_offer
 

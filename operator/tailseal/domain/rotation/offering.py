@@ -12,10 +12,10 @@ from typing import Any
 
 from tailseal.api.meta import MANAGED_BY, MANAGER, SIGNING_KEY_LABEL, key_secret
 from tailseal.domain.keys import handle, public
-from tailseal.domain.rotation.issuer_ledger import IssuerLedger
-from tailseal.domain.rotation.issuer_model import OfferedKey
+from tailseal.domain.rotation.issuer.ledger import IssuerLedger
+from tailseal.domain.rotation.issuer.model import OfferedKey
 from tailseal.domain.rotation.ledger import FILE, LedgerError
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, SigningKeyLedger
 
 SUFFIX = ".pem"
 """A key's material stands in the Secret under its key id (or, where that cannot be, its digest) and this."""

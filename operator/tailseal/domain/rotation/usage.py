@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
-from tailseal.domain.rotation.signingkey_model import Usage
+from tailseal.domain.rotation.issuer.ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.signingkey.model import Usage
 
 
 def usage_of(ledger: IssuerLedger, source: str) -> dict[str, Usage]:

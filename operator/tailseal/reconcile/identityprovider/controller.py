@@ -22,7 +22,7 @@ from tailseal.domain.bundle import build, model, narrow
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
-from tailseal.domain.rotation.issuer_recover import recovered
+from tailseal.domain.rotation.issuer.recover import recovered
 from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key

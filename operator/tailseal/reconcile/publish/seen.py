@@ -11,7 +11,7 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.evidence import Copy
-from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
+from tailseal.domain.rotation.issuer.ledger import MIN_CACHE
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.identityprovider.spec import intent_of

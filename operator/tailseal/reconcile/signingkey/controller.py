@@ -20,8 +20,8 @@ from tailseal.domain.keys.handle import taken_up
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
-from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
-from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.plan import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key

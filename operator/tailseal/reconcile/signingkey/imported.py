@@ -12,8 +12,8 @@ from tailseal.domain.keys.imported import ImportedKey, KeyRefused
 from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE
-from tailseal.domain.rotation.signingkey_import import held_elsewhere
-from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.importing import held_elsewhere
+from tailseal.domain.rotation.signingkey.ledger import SigningKeyLedger
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Objects
 

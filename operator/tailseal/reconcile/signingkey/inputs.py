@@ -16,10 +16,10 @@ from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
 from tailseal.cluster.port import Object
 from tailseal.domain.keys.imported import ImportedKey
 from tailseal.domain.rotation import IssuedKey, LedgerError
-from tailseal.domain.rotation.issuer import full
-from tailseal.domain.rotation.signingkey import Issuer, Usage, Wish
-from tailseal.domain.rotation.signingkey_import import names
-from tailseal.domain.rotation.signingkey_ledger import Schedule, SigningKeyLedger
+from tailseal.domain.rotation.issuer.plan import full
+from tailseal.domain.rotation.signingkey.importing import names
+from tailseal.domain.rotation.signingkey.ledger import Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.plan import Issuer, Usage, Wish
 from tailseal.domain.rotation.usage import usage_of
 from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.issuer_ledger import state_of

@@ -14,8 +14,8 @@ from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import Rotation
 from tailseal.api.times import format_time, parse_time
 from tailseal.cluster.port import Object
-from tailseal.domain.rotation.issuer_evidence import without
-from tailseal.domain.rotation.signingkey import Issuer, KeyState, SigningKeyPlan
+from tailseal.domain.rotation.issuer.evidence import without
+from tailseal.domain.rotation.signingkey.plan import Issuer, KeyState, SigningKeyPlan
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context
 from tailseal.reconcile.identityprovider.refs import AWAITED

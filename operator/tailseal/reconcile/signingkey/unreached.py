@@ -19,7 +19,7 @@ from tailseal.cluster.kinds import IDENTITY_PROVIDER, SECRET
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.poke import FRESH
 from tailseal.domain.rotation import LedgerError
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, SigningKeyLedger
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.identityprovider.spec import intent_of

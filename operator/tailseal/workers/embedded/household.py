@@ -28,8 +28,8 @@ from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.policy.review.gathering import labels_of
 from tailseal.domain.rotation import IssuerSpec
-from tailseal.domain.rotation.signingkey import Wish
-from tailseal.domain.rotation.signingkey_ledger import Schedule
+from tailseal.domain.rotation.signingkey.ledger import Schedule
+from tailseal.domain.rotation.signingkey.plan import Wish
 from tailseal.domain.tenancy import bounds
 from tailseal.workers.embedded import sharedstate
 from tailseal.workers.embedded.clients import Clients, clients

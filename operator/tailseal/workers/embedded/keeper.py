@@ -15,11 +15,11 @@ from tailseal.domain.evidence import Replica
 from tailseal.domain.keys import public
 from tailseal.domain.keys.handle import taken_up
 from tailseal.domain.rotation import IssuerLedger, IssuerSpec, LedgerError, OfferedKey, Transition, offers, plan_issuer
-from tailseal.domain.rotation.issuer import full
+from tailseal.domain.rotation.issuer.plan import full
 from tailseal.domain.rotation.ledger import FILE
 from tailseal.domain.rotation.offering import Content, content, pem_file
-from tailseal.domain.rotation.signingkey import Issuer, SigningKeyPlan, Wish, plan, with_key
-from tailseal.domain.rotation.signingkey_ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import SigningKeyLedger
+from tailseal.domain.rotation.signingkey.plan import Issuer, SigningKeyPlan, Wish, plan, with_key
 from tailseal.domain.rotation.usage import usage_of
 from tailseal.workers.embedded.state import State
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tailseal.domain.evidence import Copy, Replica, Report
-from tailseal.domain.rotation.issuer_ledger import IssuedKey
+from tailseal.domain.rotation.issuer.ledger import IssuedKey
 
 FRESH = 60.0
 """Seconds for which a report says something about the present."""

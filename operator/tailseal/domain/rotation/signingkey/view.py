@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tailseal.domain.rotation.issuer_model import Transition
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
-from tailseal.domain.rotation.signingkey_model import Issuer, KeyState, SigningKeyPlan, State, Wish
+from tailseal.domain.rotation.issuer.model import Transition
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.model import Issuer, KeyState, SigningKeyPlan, State, Wish
 
 
 def alone_at(ledger: SigningKeyLedger, signer: KeyRecord, issuers: Sequence[Issuer]) -> float:

@@ -9,7 +9,7 @@ from tailseal.api.findings import Finding
 from tailseal.api.reasons import Reason
 from tailseal.domain.keys import public
 from tailseal.domain.keys.imported import ImportedKey
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, SigningKeyLedger
 
 
 def adopt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailseal.domain.rotation.issuer_ledger import MIN_CACHE
+from tailseal.domain.rotation.issuer.ledger import MIN_CACHE
 from tailseal.domain.rotation.ledger import Entry, Ledger
 
 

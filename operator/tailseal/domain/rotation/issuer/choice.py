@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from tailseal.domain.rotation.issuer_ledger import IssuerLedger
-from tailseal.domain.rotation.issuer_model import OfferedKey
+from tailseal.domain.rotation.issuer.ledger import IssuerLedger
+from tailseal.domain.rotation.issuer.model import OfferedKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tailseal.api.times import format_time
-from tailseal.domain.rotation import issuer_evidence as evidence_of
-from tailseal.domain.rotation.issuer_choice import Choice
-from tailseal.domain.rotation.issuer_evidence import Evidence
-from tailseal.domain.rotation.issuer_gate import WAITING, shut
-from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
-from tailseal.domain.rotation.issuer_model import Blocked, HeldKid, IssuerPlan, IssuerSpec, OfferedKey, Transition
+from tailseal.domain.rotation.issuer import evidence as evidence_of
+from tailseal.domain.rotation.issuer.choice import Choice
+from tailseal.domain.rotation.issuer.evidence import Evidence
+from tailseal.domain.rotation.issuer.gate import WAITING, shut
+from tailseal.domain.rotation.issuer.ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer.model import Blocked, HeldKid, IssuerPlan, IssuerSpec, OfferedKey, Transition
 
 KEY_SET_FULL = "KeySetFull"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation.issuer_evidence import FRESH, MAX_SKEW, Evidence, copies_show, lagging
-from tailseal.domain.rotation.issuer_ledger import IssuedKey
+from tailseal.domain.rotation.issuer.evidence import FRESH, MAX_SKEW, Evidence, copies_show, lagging
+from tailseal.domain.rotation.issuer.ledger import IssuedKey
 
 WAITING = "Waiting"
 """The reason that is no obstacle: only time has to pass."""

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tailseal.domain.rotation.signingkey_import import adopt, names
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
-from tailseal.domain.rotation.signingkey_model import (
+from tailseal.domain.rotation.signingkey.importing import adopt, names
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.signingkey.model import (
     MEMORY,
     RSA,
     Issuer,
@@ -19,7 +19,7 @@ from tailseal.domain.rotation.signingkey_model import (
     Usage,
     Wish,
 )
-from tailseal.domain.rotation.signingkey_view import alone_at, lead_at, result
+from tailseal.domain.rotation.signingkey.view import alone_at, lead_at, result
 
 __all__ = ["Issuer", "KeyState", "NewKey", "Schedule", "SigningKeyPlan", "State", "Usage", "Wish", "plan", "with_key"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tailseal.domain.rotation.issuer_ledger import IssuerLedger
+from tailseal.domain.rotation.issuer.ledger import IssuerLedger
 
 LEASE = 14 * 86_400
 """Seconds for which workers may sign without hearing from the operator."""

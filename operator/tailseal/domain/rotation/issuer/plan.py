@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from tailseal.domain.evidence import Copy, Replica
-from tailseal.domain.rotation import issuer_evidence as evidence_of
-from tailseal.domain.rotation.issuer_choice import Choice, choose
-from tailseal.domain.rotation.issuer_evidence import Evidence
-from tailseal.domain.rotation.issuer_gate import shut
-from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
-from tailseal.domain.rotation.issuer_model import (
+from tailseal.domain.rotation.issuer import evidence as evidence_of
+from tailseal.domain.rotation.issuer.choice import Choice, choose
+from tailseal.domain.rotation.issuer.evidence import Evidence
+from tailseal.domain.rotation.issuer.gate import shut
+from tailseal.domain.rotation.issuer.ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer.model import (
     LEASE,
     Blocked,
     HeldKid,
@@ -24,7 +24,7 @@ from tailseal.domain.rotation.issuer_model import (
     OfferedKey,
     Transition,
 )
-from tailseal.domain.rotation.issuer_result import crowding, result
+from tailseal.domain.rotation.issuer.result import crowding, result
 
 __all__ = ["LEASE", "Blocked", "HeldKid", "IssuerPlan", "IssuerSpec", "OfferedKey", "Transition", "full", "plan"]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from tailseal.api.findings import Finding
 from tailseal.domain.keys.imported import ImportedKey
-from tailseal.domain.rotation.issuer_model import Transition
-from tailseal.domain.rotation.signingkey_ledger import KeyRecord, Schedule, SigningKeyLedger
+from tailseal.domain.rotation.issuer.model import Transition
+from tailseal.domain.rotation.signingkey.ledger import KeyRecord, Schedule, SigningKeyLedger
 
 RSA: Final = ("RS256", "PS256")
 

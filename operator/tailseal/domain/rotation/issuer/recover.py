@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from tailseal.domain.bundle.model import Signing
 from tailseal.domain.evidence import Replica, Report
-from tailseal.domain.rotation.issuer_evidence import FRESH
-from tailseal.domain.rotation.issuer_ledger import IssuedKey, IssuerLedger
-from tailseal.domain.rotation.issuer_model import IssuerSpec, OfferedKey
+from tailseal.domain.rotation.issuer.evidence import FRESH
+from tailseal.domain.rotation.issuer.ledger import IssuedKey, IssuerLedger
+from tailseal.domain.rotation.issuer.model import IssuerSpec, OfferedKey
 
 LONGEST_TTL: Final = 86_400
 """Seconds: no token that we sign may live longer, so no lost promise was longer than this."""

@@ -1,0 +1,1 @@
+"""When a SigningKey's material is made, held ready, retired and revoked."""

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fakes.localapi import FakeLocalApi, recorded
 from tailseal.domain.caller import Caller
-from tailseal.tailnet import Direct, Elsewhere, LocalApi, NobodyError, Outage, Refusal, Serve, Static, UnavailableError
+from tailseal.tailnet import (
+    Direct,
+    Elsewhere,
+    LocalApi,
+    NobodyError,
+    Outage,
+    Refusal,
+    Serve,
+    Static,
+    UnavailableError,
+    resolve,
+)
 from tailseal.tailnet.static import MisplacedError
 from tailseal.tailnet.whois import caller as read_caller
 
@@ -111,6 +124,27 @@ async def test_connections_are_looked_up_one_at_a_time_and_for_a_second_at_most(
     assert set(reasons) == {Refusal.UNKNOWN, Outage.SLOW}
     assert len([asked for asked in questions(tailscaled) if "proto=tcp" in asked]) < len(storm)
     assert tailscaled.most_at_once <= 2, "one connection, and the question about an address"
+
+
+async def test_after_a_connection_of_nobodys_the_daemon_is_left_alone_and_after_a_known_one_it_is_not(
+    tailscaled: FakeLocalApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "_REST", 1000.0)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(resolve, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    tailscaled.knows("user", "127.0.0.1:40000")
+    resolver = direct(tailscaled, 10.0)
+    for port in (40000, 40000, 40001):
+        with contextlib.suppress(NobodyError):
+            await resolver.accepted("127.0.0.1", port)
+    assert max(waits) <= 0
+    with contextlib.suppress(NobodyError):
+        await resolver.accepted("127.0.0.1", 40002)
+    assert 0 < waits[-1] <= 1000
 
 
 @pytest.mark.parametrize("state", ["NoState", "Starting", "NeedsLogin", "Stopped", "NeedsMachineAuth"])

@@ -2,7 +2,8 @@
 
 A lookup that finds nothing makes tailscaled sleep for 180 ms with everything locked, if it was asked about an address
 with a port. So that is done once a connection, on the one listener that can be reached in no other way, one at a time;
-all other questions are about addresses alone, and only about those that nodes have.
+all other questions are about addresses alone, and only about those that nodes have. After such a sleep the daemon is
+left alone for as long again, so that strangers hold up nobody who is known: they are other programs of this very host.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Clock = Callable[[], float]
 
 _STATE_HOLDS: Final = 1.0
 """Seconds for which our own node's state is taken for what it was, as long as it answers who others are."""
+
+_REST: Final = 0.2
+"""Seconds for which tailscaled is left alone after it slept over a connection: as long as it could answer nobody."""
 
 
 class CallerResolver(Protocol):
@@ -162,6 +166,7 @@ class Direct(_Whois):
         super().__init__(api, service, clock)
         self._interface = interface
         self._one_at_a_time = asyncio.Lock()
+        self._rests_until = 0.0
 
     async def accepted(self, host: str, port: int) -> Caller | None:
         """See `CallerResolver`."""
@@ -172,9 +177,18 @@ class Direct(_Whois):
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         async with _within(self._api.within):
             async with self._one_at_a_time:
-                answer = await self._whois(target, proto="tcp")
+                answer = await self._rested(target)
             await self._need_running(fresh=answer is None)
         return self._read(answer)
+
+    async def _rested(self, target: str) -> Any | None:  # noqa: ANN401 - any JSON value
+        """Ask about a connection, a while after one that it did not know: others have questions, too."""
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._rests_until - clock())
+        answer = await self._whois(target, proto="tcp")
+        if answer is None:
+            self._rests_until = clock() + _REST
+        return answer
 
     async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
         """See `CallerResolver`; no header counts. A connection may outlive its node's login and what was granted."""

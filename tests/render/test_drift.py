@@ -79,6 +79,13 @@ def test_only_what_is_wanted_is_compared(wanted: Any, present: Any, differs: boo
     assert drift.differs(wanted, present) is differs
 
 
+def test_a_variable_that_is_empty_is_one_without_a_value() -> None:
+    wanted = {"env": [{"name": "TS_KUBE_SECRET", "value": ""}]}
+    assert not drift.differs(wanted, {"env": [{"name": "TS_KUBE_SECRET"}]})
+    assert drift.differs(wanted, {"env": [{"name": "TS_KUBE_SECRET", "value": "theirs"}]})
+    assert drift.differs({"data": {"empty": ""}}, {"data": {}}), "an empty file is a file"
+
+
 def test_the_patch_removes_what_is_foreign_and_keeps_what_is_ours() -> None:
     present = defaulted()
     pod = present["spec"]["template"]["spec"]

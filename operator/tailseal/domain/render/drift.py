@@ -25,6 +25,9 @@ _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Lists that merge by key; all others are replaced as one."""
 
+_EMPTY: Final = "value"
+"""Of an environment variable: the API server leaves it out where it is empty."""
+
 _POD_FIELDS: Final = ("initContainers", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostAliases")
 _CONTAINERS: Final = ("initContainers", "containers")
 _CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir")
@@ -101,6 +104,8 @@ def _differs(field: str, wanted: Value, present: Value) -> bool:
         if not isinstance(present, list):
             return bool(wanted) or present is not None
         return _lists_differ(field, wanted, present)
+    if field == _EMPTY and wanted == "":
+        return bool(present)
     return bool(wanted != present)
 
 

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import yaml
 from click.testing import CliRunner
 
-from fakes import bundles, exchange, jobs
-from fakes.exchange import SETTINGS, jwk, record, rsa_key
+from fakes import exchange
+from fakes.kubectl import AUDIENCE, PROVIDER, SOURCES, Login, token_service
 from tailseal.cli.credential.cache import Cache, Entry
 from tailseal.cli.main import cli
-from tailseal.domain.bundle.model import Bound, PolicyRecord
-from tailseal.domain.relying import Relying, RelyingError, configuration
-from tailseal_dev import process
 from tailseal_dev.controlplane import ControlPlane
-from tailseal_dev.pki import Authority
-from tailseal_dev.ports import free_ports
 
-AUDIENCE = "k8s-prod"
-SOURCES = Path(__file__).parents[2] / "operator"
-PROVIDER = """\
-apiVersion: tailseal.dev/v1alpha1
-kind: IdentityProvider
-metadata: {{name: corp, namespace: identity}}
-spec:
-  issuer: {issuer}
-  signingKeys: [{{name: corp}}]
-"""
 RIGHTS = """\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -48,125 +27,14 @@ metadata: {name: deployers}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "tailseal:deployers"}]
 """
-KEYS = {"jwks": {"keys": [jwk(rsa_key("foreign"), "f1", "RS256")]}}
-GHES = "https://ghes.corp.example/_services/token"
-
-
-def policy(name: str, owner: str, jwt: dict[str, Any]) -> PolicyRecord:
-    github = {"issuer": GHES, "keys": KEYS, "ownerID": owner}
-    grant = {"name": "kubernetes", "jwt": {"audiences": [AUDIENCE], "ttl": "10m", "scopes": ["deploy"]} | jwt}
-    provider = {"name": "corp", "namespace": "identity"}
-    return record({"identityProviderRef": provider, "from": {"github": github}, "grants": [grant]}, name=name)
-
-
-GROUPED = {"claims": [{"name": "groups", "string": "claims.event_name == 'push' ? 'deployers' : 'readers'"}]}
-POLICIES = [
-    policy("deployers", "65", GROUPED),
-    policy("strangers", "66", {}),
-    policy("short", "67", {"ttl": "30s"}),
-    policy("long", "68", {"ttl": "1h"}),
-    policy("bound", "69", {"requireDPoP": True}),
-]
-BOUND = Bound(
-    name="clusters",
-    namespaces=("identity",),
-    issuers=(GHES,),
-    key_sources=("JWKS",),
-    audiences=(AUDIENCE,),
-    jwt_claims=("groups",),
-    max_ttl=3600,
-)
-
-
-@dataclass(frozen=True)
-class Login:
-    """A kube-apiserver that trusts a token service, and what runs kubectl against it."""
-
-    plane: ControlPlane
-    endpoint: str
-    authority: Path
-    folder: Path
-
-    def job(self, owner: str = "65", **claims: object) -> Path:
-        now = int(time.time())
-        content = jobs.github(iss=GHES, repository_owner_id=owner, iat=now - 5, nbf=now - 5, exp=now + 300, **claims)
-        path = self.folder / f"token-{owner}-{len(claims)}"
-        path.write_text(exchange.token(content | {"aud": exchange.OURS} | claims) + "\n")
-        return path
-
-    def arguments(self, *more: str) -> list[str]:
-        return [
-            *("kubectl-credential", "--token-endpoint", self.endpoint, "--audience", AUDIENCE),
-            *("--certificate-authority", str(self.authority), *more),
-        ]
-
-    def environment(self, **more: str) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(SOURCES), **more}
-
-    def kubectl(self, *arguments: str, plugin: tuple[str, ...], **environment: str) -> tuple[int, str, str]:
-        config = yaml.safe_load(self.plane.kubeconfig.read_text())
-        run = {"apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable}
-        run |= {"args": ["-m", "tailseal", *self.arguments(*plugin)], "interactiveMode": "IfAvailable"}
-        config["users"] = [{"name": "dev", "user": {"exec": run}}]
-        path = self.folder / "kubeconfig"
-        path.write_text(yaml.safe_dump(config))
-        argv = [str(self.plane.programs / "kubectl"), f"--kubeconfig={path}", *arguments]
-        result = subprocess.run(
-            argv, env=self.environment(**environment), capture_output=True, text=True, check=False, timeout=120
-        )
-        return result.returncode, result.stdout, result.stderr
-
-    def whoami(self, *plugin: str) -> dict[str, Any]:
-        code, printed, said = self.kubectl("auth", "whoami", "-o", "json", plugin=plugin)
-        assert code == 0, said
-        found: dict[str, Any] = json.loads(printed)["status"]["userInfo"]
-        return found
-
-    def plugin(self, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tailseal", *self.arguments(*more)],
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Path]]:
-    """A token service over https: its endpoint, who vouches for it, and its folder."""
+    """A token service: its issuer, who vouches for it, and a folder."""
     folder = tmp_path_factory.mktemp("login")
-    (serving, management) = free_ports(2)
-    issuer = f"https://127.0.0.1:{serving}"
-    settings = SETTINGS.model_copy(
-        update={"issuer": issuer, "token_endpoint": f"{issuer}/token", "bounds": (BOUND,), "state": "Postgres"}
-    )
-    lease = [{"kid": "k1", "alg": "ES256", "file": "k1.pem", "signUntil": time.time() + 86_400}]
-    mounted = bundles.Mounted(folder / "bundle")
-    mounted.project("signing", bundles.signing(held=lease, issuer=issuer))
-    mounted.project("policies", bundles.policies(*POLICIES, settings=settings))
-    mounted.project("credentials", {})
-    authority = Authority()
-    (folder / "ca.crt").write_bytes(authority.certificate)
-    authority.server().write(folder / "tls", "tls")
-    command = [sys.executable, "-m", "tailseal", "sts", "--bundle", str(folder / "bundle")]
-    command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
-    running = process.start([*command, "--tls", str(folder / "tls")], folder / "log")
-    try:
-        _await(f"http://127.0.0.1:{management}/readyz")
-        yield issuer, folder / "ca.crt", folder
-    finally:
-        process.stop(running, grace=5)
-
-
-def _await(url: str) -> None:
-    for _ in range(600):
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"{url} does not answer")
+    with token_service(folder) as (issuer, authority):
+        yield issuer, authority, folder
 
 
 @pytest.fixture(scope="module")
@@ -419,75 +287,3 @@ def test_whatever_is_wrong_is_said_in_a_sentence(
 def test_a_grant_that_needs_a_proof_is_none_for_kubectl(client: Login) -> None:
     done = client.plugin("--subject-token-file", str(client.job("69")))
     assert (done.returncode, "(ProofMissing)" in done.stderr) == (1, True), done.stderr
-
-
-GOOD = Relying("https://idp.corp.example", ("k8s-prod",))
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        (GOOD._replace(issuer="http://idp.corp.example"), "https only"),
-        (GOOD._replace(audiences=()), "an audience is needed"),
-        (GOOD._replace(audiences=("",)), "an audience is needed"),
-        (GOOD._replace(audiences=("k8s", GOOD.issuer)), "the issuer itself"),
-        (GOOD._replace(prefix=""), "the prefix must be there"),
-        (GOOD._replace(prefix="x' + 'system:"), "without quotes"),
-        (GOOD._replace(groups="team"), "every policy may set it"),
-        (GOOD._replace(groups="scope"), "every policy may set it"),
-    ],
-)
-def test_a_configuration_that_trusts_too_much_is_not_made(asked: Relying, said: str) -> None:
-    with pytest.raises(RelyingError, match=said):
-        configuration(asked)
-
-
-def command(folder: Path, *arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(cli, ["kube", "authentication-config", "-f", str(folder), *arguments])
-    return result.exit_code, result.output
-
-
-def test_the_provider_is_found_by_its_name_and_must_be_one(tmp_path: Path) -> None:
-    assert command(tmp_path, "--audience", "a") == (1, "error: there is no IdentityProvider there\n")
-    text = PROVIDER.format(issuer="https://a.example")
-    (tmp_path / "a.yaml").write_text(text)
-    (tmp_path / "b.yaml").write_text(text.replace("a.example", "b.example").replace("corp,", "other,"))
-    assert "there are several: identity/corp, identity/other" in command(tmp_path, "--audience", "a")[1]
-    code, printed = command(tmp_path, "other", "--audience", "a")
-    assert (code, yaml.safe_load(printed)["jwt"][0]["issuer"]["url"]) == (0, "https://b.example")
-    assert command(tmp_path, "other", "--audience", "a", "--max-lifetime", "1d")[0] == 2
-
-
-def test_a_provider_whose_keys_no_api_server_verifies_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(PROVIDER.format(issuer="https://a.example"))
-    key = {"apiVersion": "tailseal.dev/v1alpha1", "kind": "SigningKey", "spec": {"algorithm": "EdDSA"}}
-    (tmp_path / "b.yaml").write_text(yaml.safe_dump(key | {"metadata": {"name": "corp", "namespace": "identity"}}))
-    code, printed = command(tmp_path, "--audience", "a")
-    assert (code, "EdDSA, which a kube-apiserver does not verify" in printed) == (1, True)
-
-
-PAGE = (SOURCES.parent / "docs" / "kubernetes.md").read_text()
-
-
-def test_the_page_shows_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    shown = re.findall(r"^```(yaml|console)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    (tmp_path / "identity.yaml").write_text(next(text for _, text in shown if "kind: IdentityProvider" in text))
-    line, _, printed = next(text for kind, text in shown if kind == "console").partition("\n")
-    program, *arguments = shlex.split(line.removeprefix("$ "))
-    assert (program, CliRunner().invoke(cli, arguments).stdout) == ("tailseal", printed)
-
-
-def test_every_manifest_of_the_page_is_without_findings(tmp_path: Path) -> None:
-    for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)):
-        if "tailseal.dev/v1alpha1" in text:
-            (tmp_path / f"{number}.yaml").write_text(text)
-    result = CliRunner().invoke(cli, ["lint", str(tmp_path)])
-    assert (result.exit_code, result.stdout) == (0, "")
-
-
-def test_every_option_that_the_page_names_is_there() -> None:
-    commands = (["kube", "authentication-config"], ["kubectl-credential"])
-    described = "".join(CliRunner().invoke(cli, [*name, "--help"]).output for name in commands)
-    theirs = {"--authentication-config", "--decision"}
-    assert {option for option in re.findall(r"--[a-z][a-z-]+", PAGE) if option not in described} <= theirs

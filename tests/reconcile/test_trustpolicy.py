@@ -3,91 +3,21 @@
 from __future__ import annotations
 
 import base64
-import copy
 import gzip
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes import jobs, trust
+from fakes.trustpolicies import ALL, READY, conditions, message, policy, provider, replicas, serve, world
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.domain.bundle import build, digest, model
-from tailseal.domain.evidence import Replica, Report
-from tailseal.domain.policy.review import overlap
-from tailseal.reconcile import trustpolicy
-from tailseal.reconcile.bundle import controller as bundle
+from tailseal.domain.bundle import build, model
+from tailseal.domain.evidence import Replica
 from tailseal.reconcile.context import Done
-from tailseal.reconcile.overlapping import PAUSE
-
-CONTROLLERS = {"Bundle": bundle.reconcile, "TrustPolicy": trustpolicy.reconcile}
-ALL = {"name": "all", "namespaces": {"from": "All"}, "issuers": ["*"], "keySources": ["*"], "audiences": ["*"]}
-
-
-def provider(**members: Any) -> dict[str, Any]:  # noqa: ANN401 - as manifests have it
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": "IdentityProvider",
-        "metadata": {"name": "corp", "namespace": "identity"},
-        "spec": {"issuer": trust.OURS, "signingKeys": [{"name": "corp"}], "bounds": [ALL]} | members,
-    }
-
-
-def policy(name: str = "team-a/deploy", **members: Any) -> dict[str, Any]:  # noqa: ANN401
-    namespace, name = name.split("/")
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": "TrustPolicy",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": trust.spec() | members,
-    }
-
-
-def world(*objects: dict[str, Any], order: int | None = None) -> World:
-    made = World(CONTROLLERS, order=order)
-    for obj in objects or (provider(), policy()):
-        made.cluster.user_apply(copy.deepcopy(obj))
-    return made
-
-
-def replicas(made: World, *names: str) -> list[Replica]:
-    """Replicas that report the policies as they are written now."""
-    manifest = made.cluster.peek(kinds.CONFIG_MAP, "identity", meta.policies_config_map("corp"))["data"][
-        "manifest.json"
-    ]
-    now = made.clock.now()
-    report = Report(
-        now, now, now, {"policies": digest.policies_digest(manifest.encode())}, frozenset(), frozenset(), {}
-    )
-    return [Replica(name, name, "sts", True, True, False, report) for name in names]
-
-
-async def serve(made: World, reporting: Sequence[Replica] | None = None) -> None:
-    await made.converge()
-    made.replicas.tell("identity", "corp", replicas(made, "sts-0", "sts-1") if reporting is None else reporting)
-    await made.converge()
-
-
-def conditions(made: World, name: str = "team-a/deploy") -> dict[str, tuple[str, str]]:
-    status = made.cluster.peek(kinds.TRUST_POLICY, *name.split("/"))["status"]
-    return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
-
-
-def message(made: World, kind: str, name: str = "team-a/deploy") -> str:
-    status = made.cluster.peek(kinds.TRUST_POLICY, *name.split("/"))["status"]
-    return next(item["message"] for item in status["conditions"] if item["type"] == kind)
-
-
-READY = {
-    "Accepted": ("True", "Accepted"),
-    "ResolvedRefs": ("True", "Resolved"),
-    "Programmed": ("True", "Programmed"),
-    "Ready": ("True", "Ready"),
-}
 
 
 async def test_a_policy_is_ready_once_every_replica_serves_it_and_two_writes_say_so() -> None:
@@ -198,12 +128,6 @@ async def test_a_replica_that_is_not_heard_makes_programmed_unknown_till_it_is()
             "spec.from.oidc.subject.regex: ",
         ),
         (
-            [provider(), policy(**{"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}})],
-            "Accepted",
-            "NotSupportedYet",
-            "spec.from.session.capability: ",
-        ),
-        (
             [provider(), policy(**{"from": {"oidc": {"issuer": trust.GITHUB}}})],
             "Accepted",
             "TenantNotPinned",
@@ -275,55 +199,6 @@ async def test_what_others_do_is_not_in_a_policys_status() -> None:
         await serve(made)
     texts = [made.cluster.peek(kinds.TRUST_POLICY, "team-a", "deploy")["status"] for made in (alone, among)]
     assert texts[0] == texts[1]
-
-
-SAME = {"name": "billing", "jwt": {"audiences": [trust.BILLING]}}
-
-
-async def later(made: World) -> None:
-    """When a namespace is looked at again, and all replicas have reported once more."""
-    await made.run_for(PAUSE + 1)
-    await serve(made)
-
-
-async def test_a_policy_that_another_of_its_namespace_always_goes_before_says_so_while_it_is_true() -> None:
-    made = world(provider(), policy(grants=[SAME]), policy("team-a/later", grants=[SAME]))
-    await serve(made)
-    shadowed = READY | {"Overlapping": ("True", "Shadowed")}
-    assert (conditions(made), conditions(made, "team-a/later")) == (READY, shadowed)
-    assert message(made, "Overlapping", "team-a/later").startswith("team-a/deploy comes first")
-    made.cluster.user_apply(policy(grants=[SAME | {"jwt": {"audiences": ["https://other.corp.example"]}}]))
-    await serve(made)
-    await later(made)
-    assert conditions(made, "team-a/later") == READY | {"Overlapping": ("True", "Ambiguous")}
-    made.cluster.user_delete(kinds.TRUST_POLICY, "team-a", "deploy")
-    await serve(made)
-    await later(made)
-    assert conditions(made, "team-a/later") == READY
-    await made.converge()
-    before = len(made.cluster.writes)
-    await made.converge()
-    assert len(made.cluster.writes) == before
-
-
-async def test_a_namespace_whose_policies_change_all_the_time_is_compared_seldom(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looks = []
-    monkeypatch.setattr(overlap, "overlaps", lambda *_: looks.append(1) or ())
-    made = world(provider(), policy(), policy("team-a/other"))
-    for number in range(20):
-        made.cluster.user_apply(policy(grants=[SAME | {"name": f"g{number}"}]))
-        await made.converge()
-    assert len(looks) == 1
-    await made.run_for(PAUSE + 1)
-    assert len(looks) == 2
-
-
-async def test_no_status_names_policies_of_other_namespaces() -> None:
-    made = world(provider(), policy("team-a/deploy", grants=[SAME]), policy("team-b/deploy", grants=[SAME]))
-    await serve(made)
-    assert conditions(made, "team-a/deploy") == conditions(made, "team-b/deploy") == READY
 
 
 async def test_a_policy_that_is_gone_is_left_alone() -> None:

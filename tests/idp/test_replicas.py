@@ -9,15 +9,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from fakes import replicas, sidecar
+from fakes import idp, replicas, sidecar
 from fakes.idp import Browser
 from fakes.localapi import recorded
 from fakes.replicas import Replica
@@ -25,9 +28,11 @@ from tailseal_dev.ports import free_ports
 from tailseal_dev.postgres import PostgresServer
 
 RACES = int(os.environ.get("TAILSEAL_RACES", "400"))
-AT_ONCE = 4
+AT_ONCE = int(os.environ.get("TAILSEAL_RACERS", "4"))
 LOGINS = 4
 """How many people's applications race beside each other."""
+OUTAGE = float(os.environ.get("TAILSEAL_OUTAGE", "0"))
+"""Seconds for which the database stays away, at least."""
 
 
 Ask = Callable[[Browser], Awaitable[httpx.Response]]
@@ -109,10 +114,27 @@ async def test_of_all_who_race_for_a_code_or_a_refresh_token_at_both_one_wins_an
 
 async def race(browser: Browser, other: Browser) -> int:
     """For a code, and then in a login of its own for a refresh token: how many won that."""
-    code = await browser.login()
+    code = await code_of(browser)
     await race_for(browser, other, lambda each: each.redeem(code))
-    token = (await browser.tokens())["refresh_token"]
+    token = (await tokens_of(browser))["refresh_token"]
     return await race_for(browser, other, lambda each: refresh(each, token))
+
+
+async def code_of(browser: Browser) -> str:
+    """Where there is a session, however busy the machine is."""
+    answer = await decided(lambda: browser.http.get("/authorize", params=idp.authorization()))
+    return idp.parameters(answer)["code"]
+
+
+async def tokens_of(browser: Browser) -> dict[str, Any]:
+    """Of a login of its own: a code that was answered with 503 may have counted, so it is not tried again."""
+    for _ in range(60):
+        answer = await browser.redeem(await code_of(browser))
+        if answer.status_code != 503:
+            break
+    found: dict[str, Any] = answer.json()
+    assert answer.status_code == 200, found
+    return found
 
 
 async def race_for(browser: Browser, other: Browser, ask: Ask) -> int:
@@ -133,7 +155,7 @@ async def race_for(browser: Browser, other: Browser, ask: Ask) -> int:
 
 async def decided(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
     """An answer that is no 503: on a crowded machine the database or the node may not answer in time."""
-    for _ in range(20):
+    for _ in range(60):
         answer = await ask()
         if answer.status_code != 503:
             return answer
@@ -147,30 +169,37 @@ async def test_while_the_database_is_gone_all_is_503_and_no_login_is_lost(folder
             tokens = await browser.tokens()
             code = await browser.login()
             server.stop_immediately()
-            for _ in range(3):
+            until = time.monotonic() + OUTAGE
+            for number in count():
                 away = [await refresh(browser, tokens["refresh_token"]), await browser.redeem(code)]
                 away.append(await told(browser, tokens["access_token"]))
-                found = [(answer.status_code, answer.json()["error"]) for answer in away]
-                assert found == [(503, "temporarily_unavailable")] * 3
-                page = await browser.http.get("/")
-                assert (page.status_code, "retry-after" in page.headers) == (503, True)
+                away += [
+                    await browser.post(path, {"token": tokens["access_token"]}) for path in ("/introspect", "/revoke")
+                ]
+                found = {(answer.status_code, answer.json()["error"]) for answer in away}
+                assert found == {(503, "temporarily_unavailable")}
+                away.append(await browser.http.get("/"))
+                sent = idp.parameters(await browser.http.get("/authorize", params=idp.authorization()))
+                assert sent["error"] == "temporarily_unavailable", "RFC 6749 section 4.1.2.1 has no 503 there"
+                assert {(answer.status_code, "retry-after" in answer.headers) for answer in away} == {(503, True)}
+                if number > 1 and time.monotonic() > until:
+                    break
+                await asyncio.sleep(min(OUTAGE, 0.5))
             async with httpx.AsyncClient(trust_env=False) as anybody:
                 for replica in (one, two):
                     assert (await anybody.get(f"{replica.private}/readyz")).status_code == 200
                     assert (await anybody.get(f"{replica.public}/.well-known/jwks.json")).status_code == 200
             server.start()
-            assert (await eventually(browser, code)).status_code == 200
-            assert (await told(browser, tokens["access_token"])).status_code == 200
-            assert (await refresh(browser, tokens["refresh_token"])).status_code == 200
-
-
-async def eventually(browser: Browser, code: str) -> httpx.Response:
-    for _ in range(100):
-        answer = await browser.redeem(code)
-        if answer.status_code != 503:
-            return answer
-        await asyncio.sleep(0.1)
-    raise AssertionError(answer.text)
+            for _ in (one, two):
+                assert (await decided(lambda: told(browser, tokens["access_token"]))).status_code == 200
+            kept = {"token": tokens["refresh_token"]}
+            assert (await decided(lambda: browser.post("/introspect", kept))).json()["active"]
+            late = await browser.redeem(
+                code
+            )  # if that is not answered in time on a crowded machine, it may have counted
+            assert late.status_code in {200, 503} or OUTAGE > 30, "a code lives for a minute"
+            for _ in (one, two):
+                assert (await tokens_of(browser))["access_token"], "there is still a session"
 
 
 async def test_when_one_is_killed_under_load_the_other_goes_on_with_every_login(
@@ -202,6 +231,8 @@ async def rotating(browser: Browser, token: str) -> tuple[str, bool]:
         except httpx.ConnectError:
             return token, False
         except httpx.TransportError:
+            return token, True
+        if answer.status_code == 503:  # on a crowded machine; whether it counted, nobody was told
             return token, True
         assert answer.status_code == 200, answer.text
         token = answer.json()["refresh_token"]

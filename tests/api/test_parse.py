@@ -137,21 +137,6 @@ LATER = (
         {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "service": "svc:idp"}},
         "spec.tailnet.service",
     ),
-    (
-        "IdentityProvider",
-        {"tailnet": {"mode": "Serve", "auth": {"workloadIdentity": {"clientID": "c"}}, "tags": ["tag:idp"]}},
-        "spec.tailnet.auth.workloadIdentity",
-    ),
-    (
-        "TrustPolicy",
-        {"from": {"session": {"capability": {"action": "exchange", "resource": "*"}}}},
-        "spec.from.session.capability",
-    ),
-    (
-        "TrustPolicy",
-        {"actors": [{"session": {"capability": {"action": "exchange", "resource": "*"}}}]},
-        "spec.actors[0].session.capability",
-    ),
 )
 
 

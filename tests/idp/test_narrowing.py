@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tailseal.domain.bundle import build
 from tailseal.oauth import credentials, device
 from tailseal.state.protocol import Fault, StateUnavailable
 from tailseal.tokens import compact
+from tailseal.workers.exchange.hindsight import Hindsight
 
 API = "https://api.example"
 PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"]}}
@@ -118,6 +121,29 @@ async def test_a_token_whose_login_has_ended_is_exchanged_for_nothing(
         *(400, "invalid_request"),
         "SessionEnded",
     )
+
+
+async def test_a_policy_asks_what_the_tailnet_grants_the_person_who_logged_in(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"action": "exchange", "resource": "audience/https://behind.example"}
+    session = {"audiences": [API], "clients": ["grafana"], "capability": wanted}
+    shards = build.shards([exchange.record(GATEWAY | {"from": {"session": session}})]).files
+    provider.source.put("policies", build.policies_volume(idp.settings(), shards, build.clients((APP, SERVICE))[0]))
+    provider.worker.loader.refresh()
+    ana, bob = provider.browser("ana"), provider.browser("bob")
+    hers, his = [(await each.tokens(resource=API))["access_token"] for each in (ana, bob)]
+    own = await ana.post("/token", {"grant_type": "client_credentials", "resource": API})
+    answers = [await exchanged(bob, token) for token in (hers, his, own.json()["access_token"])]
+    assert [answer.status_code for answer in answers] == [200, 400, 400]
+    asked = [json.dumps({"decision": event["id"]}).encode() for event in provider.events()[-3:]]
+    told = [json.loads(Hindsight(provider.worker.runtime).answer(each)) for each in asked]
+    seen = [one["policies"][0]["checks"] for one in told]
+    outcomes = [check["outcome"] for checks in seen for check in checks if check["field"].endswith("capability")]
+    assert outcomes == ["match", "mismatch", "missing"]
+    less = replace(idp.PEOPLE["ana"], capabilities={})
+    monkeypatch.setattr(provider.runtime.callers, "_callers", {less.node.addresses[0]: less})
+    assert (await exchanged(bob, hers)).status_code == 400
 
 
 async def test_nobody_knows_whether_a_login_has_ended_while_the_store_is_away(

@@ -28,10 +28,13 @@ from fakes.exchange import (
     rsa_key,
     token,
 )
+from tailseal.domain import capability
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import accepted
 from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.tokens import compact
 from tailseal.tokens.exchange import Answered, NeedUpstream
+from tailseal.tokens.standing import Standing, kept
 from tailseal.tokens.verify import ACCESS_TOKEN, ID_TOKEN
 
 GATEWAY = "https://gateway.corp.example"
@@ -233,12 +236,62 @@ def test_what_we_say_to_upstreams_is_nobodys_session() -> None:
     assert TARGET not in outcome[0].message
 
 
-def test_capabilities_of_people_are_for_a_later_version() -> None:
-    outcome = accepted(record(trusting(capability={"action": "exchange", "resource": "*"})), SETTINGS)
+RESOURCE = f"audience/{BEHIND}"
+WANTED = {"action": "exchange", "resource": RESOURCE}
+MAY = {"v": 1, "allow": [{"action": ["exchange"], "resource": [RESOURCE]}]}
+
+
+def standing(*values: Any) -> Standing:
+    return Standing(capability.read(values, "ana@corp.example"), "ana@corp.example", values)
+
+
+ELSEWHERE = {"v": 1, "allow": [{"action": ["exchange"], "resource": [f"audience/{GATEWAY}"]}]}
+LOGIN = {"v": 1, "allow": [{"action": ["login"], "resource": ["*"]}]}
+GRANTED: dict[str, tuple[dict[str, Standing] | None, dict[str, object], bool]] = {
+    "what is wanted": ({"d0": standing(MAY)}, {}, True),
+    "nothing": ({"d0": standing()}, {}, False),
+    "another service": ({"d0": standing(ELSEWHERE)}, {}, False),
+    "to log in": ({"d0": standing(LOGIN)}, {}, False),
+    "whoever has another token": ({"d1": standing(MAY)}, {}, False),
+    "nobody": ({}, {}, False),
+    "nobody knows what": (None, {}, False),
+    "what a claim says": ({}, {"capabilities": [MAY]}, False),
+    "what a claim says in our own words": ({}, {"capabilities": {"login": "", "values": [MAY]}}, False),
+    "nothing, but a claim says so": ({"d0": standing()}, {"capabilities": [MAY]}, False),
+}
+
+
+@pytest.mark.parametrize(("logins", "changes", "granted"), GRANTED.values(), ids=GRANTED)
+@pytest.mark.parametrize("member", ["subject", "actor"])
+def test_a_capability_is_what_the_tailnet_grants_the_person_now(
+    logins: dict[str, Standing] | None, changes: dict[str, object], member: str, *, granted: bool
+) -> None:
+    shown = {"subject_token": session(**changes)}
+    policy = trusting(capability=WANTED)
+    if member == "actor":
+        policy = trusting() | {"actors": [policy["from"]]}
+        shown = {"subject_token": session(jti="s0"), "actor_token": shown["subject_token"]}
+        shown["actor_token_type"] = JWT_TYPE
+    outcome = bench(record(policy)).step(call(form(**shown), logins=logins))
+    assert isinstance(outcome, Answered)
+    assert outcome.result == ("granted" if granted else "refused")
+    assert "allow" not in str(outcome.audit)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"), [(WANTED | {"action": "delete"}, "action"), (WANTED | {"resource": "api"}, "resource")]
+)
+def test_what_no_capability_can_grant_is_no_policy(wanted: dict[str, str], path: str) -> None:
+    outcome = accepted(record(trusting(capability=wanted)), SETTINGS)
     assert not isinstance(outcome, CompiledPolicy)
-    assert [(finding.path, finding.reason) for finding in outcome] == [
-        ("spec.from.session.capability", "NotSupportedYet")
-    ]
+    assert [finding.path for finding in outcome] == [f"spec.from.session.capability.{path}"]
+
+
+def test_explanations_keep_no_flood_of_capabilities() -> None:
+    token = compact.split(session())
+    for values, same in (((MAY,), False), ((MAY, {"note": "x" * 10_000}), True)):
+        assert (kept(token, {"d0": standing(*values)}) == token) is same
+    assert kept(token, {"d1": standing(MAY)}) == kept(token, None) == token
 
 
 def exchanged(**changes: object) -> str:
@@ -270,6 +323,6 @@ def test_it_is_known_also_where_a_client_has_proven_that_the_exchange_was_its_ow
 def test_a_token_of_a_login_counts_only_where_it_is_known_whether_that_has_ended(jti: str) -> None:
     subject = session(jti=jti, client_id="grafana", sub="userid:1")
     assert refused(bench(), subject) == "SessionElsewhere"
-    outcome = bench().step(call(form(subject), logins=True))
+    outcome = bench().step(call(form(subject), logins={}))
     assert isinstance(outcome, Answered)
     assert outcome.result == "granted"

@@ -12,8 +12,6 @@ from tailseal.api.reasons import Reason
 
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {
     "Tailnet.service": bool,
-    "TailnetAuth.workload_identity": bool,
-    "SessionSource.capability": bool,
 }
 """Fields that this version cannot honour, with the question whether a value asks for it.
 

@@ -44,6 +44,7 @@ from tailseal.tokens.outcomes import (
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import RequestError, TokenRequest, read
 from tailseal.tokens.signers import Signer
+from tailseal.tokens.standing import kept
 from tailseal.tokens.trust import Delegate, Hand, Judge, Presented, Refusing, present
 from tailseal.tokens.vouched import Vouched
 
@@ -120,11 +121,12 @@ class Exchange:
             audit["tokenHash"] = sha256(request.subject_token.encode()).hexdigest()
             subject = present(request.subject_token, request.subject_token_type)
             audit["issuer"] = subject.issuer
-            call.watch.saw(subject.token, request.asked, None)
+            said = kept(subject.token, call.logins)
+            call.watch.saw(said, request.asked, None)
             actor = _actor(request, audit) if request.actor_token else None
             presented = None if actor is None else actor.presented
             if presented is not None:
-                call.watch.saw(subject.token, request.asked, presented.token)
+                call.watch.saw(said, request.asked, kept(presented.token, call.logins))
             hand = Hand(keys, unavailable, Conditions(subject.token.payload, self._ticks, call.watch), call.logins)
             decision = self._judge.decide(subject, actor, request.asked, hand, now)
             if isinstance(decision, NeedKeys):

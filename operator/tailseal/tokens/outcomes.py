@@ -16,6 +16,7 @@ from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.request import TokenRequest
 
 if TYPE_CHECKING:
+    from tailseal.tokens.standing import Standings
     from tailseal.tokens.vouched import Vouched
 
 Audit = dict[str, object]
@@ -101,7 +102,7 @@ class Call(NamedTuple):
         taken: marks of what counts once that this request has taken.
         vouched: the subject, where it is known without a token.
         client: id of the client that has proven that the request is its own; empty: none has.
-        logins: whether it was seen that the logins go on that tokens of ours are of.
+        logins: what people are granted now who logged in for tokens of ours; None: nobody saw whether logins go on.
     """
 
     body: bytes
@@ -117,7 +118,7 @@ class Call(NamedTuple):
     taken: frozenset[bytes] = frozenset()
     vouched: Vouched | None = None
     client: str = ""
-    logins: bool = False
+    logins: Standings | None = None
 
 
 class Answered(NamedTuple):

@@ -20,6 +20,7 @@ from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import KeySetError, TokenError
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.outcomes import KeySets, NeedKeys
+from tailseal.tokens.standing import Standings, under
 
 
 class Refusing(Exception):  # noqa: N818 - control flow of the exchange core
@@ -41,13 +42,13 @@ class Hand(NamedTuple):
         sets: keys.
         unavailable: reason words.
         conditions: evaluates.
-        logins: whether it was seen that the logins go on that tokens of ours are of.
+        logins: what people are granted now who logged in for tokens of ours; None: nobody saw whether logins go on.
     """
 
     sets: KeySets
     unavailable: Mapping[KeySource, str]
     conditions: Conditions | None = None
-    logins: bool = False
+    logins: Standings | None = None
 
 
 class Presented(NamedTuple):
@@ -98,10 +99,9 @@ class Delegate:
         self.fault: TokenError | None = None
         """What a source in hand has against it."""
 
-    def under(self, source: KeySource) -> Verified:
+    def under(self, source: KeySource, logins: Standings | None = None) -> Verified:
         """The actor, if this source verifies the token."""
-        token = self.presented.token
-        return Verified(source, token.alg, verify.audiences(token.payload), token.payload)
+        return under(source, self.presented.token, logins)
 
 
 class Judge:
@@ -144,7 +144,7 @@ class Judge:
                 misses.append(decision)
 
         def could_grant(source: KeySource) -> bool:
-            anybody = None if actor is None else self._anybody(actor, asked)
+            anybody = None if actor is None else self._anybody(actor, asked, hand)
             return source in considered and isinstance(
                 self._under(source, subject.token, asked, hand, now, anybody), Granted
             )
@@ -209,7 +209,7 @@ class Judge:
                 try:
                     miss = self._unverified(actor.presented, source, hand, now)
                     if miss is None:
-                        verified.append(actor.under(source))
+                        verified.append(actor.under(source, hand.logins))
                 except TokenError as error:
                     raise Refusing(refusals.of_actor(error)) from None
                 if isinstance(miss, NeedKeys):
@@ -221,8 +221,10 @@ class Judge:
                 hand.conditions.assumed = frozenset(missing)
         return actor.verified
 
-    def _anybody(self, actor: Delegate, asked: GrantRequest) -> tuple[Verified, ...]:
-        return tuple(actor.under(source) for source in self._index.acting(actor.presented.issuer, asked.policy))
+    def _anybody(self, actor: Delegate, asked: GrantRequest, hand: Hand) -> tuple[Verified, ...]:
+        return tuple(
+            actor.under(source, hand.logins) for source in self._index.acting(actor.presented.issuer, asked.policy)
+        )
 
     def _unverified(
         self, presented: Presented, source: KeySource, hand: Hand, now: float
@@ -238,7 +240,7 @@ class Judge:
             return error
         verify.check_claims(token.payload, now=now, skew=self._settings.clock_skew)
         if source.kind == "session":
-            verify.check_session(token, presented.token_type, now=now, logins=hand.logins)
+            verify.check_session(token, presented.token_type, now=now, logins=hand.logins is not None)
         return None
 
     def _keys(self, source: KeySource, kid: str | None, sets: KeySets) -> KeySet | None:
@@ -262,7 +264,7 @@ class Judge:
         actors: Sequence[Verified] | None = None,
     ) -> Granted | Refused:
         """What the policies of a source say to a token that it verifies."""
-        subject = Verified(source, token.alg, verify.audiences(token.payload), token.payload)
+        subject = under(source, token, hand.logins)
         return decide(self._index, subject, asked, self._settings, now, actors=actors, conditions=hand.conditions)
 
 

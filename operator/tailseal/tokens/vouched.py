@@ -11,6 +11,7 @@ from tailseal.domain.caller import Caller
 from tailseal.domain.policy.expressions.cel import Result
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.providers import tailnet
+from tailseal.domain.policy.providers.granted import CAPABILITIES
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import verify
 from tailseal.tokens.compact import Compact, encode
@@ -46,7 +47,7 @@ class Vouched(NamedTuple):
     @property
     def presented(self) -> Presented:
         """In place of a token; of which nothing but the claims is ever looked at, and kept for explanations."""
-        kept = b"." + encode(json.dumps({**self.claims, tailnet.CAPABILITIES: self.granted}).encode())
+        kept = b"." + encode(json.dumps({**self.claims, CAPABILITIES: self.granted}).encode())
         return Presented(Compact({}, self.claims, kept, b"", tailnet.UNSIGNED, None), verify.JWT, "")
 
 

@@ -18,6 +18,7 @@ from tailseal.domain.policy.providers import tailnet
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import compact, verify
 from tailseal.tokens.errors import TokenError
+from tailseal.tokens.standing import recalled
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.ring import Claims, Record
@@ -90,7 +91,7 @@ def _accounts(
     accounts: list[Account] = []
     decisions, omitted = [], 0
     for source in snapshot.index.considered(issuer, asked.policy):
-        subject = Verified(source, record.subject.algorithm, audiences, claims)
+        subject = Verified(source, record.subject.algorithm, audiences, recalled(claims, source))
         chosen, left_out = _chosen(snapshot.index, subject, asked, namespace)
         explained = explain(PolicyIndex(chosen), subject, asked, snapshot.settings, now, actors=actors)
         accounts += explained.accounts
@@ -125,7 +126,8 @@ def _actors(record: Record, index: PolicyIndex) -> tuple[Verified, ...] | None:
     if not record.actor.payload:
         return () if "actorTokenHash" in record.audit else None
     issuer, audiences, claims = _read(record.actor)
-    return tuple(Verified(source, record.actor.algorithm, audiences, claims) for source in index.actors(issuer))
+    seen = ((source, recalled(claims, source)) for source in index.actors(issuer))
+    return tuple(Verified(source, record.actor.algorithm, audiences, said) for source, said in seen)
 
 
 def _chosen(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from tailseal.oauth import introspection
+from tailseal.oauth.admission import Person
 from tailseal.oauth.errors import OAuthError
 from tailseal.oauth.records import Login
 from tailseal.state.grants import Kind
@@ -14,18 +15,14 @@ from tailseal.state.protocol import StateUnavailable
 from tailseal.tailnet.errors import UnavailableError
 from tailseal.tokens import form as forms
 from tailseal.tokens import verify
-from tailseal.tokens.answers import Refusal
 from tailseal.tokens.outcomes import Answered, Call, turned_away, unavailable
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import REPEATABLE
+from tailseal.tokens.standing import Standing, Standings
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.exchange.token import PATIENCE, TokenEndpoint
 from tailseal.workers.idp import granting, signing
 from tailseal.workers.idp.context import IdpRuntime
-
-_ENDED: Final = Refusal(
-    400, "invalid_request", "SessionEnded", "the token was taken back, or the login that it is of has ended"
-)
 
 
 class Exchange(TokenEndpoint):
@@ -43,7 +40,7 @@ class Exchange(TokenEndpoint):
         now = self._runtime.clock()
         try:
             async with asyncio.timeout(PATIENCE):
-                ended = await self._has_ended(call)
+                logins = await self._logins(call)
         except TimeoutError:
             return unavailable(call, Outage.TIMED_OUT, now)
         except StateUnavailable as error:
@@ -52,41 +49,56 @@ class Exchange(TokenEndpoint):
             return unavailable(call, error.reason, now)
         except OAuthError as error:
             return turned_away(call, error.refusal, now)
-        return turned_away(call, _ENDED, now) if ended else await super()._decide(call._replace(logins=True))
+        return await super()._decide(call._replace(logins=logins))
 
-    async def _has_ended(self, call: Call) -> bool:
-        """Whether one of the tokens is of a login that is over; what is wrong otherwise is seen later."""
-        snapshot = self._runtime.current()
+    async def _logins(self, call: Call) -> Standings:
+        """What those are granted whose logins the tokens are of; what is wrong otherwise is seen later.
+
+        Raises:
+            OAuthError: one of the logins is over, or nobody can say.
+        """
+        snapshot, found = self._runtime.current(), dict[str, Standing]()
         if snapshot is None or call.vouched is not None:
-            return False
+            return found
         try:
             fields = forms.parse(call.body, REPEATABLE)
         except forms.FormError:
-            return False
+            return found
         for name in ("subject_token", "actor_token"):
             for token in fields.get(name, ()):
                 own = introspection.own(token, signing.published(snapshot), snapshot.settings)
-                if own is not None and await self._is_over(snapshot, own.payload):
-                    return True
-        return False
+                who = await self._person(snapshot, own.payload) if own is not None else None
+                if own is not None and who is not None:
+                    found[own.payload["jti"]] = _standing(who, snapshot.settings.capability)
+        return found
 
-    async def _is_over(self, snapshot: Snapshot, claims: Mapping[str, Any]) -> bool:
-        """Whether the token counts no more; what was given in exchange is of no login, and nobody takes it back."""
+    async def _person(self, snapshot: Snapshot, claims: Mapping[str, Any]) -> Person | None:
+        """Who it is by now that logged in for the token; None: nobody did.
+
+        What was given in exchange is of no login, and nobody takes it back.
+        """
         if verify.was_exchanged(claims):
-            return False
+            return None
         if await self._idp.grants.get(Kind.REVOKED, introspection.mark_of(claims)) is not None:
-            return True
+            raise _ended()
         client = await self._idp.find_client(str(claims.get("client_id", "")))
         identifier = introspection.family_of(claims)
         family = await self._idp.grants.family(identifier) if identifier else None
         if client is None or (identifier and (family is None or family.client != client.uid)):
-            return True
+            raise _ended()
         if family is None:
-            return False
+            return None
         try:
-            await granting.still(self._idp, snapshot, client, family, Login.from_bytes(family.content))
+            return await granting.still(self._idp, snapshot, client, family, Login.from_bytes(family.content))
         except OAuthError as error:
-            if error.error == "invalid_grant":
-                return True
-            raise
-        return False
+            raise (_ended() if error.error == "invalid_grant" else error) from None
+
+
+def _standing(who: Person, name: str) -> Standing:
+    user = who.caller.user
+    return Standing(who.capabilities, user.login if user is not None else "", who.caller.capabilities.get(name, ()))
+
+
+def _ended() -> OAuthError:
+    text = "the token was taken back, or the login that it is of has ended"
+    return OAuthError("invalid_request", text, reason="SessionEnded")

@@ -15,6 +15,7 @@ from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.expressions import patterns
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.matchers import Rule, Verdict
+from tailseal.domain.policy.providers.granted import CAPABILITIES
 from tailseal.domain.policy.trust import Claims, Trust, Verified
 
 _IDS: Final = re.compile(r"@[0-9]+(?=[/:])")
@@ -60,6 +61,8 @@ def of_rule(rule: Rule, claims: Claims, verdict: Verdict) -> str:
     """What would let the token pass a subject or claim rule, or the rule take the token."""
     if rule.expected.startswith("present: "):
         return "" if verdict is Verdict.MATCH else "have the issuer leave the claim as the rule asks, or drop the rule"
+    if verdict is Verdict.MISSING and rule.path == (CAPABILITIES,):
+        return "exchange, at the identity provider, a token that somebody logged in for: nobody else is granted any"
     if verdict is Verdict.MISSING:
         return _missing(rule.path, claims)
     found = value_at(claims, rule.path)

@@ -7,6 +7,7 @@ from typing import Final
 from tailseal.api.trustpolicy import SessionSource
 from tailseal.domain.policy.general import General
 from tailseal.domain.policy.providers.block import Block, Either
+from tailseal.domain.policy.providers.granted import demand
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 """What keys of ours are made for."""
@@ -29,11 +30,12 @@ def general(block: SessionSource, origin: str) -> General:
         rules.present("clients", (CLIENT,))
     rules.like(("username",), Either("users", block.users))
     rules.any_like(("groups",), Either("groups", block.groups))
+    findings = demand(rules, block.capability, origin)
     return General(
         origin=origin,
         issuer="",
         rules=rules.rules,
         algorithms=ALGORITHMS,
         audiences=block.audiences,
-        findings=rules.findings,
+        findings=(*findings, *rules.findings),
     )

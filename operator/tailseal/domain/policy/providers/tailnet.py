@@ -7,17 +7,16 @@ and hold what no token can hold, hence nothing that somebody sent is ever held a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tailseal.api.findings import Finding
-from tailseal.api.trustpolicy import CallerCapability, TailnetSource
+from tailseal.api.trustpolicy import TailnetSource
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.caller import Caller
-from tailseal.domain.capability import EVERYTHING, Action, Capabilities, audience, read, v1
+from tailseal.domain.capability import EVERYTHING, Capabilities, audience, read
 from tailseal.domain.policy.general import General
-from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.providers.block import Block, Either
+from tailseal.domain.policy.providers.granted import CAPABILITIES, demand
 from tailseal.domain.policy.source import TAILNET
 from tailseal.domain.policy.trust import Verified
 
@@ -27,7 +26,6 @@ DISPLAY_NAME: Final = "display_name"
 GROUPS: Final = "groups"
 TAGS: Final = "tags"
 NODE: Final = "node"
-CAPABILITIES: Final = "capabilities"
 
 UNSIGNED: Final = ""
 """In place of an algorithm: nothing is signed. No token's algorithm is empty."""
@@ -45,14 +43,10 @@ def general(block: TailnetSource, origin: str) -> General:
     rules.any_like((GROUPS,), Either("groups", block.groups))
     rules.any_like((TAGS,), Either("tags", block.tags))
     rules.like((NODE,), Either("nodes", block.nodes))
-    findings = [*rules.findings]
+    findings = [*demand(rules, block.capability, origin), *rules.findings]
     if block.users and block.tags:
         message = "a node with tags belongs to no user, so nobody has both: write one policy for each"
         findings.append(Finding(f"{origin}.tags", message))
-    if (wanted := block.capability) is not None:
-        findings += _faults(wanted, f"{origin}.capability")
-        expected = f"{wanted.action} {wanted.resource}"
-        rules.add("capability", (CAPABILITIES,), _Granted(wanted.action, wanted.resource), expected)
     return General(
         origin=origin,
         issuer="",
@@ -108,27 +102,3 @@ def _groups(granted: Capabilities, resource: str) -> frozenset[str]:
     """Those that are granted for a resource."""
     said = granted.claims(resource).values.get(GROUPS, ())
     return frozenset(group for group in said if isinstance(group, str)) if isinstance(said, tuple) else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Granted:
-    """Whether the caller was granted what the block asks for."""
-
-    action: str
-    resource: str
-
-    def __call__(self, claims: Mapping[str, Any]) -> Verdict:
-        granted = claims.get(CAPABILITIES)
-        if not isinstance(granted, Capabilities):
-            return Verdict.MISSING if granted is None else Verdict.WRONG_TYPE
-        return Verdict.MATCH if granted.allow(self.action, self.resource) else Verdict.MISMATCH
-
-
-def _faults(wanted: CallerCapability, where: str) -> list[Finding]:
-    """What no rule of a capability can ever grant."""
-    found = []
-    if wanted.action not in v1.ACTIONS:
-        found.append(Finding(f"{where}.action", f"must be of {', '.join(Action)}, or a lone *"))
-    if not v1.is_resource(wanted.resource):
-        found.append(Finding(f"{where}.resource", v1.RESOURCE_FORM))
-    return found

@@ -222,6 +222,7 @@ class FakeReplicas:
             held=frozenset(key["kid"] for key in signing.get("held", [])),
             signing=signing.get("active", {}),
             revision=signing.get("revision", 0),
+            reads=model.VERSION,
         )
 
     def _files(self, kind: Kind, namespace: str, name: str) -> dict[str, bytes]:

@@ -6,11 +6,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
+from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.cluster import kinds
-from tailseal.cluster.port import Object
+from tailseal.cluster.port import Object, Ref
 from tailseal.domain import canonical
-from tailseal.domain.bundle import build, model
+from tailseal.domain.bundle import build, model, versions
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.tenancy import bounds
 from tailseal.reconcile.bundle.attached import Version, attached, id_of, version_of
@@ -28,9 +29,8 @@ async def gather(ctx: Context, provider: Object, settings: model.Settings) -> Ga
     """
     metadata = provider["metadata"]
     memory = memory_of(ctx, metadata["namespace"], metadata["name"])
-    written = build.settings_file(settings)
     spread, over = _spread(ctx.objects, provider, settings)
-    about = canonical.digest(written), settings.client_ids
+    about = canonical.digest(build.settings_file(settings)), settings.client_ids
     built: dict[int, ShardContent] = {}
     for number, policies in sorted(spread.items()):
         made_from = (about, tuple((id_of(policy), *version_of(policy)) for policy in policies))
@@ -45,7 +45,7 @@ async def gather(ctx: Context, provider: Object, settings: model.Settings) -> Ga
     for shard in built.values():
         places |= {**shard.held, **dict.fromkeys(shard.refused, Placement.NO_ROOM)}
     memory.latest = Gathered(
-        settings=written,
+        settings=build.settings_file(settings, readable(ctx, metadata["namespace"], metadata["name"])),
         shards={number: shard for number, shard in built.items() if shard.content},
         places=places,
         attached=sum(len(shard.held) for shard in built.values()),
@@ -58,6 +58,15 @@ async def latest(ctx: Context, provider: Object, spec: IdentityProviderSpec) -> 
     """What the controller `Bundle` last gathered; gathered now if it never did."""
     known = memory_of(ctx, provider["metadata"]["namespace"], provider["metadata"]["name"]).latest
     return known or await gather(ctx, provider, settings_of(ctx, provider, spec))
+
+
+def readable(ctx: Context, namespace: str, name: str) -> int:
+    """The version of settings that every replica of a provider reads: while one of a former release runs, its own."""
+    found = ctx.objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.policies_config_map(name))) or {}
+    written = (found.get("data") or {}).get(model.SETTINGS_FILE, "")
+    replicas = [replica for replica in ctx.replicas.of(namespace, name) if replica.ever_ready or replica.report]
+    reads = (replica.report.reads if replica.report is not None else 0 for replica in replicas)
+    return versions.lowest_reader(reads, written.encode())
 
 
 def placement(ctx: Context, namespace: str, name: str, policy: Object) -> Placement:

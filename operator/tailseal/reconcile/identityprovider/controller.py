@@ -18,7 +18,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden, Invalid, Transient
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain import canonical
-from tailseal.domain.bundle import build, model, narrow
+from tailseal.domain.bundle import build, model, narrow, versions
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import COMPONENTS, Component, Provider, decoded
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, LedgerError, plan_issuer, remembered
@@ -93,6 +93,8 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     if intent.accepted:
         await run.ensure(render.accepted(run.provider, canonical.dumps(obj["spec"])))
     gathered = await attached_policies.latest(ctx, obj, intent.spec)
+    if attached_policies.readable(ctx, namespace, name) != versions.named(gathered.settings):
+        ctx.enqueue(Key("Bundle", namespace, name))
     plan = await _sign_or_withdraw(run, gathered.longest_ttl)
     await _copy_references(run)
     for component in COMPONENTS:

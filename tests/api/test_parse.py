@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crd.rule_cases import obj
+from crd.cases import obj
 from tailseal.api.base import to_alias, to_cel
 from tailseal.api.fields import loopback_issuer_allowed
 from tailseal.api.parse import Finding, SpecError, parse

@@ -52,12 +52,14 @@ class Tailscale:
         tags: likewise.
         identity: a federated identity, if there is one.
         headscale: answer refusals as headscale does, and its own API too.
+        key: the key that is given out; empty: one that is none.
     """
 
     scopes: tuple[str, ...] = ("devices:core", "auth_keys", "acls", "devices:read", "dns:read")
     tags: tuple[str, ...] = ("tag:ci", "tag:test")
     identity: Identity | None = None
     headscale: bool = False
+    key: str = ""
     now: float | None = None
     asked: list[tuple[str, Any]] = field(default_factory=list)
     tokens: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
@@ -122,7 +124,7 @@ class Tailscale:
 
     def _key(self, wish: dict[str, Any], headers: Fields) -> Reply:
         self.asked.append(("key", wish))
-        token = headers.get("authorization", "").removeprefix("Bearer ")
+        token = _token_of(headers.get("authorization", ""))
         if token not in self.tokens:
             return _json(401, message="API token invalid")
         scopes, tags = self.tokens[token]
@@ -133,7 +135,7 @@ class Tailscale:
             return _json(400, message="requested tags are invalid or not permitted")
         if len(wish.get("description", "")) > 50:
             return _json(400, message="description too long")
-        made = {"id": f"k{len(self.keys)}", "key": f"tskey-auth-{len(self.keys)}", **wish}
+        made = {"id": f"k{len(self.keys)}", "key": self.key or f"tskey-auth-{len(self.keys)}", **wish}
         self.keys.append(made)
         return _json(200, **made)
 
@@ -170,6 +172,13 @@ class Tailscale:
         finally:
             server.shutdown()
             server.server_close()
+
+
+def _token_of(authorization: str) -> str:
+    """By Bearer, or as Tailscale's own command line says it after federation: as the user of Basic."""
+    if authorization.startswith("Basic "):
+        return base64.b64decode(authorization.removeprefix("Basic ")).decode().removesuffix(":")
+    return authorization.removeprefix("Bearer ")
 
 
 def _json(status: int, **content: object) -> Reply:

@@ -93,6 +93,7 @@ class Login:
         place: the tailnet's control server.
         name: of the provider and its node.
         mode: `Direct` or `Serve`.
+        volumes: with `Direct`: whether it keeps things in volumes.
     """
 
     world: World
@@ -100,6 +101,7 @@ class Login:
     place: Control
     name: str
     mode: str = "Direct"
+    volumes: bool = True
 
     @property
     def issuer(self) -> str:
@@ -116,15 +118,16 @@ class Login:
         world = self.world
         key = self.net.key(Member(self.name, tags=("tag:idp",)))
         self._secret("generic", f"{self.name}-joins", f"--from-literal=authkey={key}")
-        if self.mode == "Direct":
+        if self.mode == "Direct" and self.volumes:
             self._volumes()
+        if self.mode == "Direct":
             certificate, private = world.server([f"{self.name}.{DOMAIN}"], self.name)
             self._secret("tls", f"{self.name}-serving", f"--cert={certificate}", f"--key={private}")
         world.kubectl("apply", "--filename=-", stdin=self.manifest())
 
     def manifest(self) -> str:
         """The provider, as its page shows it, and who may do what."""
-        kept = f"volume: {{size: 16Mi, storageClassName: {_CLASS}}}" if self.mode == "Direct" else ""
+        kept = f"volume: {{size: 16Mi, storageClassName: {_CLASS}}}" if self.mode == "Direct" and self.volumes else ""
         return f"""\
 apiVersion: tailseal.dev/v1alpha1
 kind: IdentityProvider
@@ -166,7 +169,7 @@ spec:
         """Leave nothing of it behind."""
         named = [f"identityprovider/{self.name}", f"oauthclient/{self.name}-app", f"trustpolicy/{self.name}-people"]
         self.world.kubectl("delete", *named, SPACE, "--ignore-not-found", "--wait=false")
-        secrets = [f"secret/{self.name}-joins", f"secret/{self.name}-serving"]
+        secrets = [f"secret/{self.name}-{what}" for what in ("joins", "serving", "idp-0-tailnet")]
         claims = [f"persistentvolumeclaim/{self.name}-idp-0-{what}" for what in ("state", "tailnet")]
         self.world.kubectl("delete", *secrets, *claims, SPACE, "--ignore-not-found", "--wait=false")
 

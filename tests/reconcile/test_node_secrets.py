@@ -122,6 +122,30 @@ async def test_a_node_with_a_volume_has_neither_token_nor_secret_nor_right() -> 
     assert not seen.cluster.exists(kinds.SECRET, NS, NAME)
 
 
+@pytest.mark.parametrize(
+    ("given", "audience"), [({}, "api.tailscale.com/T123CNTRL-kABC"), ({"audience": "ours"}, "ours")]
+)
+async def test_a_node_joins_by_a_token_of_its_account_for_tailscale_which_is_stored_nowhere(
+    given: dict[str, str], audience: str
+) -> None:
+    identity = {"clientID": "T123CNTRL-kABC"} | given
+    seen = on_a_tailnet(tailnet=FEDERATED | {"auth": {"workloadIdentity": identity}, "volume": {"size": "64Mi"}})
+    await seen.converge()
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    assert pod(seen)["serviceAccountName"] == "corp-idp-0"
+    (node,), (worker,) = pod(seen)["initContainers"], pod(seen)["containers"]
+    (volume,) = (each for each in pod(seen)["volumes"] if each["name"] == "tailscale-identity")
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == audience
+    assert "tailscale-identity" in {each["name"] for each in node["volumeMounts"]}
+    assert "tailscale-identity" not in {each["name"] for each in worker["volumeMounts"]}
+    assert env(seen)["TS_CLIENT_ID"] == "T123CNTRL-kABC?ephemeral=false&preauthorized=true"
+    assert env(seen)["TS_ID_TOKEN"] == "file:/etc/tailscale/identity/token"
+    assert {"TS_AUTHKEY", "TS_CLIENT_SECRET", "TS_AUDIENCE"}.isdisjoint(env(seen)), "containerboot takes one only"
+    assert not seen.cluster.exists(kinds.SECRET, NS, "corp-tailnet")
+    assert not seen.cluster.exists(kinds.ROLE, NS, "corp-idp-0"), "it has a volume"
+
+
 async def test_what_a_node_writes_is_left_alone_and_told_to_nobody() -> None:
     seen = on_a_tailnet()
     await seen.converge()

@@ -46,6 +46,8 @@ FROM scratch
 COPY bin /usr/local/bin
 COPY ca.crt /etc/ssl/ca.crt
 ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/ca.crt TS_NO_LOGS_NO_SUPPORT=true TS_DISABLE_PORTMAPPER=1
+# The node has no cluster DNS, where it would look for kubernetes.default.svc.
+ENV TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV=true
 ENTRYPOINT ["containerboot"]
 """
 _PAUSE_DOCKERFILE = 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n'

@@ -1,0 +1,161 @@
+"""How a provider's node joins: Tailscale's own containerboot in the environment that we render, with folders moved.
+
+headscale has no federation: a stand-in before it checks the token as Tailscale does, and gives out a key of its.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from fakes.tailscale import FEDERATED_ID
+from tailseal.domain.render.sidecar import Sidecar, container
+from tailseal_dev import process
+from tailseal_dev.cache import ensure
+from tailseal_dev.tailnet import Tailnet
+from tailseal_dev.tailnet.net import Member
+
+pytestmark = pytest.mark.tailnet
+WITHIN = 60.0
+CLUSTER = "https://oidc.cluster.example"
+SUBJECT = "system:serviceaccount:identity:login-idp-0"
+AUDIENCE = f"api.tailscale.com/{FEDERATED_ID}"
+PORT = 8470
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Who signs ServiceAccounts' tokens."""
+
+    key: rsa.RSAPrivateKey
+
+    def token(self, **claims: Any) -> str:  # noqa: ANN401 - whatever a claim is
+        """As the kubelet puts it into the node's container."""
+        now = int(time.time())
+        content = {"iss": CLUSTER, "sub": SUBJECT, "aud": [AUDIENCE], "iat": now, "exp": now + 3600, "jti": "1"}
+        return jwt.encode(content | claims, self.key, algorithm="RS256", headers={"kid": "cluster"})
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """What Tailscale fetches from the cluster's issuer."""
+        public: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
+        return {"keys": [public | {"kid": "cluster"}]}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Cluster:
+    return Cluster(rsa.generate_private_key(65537, 2048))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def before(net: Tailnet, stack: ExitStack, folder: Path, cluster: Cluster) -> Path:
+    """The stand-in, up; the file in which it says what it was asked."""
+    identity = {"issuer": CLUSTER, "subject": SUBJECT, "audience": AUDIENCE, "jwks": cluster.jwks}
+    identity |= {"scopes": ["auth_keys"], "tags": ["tag:idp"]}
+    key = net.key(Member("federated", tags=("tag:idp",)))
+    file = folder / "front.json"
+    file.write_text(json.dumps({"identity": identity, "client": FEDERATED_ID, "key": key}))
+    argv = [sys.executable, str(ROOT / "tests/tailnet/front.py"), str(PORT), "8443", str(file)]
+    front = net.space.start(argv, folder / "front.log", {"PYTHONPATH": str(ROOT / "operator"), "PATH": "/usr/bin:/bin"})
+    stack.callback(process.stop, front)
+    until(lambda: "ready" in process.tail(folder / "front.log"), "the stand-in is up")
+    return file.with_suffix(".asked")
+
+
+def boots(net: Tailnet, stack: ExitStack, folder: Path, sidecar: Sidecar) -> Path:
+    """Start containerboot as in a pod; its log."""
+    programs = f"{ensure('containerboot')}:{ensure('tailscale')}"
+    moved = {place: str(folder / place[1:].replace("/", "-")) for place in ("/var/lib/tailscale", "/run/tailscale")}
+    env = environment(sidecar, {"$(POD_IP)": "127.0.0.1", "/etc/tailscale/identity": str(folder), **moved})
+    for place in moved.values():
+        Path(place).mkdir(exist_ok=True)
+    ours = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "TS_DEBUG_USE_DERP_HTTP": "true"}
+    ours |= {"TS_NO_LOGS_NO_SUPPORT": "true", "TS_DISABLE_PORTMAPPER": "1", "TS_TAILSCALED_EXTRA_ARGS": "--port=0"}
+    log = folder / "containerboot.log"
+    # A process namespace of its own: what containerboot started ends with it, as in a container.
+    argv = ["unshare", "--pid", "--fork", "--kill-child", "containerboot"]
+    stack.callback(process.stop, net.space.start(argv, log, env | ours))
+    return log
+
+
+def environment(sidecar: Sidecar, moved: Mapping[str, str]) -> dict[str, str]:
+    """What the container is told, for another place."""
+    found = {entry["name"]: entry.get("value", "127.0.0.1") for entry in container("login", sidecar, 0)["env"]}
+    for former, place in moved.items():
+        found = {name: value.replace(former, place) for name, value in found.items()}
+    return found
+
+
+def federated(**changes: Any) -> Sidecar:  # noqa: ANN401
+    given: dict[str, Any] = {
+        "image": "none",
+        "mode": "Direct",
+        "hostname": "federated",
+        "by": "id-token",
+        "login_server": f"http://127.0.0.1:{PORT}",
+        "tags": ["tag:idp"],
+        "port": 8444,
+        "claimed": True,
+        "client_id": FEDERATED_ID,
+        "audience": AUDIENCE,
+    }
+    return Sidecar(**given | changes)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, f"still waiting until {what}"
+        time.sleep(0.05)
+
+
+def test_a_node_joins_by_its_service_accounts_token_and_nothing_that_is_stored(
+    tailnet: Tailnet, stack: ExitStack, tmp_path: Path, cluster: Cluster
+) -> None:
+    asked = before(tailnet, stack, tmp_path, cluster)
+    token = cluster.token()
+    (tmp_path / "token").write_text(token)
+    log = boots(tailnet, stack, tmp_path, federated())
+    until(asked.exists, "it asks")
+    until(lambda: json.loads(asked.read_text())["keys"], "it is given a key")
+    seen = json.loads(asked.read_text())
+    assert [what for what, _ in seen["asked"]] == ["exchange", "key"]
+    assert seen["assertions"][0]["sub"] == SUBJECT
+    made = seen["asked"][1][1]["capabilities"]["devices"]["create"]
+    assert made == {"reusable": False, "ephemeral": False, "preauthorized": True, "tags": ["tag:idp"]}
+    # The key is headscale's and good; with a key it lets no node ask for tags, which Tailscale's insists on.
+    until(lambda: "requested tags" in log.read_text(), "headscale has looked at the key and refuses the tags")
+    assert token not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"aud": ["https://kubernetes.default.svc"]}, {"sub": "system:serviceaccount:identity:default"}, {"exp": 1}],
+    ids=["another audience", "another account", "expired"],
+)
+def test_with_a_token_that_is_not_for_it_a_node_is_refused_and_says_so(
+    tailnet: Tailnet, stack: ExitStack, tmp_path: Path, cluster: Cluster, claims: dict[str, Any]
+) -> None:
+    asked = before(tailnet, stack, tmp_path, cluster)
+    token = cluster.token(**claims)
+    (tmp_path / "token").write_text(token)
+    log = boots(tailnet, stack, tmp_path, federated())
+    until(lambda: "token exchange failed with status 403" in log.read_text(), "the node says that it is refused")
+    assert json.loads(asked.read_text())["keys"] == 0
+    assert token not in log.read_text()

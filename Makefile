@@ -53,8 +53,8 @@ e2e: $(VENV)/dev.stamp ## only what needs a real node: our image, installed by t
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause headscale tailscale containerboot s3)
 	@TAILSEAL_CLUSTER=$(CLUSTER) TAILSEAL_IMAGE=$(IMAGE) $(BIN)/python -m pytest tests/node
 
-gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, on a real node, step by step (root, redis)
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.argocd
+gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, step by step (root, redis; or CLUSTER=current IMAGE=…)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.argocd --cluster $(CLUSTER) --image $(IMAGE)
 
 image: $(VENV)/dev.stamp ## the image of the last commit, built without a network by buildah (root); says its size
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.realnode.images --tag $(IMAGE)

@@ -1,4 +1,8 @@
-"""One real node for all tests of this folder: our image built from the last commit, the chart installed by helm."""
+"""One real node for all tests of this folder: our image built from the last commit, the chart installed by helm.
+
+With TAILSEAL_CLUSTER=current it is the cluster of the current context, which pulls TAILSEAL_IMAGE; what only a node of
+our own can show is skipped then.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,24 @@ import pytest
 
 from node.world import PROVIDERS, RELEASE, SYSTEM, World, render_table, until
 from tailseal_dev.realnode import images
+from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.node import RealNode
 from tailseal_dev.realnode.packages import why_not
 
 ROOT = Path(__file__).parents[2]
 INSTALL_WITHIN = "120s"
+ELSEWHERE = os.environ.get("TAILSEAL_CLUSTER", "local") != "local"
+IMAGE = os.environ.get("TAILSEAL_IMAGE", images.TAG) if ELSEWHERE else images.TAG
+ONLY_OURS = {"image", "former", "net"}
+"""Fixtures that build images, load them into a node, or step into it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out, on somebody's cluster, what takes a node of our own."""
+    for item in items if ELSEWHERE else ():
+        ours = item.path.name == "test_with_a_token.py" or ONLY_OURS & set(getattr(item, "fixturenames", ()))
+        if item.path.parent == Path(__file__).parent and ours:
+            item.add_marker(pytest.mark.skip(reason="images are loaded, which takes a node of our own"))
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +44,15 @@ def image() -> images.Built:
 
 
 @pytest.fixture(scope="session")
-def node(image: images.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+def node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealNode | CurrentCluster]:
     """The node, with our image loaded and nothing installed."""
+    if ELSEWHERE:
+        with CurrentCluster(tmp_path_factory.mktemp("current"), IMAGE, pytest.skip) as current:
+            yield current
+        return
+    image: images.Built = request.getfixturevalue("image")
     with RealNode(tmp_path_factory.mktemp("node")) as node:
         for archive in (images.pause(), image.archive):
             node.load(archive)
@@ -36,12 +60,23 @@ def node(image: images.Built, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def world(node: RealNode, helm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def tidied(node: RealNode, helm: str) -> Iterator[None]:
+    """Leaves somebody's cluster as it was found; a node of our own is gone in a moment anyhow."""
+    yield
+    if ELSEWHERE:
+        environment = os.environ | {"KUBECONFIG": str(node.plane.kubeconfig)}
+        subprocess.run([helm, "uninstall", RELEASE, f"--namespace={SYSTEM}", "--wait"], env=environment, check=False)
+        node.plane.kubectl("delete", "namespace", SYSTEM, PROVIDERS, "--ignore-not-found")
+        node.plane.kubectl("delete", "--kustomize", str(ROOT / "crds"), "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def world(node: RealNode, helm: str, tidied: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The operator installed in namespaced mode under restricted Pod Security, a provider Ready, a CI job's token."""
     for namespace in (SYSTEM, PROVIDERS):
         node.plane.kubectl("create", "namespace", namespace)
         node.plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    repository, _, tag = images.TAG.rpartition(":")
+    repository, _, tag = IMAGE.rpartition(":")
     values = [f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
     values.append(f"--set=tailscale.image={images.SIDECAR}")
     argv = [helm, "install", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", *values]

@@ -18,6 +18,7 @@ from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.demo.narrator import until
 from tailseal_dev.ports import free_ports
+from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.packages import find_program
 
 NAMESPACE: Final = "argocd"
@@ -51,7 +52,7 @@ class ArgoCD:
         BuildError: it cannot be compiled here.
     """
 
-    def __init__(self, plane: ControlPlane, directory: Path) -> None:
+    def __init__(self, plane: ControlPlane | CurrentCluster, directory: Path) -> None:
         self._plane, self._directory = plane, directory
         self._stack = contextlib.ExitStack()
         self._redis, self._repository, *self._metrics = free_ports(4)

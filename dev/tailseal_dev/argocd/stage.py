@@ -8,20 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
 from tailseal_dev import pki
 from tailseal_dev.argocd import application, manifests
 from tailseal_dev.argocd.repository import Repository
-from tailseal_dev.argocd.server import ArgoCD
+from tailseal_dev.argocd.server import NAMESPACE, ArgoCD
 from tailseal_dev.demo.caller import Answer, Caller
 from tailseal_dev.demo.narrator import Narrator, until
 from tailseal_dev.issuer import Issuer
 from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode import images
-from tailseal_dev.realnode.node import RealNode
+from tailseal_dev.realnode.current import CurrentCluster
+from tailseal_dev.realnode.node import NodeError, RealNode
 
 SPACE = f"--namespace={manifests.IDENTITY}"
 _SERVING_PORT = 8443
@@ -34,6 +35,7 @@ class Stage:
     Args:
         told: who says what happens.
         node: where all of it runs.
+        image: ours, as the cluster names it.
         argo: the running Argo CD.
         repository: what it keeps the cluster like.
         ci: the CI system's issuer.
@@ -42,7 +44,8 @@ class Stage:
     """
 
     told: Narrator
-    node: RealNode
+    node: RealNode | CurrentCluster
+    image: str
     argo: ArgoCD
     repository: Repository
     ci: Issuer
@@ -118,28 +121,62 @@ class Stage:
 
 
 @contextlib.contextmanager
-def set_up(told: Narrator, directory: Path, revision: str = "HEAD") -> Iterator[Stage]:
-    """A real node with Argo CD and nothing else; all of it is gone afterwards.
+def set_up(told: Narrator, directory: Path, revision: str = "HEAD", image: str = "") -> Iterator[Stage]:
+    """A cluster with Argo CD; all of ours is gone afterwards.
 
     Args:
         told: who says what happens.
         directory: for everything that is written.
-        revision: the commit of chart and image.
+        revision: the commit of the chart, and of the image on a node of our own.
+        image: as the cluster of the current context pulls it; empty: on a node of our own, of the commit.
     """
-    built = images.product(revision=revision)
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
-        node = stack.enter_context(RealNode(directory / "node"))
-        for archive in (images.pause(), built.archive):
-            node.load(archive)
+        node: RealNode | CurrentCluster
+        if image:
+            node = stack.enter_context(_current(directory, image))
+        else:
+            node = stack.enter_context(_own(directory, revision))
+        before = set(_crds(node.plane.kubectl))
         argo = stack.enter_context(ArgoCD(node.plane, directory / "argocd"))
         authority = pki.Authority("tailseal-gitops")
         (directory / "ca.crt").write_bytes(authority.certificate)
         certificate, key = authority.server().write(directory, "serving")
+        if image:
+            stack.callback(_leave, node.plane.kubectl, before)
         _prepare(node.plane.kubectl, certificate, key)
         ci = stack.enter_context(Issuer())
         repository = Repository(directory / "repository", revision)
-        yield Stage(told, node, argo, repository, ci, directory / "ca.crt", f"https://127.0.0.1:{port}")
+        issuer = f"https://127.0.0.1:{port}"
+        yield Stage(told, node, image or images.TAG, argo, repository, ci, directory / "ca.crt", issuer)
+
+
+@contextlib.contextmanager
+def _own(directory: Path, revision: str) -> Iterator[RealNode]:
+    built = images.product(revision=revision)
+    with RealNode(directory / "node") as node:
+        for archive in (images.pause(), built.archive):
+            node.load(archive)
+        yield node
+
+
+def _current(directory: Path, image: str) -> CurrentCluster:
+    def refuse(what: str) -> NoReturn:
+        raise NodeError(what)
+
+    return CurrentCluster(directory / "cluster", image, refuse)
+
+
+def _crds(kubectl: Callable[..., str]) -> list[str]:
+    return kubectl("get", "crds", "-o=name").split()
+
+
+def _leave(kubectl: Callable[..., str], before: set[str]) -> None:
+    """Leave somebody's cluster as it was found; Argo CD, which still runs, deletes what it made."""
+    kubectl("delete", f"application/{manifests.APPLICATION}", f"--namespace={NAMESPACE}", "--timeout=240s", check=False)
+    kubectl("delete", "namespace", NAMESPACE, manifests.IDENTITY, manifests.SYSTEM, "--ignore-not-found", check=False)
+    if ours := [name for name in _crds(kubectl) if name not in before]:
+        kubectl("delete", *ours, check=False)
 
 
 def _prepare(kubectl: Callable[..., str], certificate: Path, key: Path) -> None:

@@ -15,7 +15,6 @@ from tailseal_dev.argocd.server import NAMESPACE
 from tailseal_dev.argocd.stage import SPACE, Stage
 from tailseal_dev.demo.caller import Answer, kids, verify
 from tailseal_dev.demo.narrator import until
-from tailseal_dev.realnode import images
 
 WATCHED: Final = 20.0
 """Seconds for which an application at rest is watched."""
@@ -194,7 +193,7 @@ def everything_again(scene: Stage) -> None:
 
 
 def _apply(scene: Stage) -> None:
-    manifest = manifests.application(scene.repository.url, images.TAG)
+    manifest = manifests.application(scene.repository.url, scene.image)
     scene.kubectl("apply", "--filename=-", stdin=manifest)
 
 

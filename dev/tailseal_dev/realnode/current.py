@@ -1,0 +1,160 @@
+"""Somebody's cluster in the place of a node of our own: kind's or any other that the kubeconfig points at.
+
+It has what tests of pods need of a `RealNode`: kubectl, a kubeconfig, and ways to addresses in the cluster. Nobody's
+images are loaded and no audit log is read there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from tailseal_dev import process
+from tailseal_dev.cache import ensure
+from tailseal_dev.controlplane import ControlPlaneError
+from tailseal_dev.ports import free_ports
+
+NAMESPACE = "tailseal-tests"
+_POD = "way"
+_PORT = 9000
+_WITHIN = 60.0
+_TUNNEL = Path(__file__).with_name("tunnel.py")
+
+
+class CurrentCluster:
+    """Context manager: the cluster of the current context, with a pod of ours that leads to others; gone afterwards.
+
+    Args:
+        directory: for logs and a copy of the context's credentials.
+        image: ours, as the cluster pulls it.
+        refuse: called with what only a node of our own could do.
+
+    Raises:
+        ControlPlaneError: there is none, or the pod does not come up.
+    """
+
+    def __init__(self, directory: Path, image: str, refuse: Callable[[str], NoReturn]) -> None:
+        self.directory, self.image, self._refuse = directory, image, refuse
+        self.programs = ensure("kubernetes")
+        self.kubeconfig = directory / "kubeconfig"
+        self._stack = contextlib.ExitStack()
+        self._forward = 0
+
+    @property
+    def plane(self) -> Self:
+        """Itself: whoever looks after the control plane, we reach it by kubectl."""
+        return self
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        found = [shutil.which("kubectl") or str(self.programs / "kubectl"), "config", "view"]
+        view = subprocess.run([*found, "--raw", "--minify", "--flatten"], capture_output=True, text=True, check=False)
+        if view.returncode != 0:
+            raise ControlPlaneError(f"no current context: {view.stderr.strip()}")
+        self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.write_text(view.stdout)
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self.kubeconfig.unlink(missing_ok=True)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """As `ControlPlane.kubectl`."""
+        argv = [str(self.programs / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        result = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        if check and result.returncode != 0:
+            raise ControlPlaneError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
+        return result.stdout
+
+    def reach(self, address: str, port: int, local: int = 0) -> int:
+        """As `RealNode.reach`."""
+        chosen = local or free_ports(1)[0]
+        self._start("lead", [sys.executable, str(_TUNNEL), "lead", str(chosen), str(self._forward), address, str(port)])
+        _await(lambda: _listens(chosen), f"127.0.0.1:{chosen}")
+        return chosen
+
+    def load(self, archive: Path) -> None:
+        """Refused."""
+        self._refuse(f"{archive.name} has to be loaded, which takes a node of our own")
+
+    def run(self, *command: str) -> str:
+        """Refused."""
+        self._refuse(f"{command[0]} has to run on the node, which takes one of our own")
+
+    @property
+    def pid(self) -> int:
+        """Refused."""
+        self._refuse("namespaces of the node are asked for, which takes one of our own")
+
+    def audit(self) -> Iterable[dict[str, Any]]:
+        """Refused."""
+        self._refuse("the audit log is read, which takes a control plane of our own")
+
+    def _open(self) -> None:
+        self.kubectl("create", "namespace", NAMESPACE)
+        self._stack.callback(self.kubectl, "delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(_pod(self.image)))
+        space = f"--namespace={NAMESPACE}"
+        self.kubectl("wait", f"pod/{_POD}", space, "--for=condition=Ready", f"--timeout={_WITHIN:.0f}s")
+        (self._forward,) = free_ports(1)
+        forward = f"{self.programs / 'kubectl'} port-forward {space} pod/{_POD} {self._forward}:{_PORT}"
+        # One broken connection ends kubectl's whole port-forward.
+        self._start("forward", ["sh", "-c", f"while :; do {forward}; sleep 0.1; done"], KUBECONFIG=str(self.kubeconfig))
+        _await(lambda: _listens(self._forward), "the port-forward")
+
+    def _start(self, name: str, argv: list[str], **environment: str) -> None:
+        running = process.start(argv, self.directory / f"{name}.log", os.environ | environment)
+        self._stack.callback(process.stop, running)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _await(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _WITHIN
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ControlPlaneError(f"not within {_WITHIN:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def _pod(image: str) -> dict[str, Any]:
+    """The relay's pod: it meets the restricted profile, and only a port-forward reaches it."""
+    container = {
+        "name": "relay",
+        "image": image,
+        "command": ["python", "-c", _TUNNEL.read_text(), "serve", str(_PORT)],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "containers": [container]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": _POD, "namespace": NAMESPACE},
+        "spec": spec | {"securityContext": security},
+    }

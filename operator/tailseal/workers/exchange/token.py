@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -36,7 +35,6 @@ from tailseal.upstream.errors import UpstreamError
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.http import wire
 from tailseal.workers.common.http.wire import Receive, Scope, Send
-from tailseal.workers.common.outbound.keycache import KeysUnavailable
 from tailseal.workers.common.runtime import Runtime
 from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.common.telemetry.event import event, origin
@@ -45,6 +43,7 @@ from tailseal.workers.exchange.once import taken
 from tailseal.workers.exchange.peer import Network, caller, is_unnamed_proxy, networks
 from tailseal.workers.exchange.remote import signed
 from tailseal.workers.exchange.turn import Turn
+from tailseal.workers.exchange.waiting import Loads, Places
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient
@@ -52,9 +51,6 @@ if TYPE_CHECKING:
 
 MAX_CONCURRENT: Final = 512
 """Requests in progress; more are turned away at once, so that those in progress stay fast."""
-
-AT_ONCE: Final = 8
-"""Key sources of one issuer that a request waits for at the same time, its own first."""
 
 PATIENCE: Final = 15.0
 """Seconds that one decision may wait for others: less than a process that ends leaves to those in progress."""
@@ -87,7 +83,8 @@ class TokenEndpoint:
         self._runtime = runtime
         self._limit = limit
         self._find = find or self._listed
-        self._active = self._reading = self._waiting = self._asking = 0
+        self._active = self._reading = self._asking = 0
+        self._places = Places(limit)
         self._snapshot: Snapshot | None = None
         self._exchange: Exchange | None = None
         self._proxies: tuple[Network, ...] = ()
@@ -190,20 +187,10 @@ class TokenEndpoint:
         header = wire.headers(scope, _AUTHORIZATION).get(b"authorization")
         try:
             async with asyncio.timeout(PATIENCE):  # for both: waiting for the client leaves less for the decision
-                found = await identified(self._runtime, self._find, call, header, self._queue)
+                found = await identified(self._runtime, self._find, call, header, self._places.place)
                 return found if isinstance(found, Answered) else await self._excused(found)
         except TimeoutError:
             return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
-
-    @contextlib.contextmanager
-    def _queue(self) -> Iterator[bool]:
-        """A place to wait for keys; False where half of all places are taken so."""
-        free = 2 * self._waiting < self._limit
-        self._waiting += free
-        try:
-            yield free
-        finally:
-            self._waiting -= free
 
     async def _listed(self, client_id: str) -> CompiledClient | None:
         snapshot = self._runtime.current()
@@ -228,25 +215,24 @@ class TokenEndpoint:
             return unavailable(call, Outage.TIMED_OUT, self._runtime.clock())
 
     async def _awaited(self, call: Call, outcome: Step) -> Answered:
-        """Step until there is a decision; each key source is waited for once at most."""
-        missing: dict[KeySource, str] = {}
-        loads: dict[KeySource, asyncio.Task[str]] = {}
+        """Step until there is a decision."""
+        loads = Loads(self._runtime.keys)
         try:
             while not isinstance(outcome, Answered):
                 if isinstance(outcome, NeedKeys):
-                    if 2 * self._waiting >= self._limit:
+                    if self._places.full:
                         return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
-                    await self._load(outcome, loads, missing)
+                    with self._places.place():
+                        await loads.wait(outcome)
                 else:
-                    met = await self._meet(outcome, call, missing)
+                    met = await self._meet(outcome, call, loads.missing)
                     if isinstance(met, Answered):
                         return met
                     call = met
-                outcome = self._step(call, missing)
+                outcome = self._step(call, loads.missing)
             return outcome
         finally:
-            for load in loads.values():
-                load.cancel()
+            loads.cancel()
 
     async def _meet(
         self, need: NeedOnce | NeedSignature | NeedUpstream, call: Call, missing: Mapping[KeySource, str]
@@ -263,30 +249,6 @@ class TokenEndpoint:
         if exchange is None:
             return unavailable(call, Outage.NO_BUNDLE, self._runtime.clock())
         return exchange.step(call, self._runtime.keys, self._runtime.clock(), missing)
-
-    async def _load(
-        self, need: NeedKeys, loads: dict[KeySource, asyncio.Task[str]], missing: dict[KeySource, str]
-    ) -> None:
-        """Wait until the keys of one source more are there, or are known to be missing."""
-        sources = need.sources[:AT_ONCE]
-        for source in sources:
-            load = loads.get(source)
-            if load is None:
-                loads[source] = asyncio.create_task(self._outage(source, need.kid))
-            elif load.done():
-                missing[source] = load.result() or Outage.KEYS_UNREACHABLE
-        awaited = [loads[source] for source in sources if source not in missing]
-        if awaited:
-            with self._queue():
-                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _outage(self, source: KeySource, kid: str | None) -> str:
-        """Why the source's keys cannot be had; empty where they are there."""
-        try:
-            await self._runtime.keys.load(source, kid)
-        except KeysUnavailable as error:
-            return error.reason
-        return ""
 
     async def _ask_upstream(self, need: NeedUpstream, call: Call, missing: Mapping[KeySource, str]) -> Answered | None:
         """The answer; None where trust changed while the upstream was asked: what it gave is thrown away."""

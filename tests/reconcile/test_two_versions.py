@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from fakes.provider import NS, policy, provider, signing_key, world
+from fakes.provider import NS, conditions, message, policy, provider, signing_key, world
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
@@ -39,9 +39,13 @@ async def test_until_the_last_replica_of_the_former_release_is_gone_its_version_
     await told(seen, former(pods[0]), *pods[1:])
     assert settings(seen)["version"] == 1
     assert "idTokenTtl" not in settings(seen)
+    assert conditions(seen)["SettingsCurrent"] == ("False", "FormerWorkers")
+    assert "reads settings up to version 1" in message(seen, "SettingsCurrent")
+    assert conditions(seen)["Ready"][0] == "True"
     assert await seen.idle_writes() == []
     await told(seen, *pods[1:])
     assert (settings(seen)["version"], settings(seen)["idTokenTtl"]) == (VERSION, 300)
+    assert "SettingsCurrent" not in conditions(seen)
     assert await seen.idle_writes() == []
 
 

@@ -116,6 +116,8 @@ class Reason(StrEnum):
     """In mode Serve the node runs as user 0 without any capability: Pod Security's level must be `baseline`."""
     KUBELET_SPEED = "KubeletSpeed"
     """We may not annotate worker pods, so changes travel at the kubelet's pace of up to 90 seconds."""
+    FORMER_WORKERS = "FormerWorkers"
+    """Workers of a former release still run: what they cannot read of the provider's settings waits for their end."""
 
     # Places that keys are published at
     COPY_BEHIND = "CopyBehind"

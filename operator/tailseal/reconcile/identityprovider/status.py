@@ -12,10 +12,12 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain.bundle import build, digest
+from tailseal.domain.bundle.model import VERSION
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
 from tailseal.reconcile import measured
+from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.bundle.memory import memory_of
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
@@ -66,6 +68,8 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     facts = summarise([seen.intent.verdict, resolved(seen.problems), programmed])
     if slow := _slow(ctx, provider):
         facts = (*facts, slow)
+    if waiting := _waiting(ctx, provider):
+        facts = (*facts, waiting)
     if down:
         text = trouble.describe(down)
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
@@ -169,6 +173,15 @@ def _slow(ctx: Context, provider: Provider) -> Fact | None:
         return None
     text = "annotating worker pods is not allowed to the operator: changes arrive within 90 s instead of 1 s"
     return Fact("FastPropagation", status=False, reason=Reason.KUBELET_SPEED, message=text)
+
+
+def _waiting(ctx: Context, provider: Provider) -> Fact | None:
+    """The condition `SettingsCurrent`, which is there only while it is False."""
+    version = attached_policies.readable(ctx, provider.namespace, provider.name)
+    if version >= VERSION:
+        return None
+    text = f"a worker of a former release reads settings up to version {version}: what {VERSION} brought waits for its end"
+    return Fact("SettingsCurrent", status=False, reason=Reason.FORMER_WORKERS, message=text)
 
 
 def _endpoints(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[dict[str, str]]:

@@ -180,7 +180,7 @@ def _waiting(ctx: Context, provider: Provider) -> Fact | None:
     version = attached_policies.readable(ctx, provider.namespace, provider.name)
     if version >= VERSION:
         return None
-    text = f"a worker of a former release reads settings up to version {version}: what {VERSION} brought waits for its end"
+    text = f"a worker of a former release reads settings up to version {version}: what came later waits for its end"
     return Fact("SettingsCurrent", status=False, reason=Reason.FORMER_WORKERS, message=text)
 
 

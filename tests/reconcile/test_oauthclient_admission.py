@@ -199,6 +199,19 @@ async def test_a_lost_file_is_written_again_and_one_lost_while_nobody_looked_end
     assert not set(before.values()) & set(admissions(made).values())
 
 
+async def test_a_provider_that_is_deleted_and_applied_again_admits_whom_it_admitted() -> None:
+    made = two()
+    await serve(made)
+    before = admissions(made)
+    made.cluster.user_delete(kinds.IDENTITY_PROVIDER, "identity", "corp")
+    await made.converge()
+    assert not made.cluster.exists(kinds.CONFIG_MAP, "identity", "corp-policies")
+    give_back(made)
+    await serve(made)
+    assert before == admissions(made)
+    assert await made.idle_writes() == []
+
+
 async def test_what_a_former_release_served_goes_on_until_it_is_withdrawn() -> None:
     made = two()
     await serve(made)
@@ -216,7 +229,9 @@ async def test_what_a_former_release_served_goes_on_until_it_is_withdrawn() -> N
 
 
 def unmarked(obj: dict[str, Any]) -> None:
-    """As the file was before there were marks."""
+    """As the file was before there were marks, and before it outlived its provider."""
+    owner = {"apiVersion": meta.API_VERSION, "kind": "IdentityProvider", "name": "corp", "uid": "u", "controller": True}
+    obj["metadata"]["ownerReferences"] = [owner]
     data = obj["binaryData"]
     clients = json.loads(gzip.decompress(base64.b64decode(data[model.CLIENTS_FILE])))
     for record in clients["clients"]:

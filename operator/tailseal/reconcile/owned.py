@@ -156,5 +156,5 @@ def _refuse_foreign(wanted: Object, present: Object, remedy: str) -> None:
     marks = {label: labels[label] for label in (MANAGED_BY, PROVIDER_LABEL, OAUTH_CLIENT_LABEL) if label in labels}
     if not (owners & theirs or marked(present, marks)):
         raise taken(kind, name, remedy)
-    if theirs - owners or "deletionTimestamp" in present["metadata"]:
+    if (owners and theirs - owners) or "deletionTimestamp" in present["metadata"]:  # what nobody owns is to be kept
         raise Leaving(f"{kind} {name} is being deleted with its former owner")

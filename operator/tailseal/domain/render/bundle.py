@@ -51,11 +51,12 @@ def shard(provider: Provider, number: int, content: bytes) -> dict[str, Any]:
 
 
 def clients(provider: Provider, content: bytes) -> dict[str, Any]:
-    """ConfigMap with the clients of the volume `policies`."""
+    """ConfigMap with the clients of the volume `policies`; it outlives the provider, for it says who is admitted."""
+    name = meta.clients_config_map(provider.name)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": provider.metadata(meta.clients_config_map(provider.name)),
+        "metadata": {"name": name, "namespace": provider.namespace, "labels": provider.labels()},
         "binaryData": encoded({model.CLIENTS_FILE: content}),
     }
 

@@ -81,19 +81,22 @@ def admissions(objects: Objects, namespace: str, name: str) -> dict[str, str]:
     """Those that workers have been told of; a client that the written settings refuse has lost its own.
 
     The file counts while a manifest names one, also where it is not this one: an operator that dies between the two
-    ends nobody's login. Where no manifest does, clients were all withdrawn, or none was ever served.
+    ends nobody's login. Where the manifest names none, clients were all withdrawn, or none was ever served. Where there
+    is no manifest, the provider was deleted, and what outlived it counts.
     """
-    policies = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.policies_config_map(name))) or {}
+    records = _records(_present(objects, namespace, name))
+    policies = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.policies_config_map(name)))
+    if policies is None:
+        return {f"{record.namespace}/{record.name}": record.uid for record in records}
     data: Mapping[str, str] = policies.get("data") or {}
     try:
         named = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "")).clients
         settings = model.Settings.model_validate_json(data.get(model.SETTINGS_FILE, ""))
     except ValueError:
         return {}
-    records = _records(_present(objects, namespace, name)) if named else []
     return {
         f"{record.namespace}/{record.name}": record.uid
-        for record in records
+        for record in (records if named else ())
         if isinstance(accepted(record, settings), CompiledClient)
     }
 

@@ -131,19 +131,11 @@ def test_words_that_cel_reserves_are_escaped() -> None:
     assert (to_cel("import_"), to_cel("namespace"), to_cel("from_")) == ("__import__", "__namespace__", "from")
 
 
-LATER = (
-    (
-        "IdentityProvider",
-        {"tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "service": "svc:idp"}},
-        "spec.tailnet.service",
-    ),
-)
-
-
-@pytest.mark.parametrize(("kind", "change", "path"), LATER, ids=[item[2] for item in LATER])
-def test_what_comes_later_is_valid_and_reported_with_its_path(kind: str, change: dict[str, Any], path: str) -> None:
-    (found,) = unsupported(parse(kind, obj(kind, change)))
-    assert (found.path, found.reason) == (path, Reason.NOT_SUPPORTED_YET)
+@pytest.mark.usefixtures("login_servers_come_later")
+def test_what_comes_later_is_valid_and_reported_with_its_path() -> None:
+    tailnet = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "loginServer": "https://headscale.example"}
+    (found,) = unsupported(parse("IdentityProvider", obj("IdentityProvider", {"tailnet": tailnet})))
+    assert (found.path, found.reason) == ("spec.tailnet.loginServer", Reason.NOT_SUPPORTED_YET)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from crd.rule_cases import CASES, MINIMAL, Case, obj
+from crd.cases import MINIMAL, Case, obj
+from crd.rule_cases import CASES
 from crd.schema_cases import VERDICTS
 from tailseal.api.crd.definition import custom_resource_definition
 from tailseal.api.kinds import KINDS

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from crd.rule_cases import CASES, MINIMAL, Case, obj
+from crd.cases import MINIMAL, Case, obj
+from crd.rule_cases import CASES
 from crd.schema_cases import VERDICTS
 from tailseal.api.kinds import KINDS
 from tailseal.api.meta import GROUP

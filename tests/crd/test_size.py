@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from crd.cases import obj
 from crd.maximal import maximal
-from crd.rule_cases import obj
 from tailseal.api.crd.schema import structural
 from tailseal.api.kinds import KINDS
 from tailseal.api.parse import parse

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from fakes.issuer_world import OPS, Files, World
+from fakes.issuer_pods import Files
+from fakes.issuer_world import OPS, World
 from tailseal.domain.rotation import IssuerLedger, OfferedKey
 
 RESTORED = (

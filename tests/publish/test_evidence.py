@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.issuer_world import OPS, LawBroken, Op, World
+from fakes.issuer_referee import LawBroken
+from fakes.issuer_world import OPS, Op, World
 from tailseal.domain.evidence import Copy
 from tailseal.domain.rotation import IssuerPlan, IssuerSpec, plan_issuer
 from tailseal.domain.rotation.issuer.ledger import MIN_CACHE

@@ -4,62 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 
-from fakes.buckets import FakeBuckets
-from fakes.provider import NS, conditions, provider, secret, signing, signing_key, status, world
-from fakes.world import World
+from fakes.provider import NS, conditions, signing, signing_key, status
+from fakes.publishing import DISCOVERY, JWKS, kids, line, place, published, retarget, served
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.domain.publishing.keyset import WRITERS
 from tailseal.domain.publishing.store import Held, StoreError, StoreReason
-from tailseal.reconcile.context import OperatorSettings
 from tailseal.reconcile.publish import controller as publish
-
-JWKS = ".well-known/jwks.json"
-DISCOVERY = ".well-known/openid-configuration"
-
-
-def place(name: str = "cdn", *, bucket: str = "keys", key: str = "", **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    store = {"bucket": bucket, "credentialsSecretRef": {"name": "store"}} | ({"key": key} if key else {})
-    return {"name": name, "objectStore": store, "publicURL": f"https://{name}.example", "cacheTTL": "1m", **more}
-
-
-def allowed() -> dict[str, Any]:
-    return secret("store", access_key_id="AKIAEXAMPLE", secret_access_key="hunter2hunter2")
-
-
-def published(
-    *places: dict[str, Any],
-    settings: OperatorSettings | None = None,
-    **key_spec: Any,  # noqa: ANN401
-) -> tuple[World, FakeBuckets]:
-    seen = world(signing_key(**key_spec), provider(publish=list(places)), allowed(), settings=settings)
-    buckets = FakeBuckets(hosts={"cdn.example": "keys", "second.example": "second"})
-    seen.outside = buckets
-    seen.restart()
-    return seen, buckets
-
-
-def kids(buckets: FakeBuckets, bucket: str = "keys", key: str = JWKS) -> set[str]:
-    held = buckets.objects.get((bucket, key))
-    return {entry["kid"] for entry in json.loads(held.body)["keys"]} if held else set()
-
-
-def served(seen: World) -> set[str]:
-    return {key["kid"] for key in signing(seen)["jwks"]["keys"]}
-
-
-def line(seen: World, name: str = "cdn") -> dict[str, str]:
-    return next(entry for entry in status(seen)["publish"] if entry["name"] == name)
-
-
-def retarget(seen: World, *places: dict[str, Any]) -> None:
-    seen.cluster.user_edit(
-        kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update({"publish": list(places)})
-    )
 
 
 async def test_keys_are_published_described_and_then_left_alone() -> None:
@@ -290,36 +244,6 @@ async def test_a_probe_writes_nothing_and_holds_keys_up_until_they_are_read() ->
     assert set(buckets.calls) == {"read"}
 
 
-async def test_the_operators_own_identity_is_nobodys_unless_the_installation_says_so() -> None:
-    own = place()
-    del own["objectStore"]["credentialsSecretRef"]
-    seen, buckets = published(own)
-    await seen.run_for(60)
-    assert line(seen)["reason"] == "RefNotPermitted"
-    assert buckets.calls == []
-    seen, buckets = published(own, settings=OperatorSettings(ambient_credentials=(NS,)))
-    await seen.run_for(60)
-    assert line(seen)["status"] == "True"
-    assert buckets.credentials[-1].credentials is None
-
-
-async def test_credentials_must_be_opened_to_us() -> None:
-    seen, buckets = published(place())
-    seen.cluster.user_apply(secret("store", allowed=False, access_key_id="a", secret_access_key="b"))
-    await seen.run_for(60)
-    assert line(seen)["reason"] in {"RefNotFound", "RefNotPermitted"}
-    assert buckets.calls == []
-
-
-async def test_credentials_that_no_request_can_carry_are_said_and_not_tried() -> None:
-    seen, buckets = published(place())
-    seen.cluster.user_apply(secret("store", access_key_id="a\x01b", secret_access_key="hunter2hunter2"))
-    await seen.run_for(60)
-    assert line(seen)["reason"] == "RefInvalid"
-    assert "access_key_id must have visible ASCII" in line(seen)["message"]
-    assert buckets.calls == []
-
-
 @pytest.mark.parametrize("fault", ["put", "put done", "get"])
 async def test_an_operator_that_dies_at_any_call_goes_on_where_it_was(fault: str) -> None:
     seen, buckets = published(place())
@@ -359,18 +283,6 @@ async def test_an_operator_that_knows_an_old_ledger_takes_no_newer_key_out() -> 
     await publish.reconcile(stale, NS, "corp")
     assert buckets.objects["keys", JWKS] == before
     assert buckets.calls[-1] == "read"
-
-
-async def test_no_credential_is_said_anywhere() -> None:
-    seen, buckets = published(place())
-
-    def refuse(what: str, where: str) -> None:
-        raise StoreError(StoreReason.DENIED, "bucket keys refuses the credentials")
-
-    buckets.trouble = refuse
-    await seen.run_for(60)
-    said = json.dumps([obj.get("status") for obj in seen.cluster.all(kinds.IDENTITY_PROVIDER)])
-    assert "hunter2" not in said + repr(buckets.credentials) + repr(seen.recorder.events)
 
 
 async def test_no_look_at_a_place_goes_on_when_another_one_failed() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fakes import issuer_world
 from fakes.issuer_backups import RESTORED, Restored
-from fakes.issuer_world import BROUGHT, OPS, LawBroken, Op, World
+from fakes.issuer_referee import LawBroken
+from fakes.issuer_world import BROUGHT, OPS, Op, World
 from tailseal.domain.rotation.issuer import choice, evidence, gate, ledger, plan, recover
 from tailseal.domain.rotation.issuer.evidence import Evidence
 from tailseal.domain.rotation.issuer.ledger import IssuedKey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -15,7 +15,7 @@ from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import verify
 from tailseal.tokens.compact import Compact, encode
 
-MOST_KEPT = 8192
+MOST_KEPT: Final = 8192
 """Bytes of a capability, as JSON, that are kept for explanations."""
 
 
@@ -39,17 +39,18 @@ Standings = Mapping[str, Standing]
 
 def under(source: KeySource, token: Compact, standings: Standings | None) -> Verified:
     """The token as policies see it, if the source verifies it; what was granted stands beside claims of ours alone."""
-    claims, found = token.payload, (standings or {}).get(str(token.payload.get("jti")))
-    if found is not None and source.kind == "session":
+    claims = token.payload
+    if source.kind == "session" and (found := _found(token, standings)) is not None:
         claims = {**claims, CAPABILITIES: found.granted}
     return Verified(source, token.alg, verify.audiences(claims), claims)
 
 
 def kept(token: Compact, standings: Standings | None) -> Compact:
     """The token with what its explanation needs beside it."""
-    found = (standings or {}).get(str(token.payload.get("jti")))
-    beside = orjson.dumps(None if found is None else {"login": found.login, "values": found.values})
-    if found is None or len(beside) > MOST_KEPT:
+    if (found := _found(token, standings)) is None:
+        return token
+    beside = orjson.dumps({"login": found.login, "values": found.values})
+    if len(beside) > MOST_KEPT:
         return token
     said = orjson.dumps({**token.payload, CAPABILITIES: orjson.Fragment(beside)})
     return token._replace(signing_input=b"." + encode(said))
@@ -61,3 +62,7 @@ def recalled(claims: Mapping[str, Any], source: KeySource) -> Mapping[str, Any]:
     if source.kind != "session" or not isinstance(beside, dict) or not isinstance(beside.get("values"), list):
         return claims
     return {**claims, CAPABILITIES: capability.read(beside["values"], str(beside.get("login", "")))}
+
+
+def _found(token: Compact, standings: Standings | None) -> Standing | None:
+    return standings.get(str(token.payload.get("jti"))) if standings else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from tailseal.domain import capability
 from tailseal.domain.bundle.model import Settings
@@ -15,10 +15,8 @@ from tailseal.domain.policy.providers.granted import CAPABILITIES
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import verify
 from tailseal.tokens.compact import Compact, encode
+from tailseal.tokens.standing import MOST_KEPT
 from tailseal.tokens.trust import Presented
-
-MOST_KEPT: Final = 8192
-"""Characters of a caller's capability, as JSON, that are kept for explanations."""
 
 
 class Vouched(NamedTuple):

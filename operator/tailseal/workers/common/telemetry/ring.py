@@ -86,8 +86,9 @@ class Ring:
             actor: the actor token, taken apart.
         """
         pocket = self._verified if "subject" in audit else self._others
-        subject = _claims(token)
-        pocket.add(Record(_cut(audit), subject, _claims(actor), asked, max(size, len(subject.payload))))
+        subject, acting = _claims(token), _claims(actor)
+        size = max(size, len(subject.payload) + len(acting.payload))
+        pocket.add(Record(_cut(audit), subject, acting, asked, size))
 
     def find(self, decision: str) -> Record | None:
         """The decision with this id, if it is still there."""

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from tailseal_dev.crds import tightened
+from tailseal_dev.former import COMMIT as FORMER
 
 ROOT = Path(__file__).parents[2]
-FORMER = "b8db1fe"
-"""The commit whose CRDs people may have; a release moves it to the one before, and empties what is allowed."""
 
 _NOT_YET = "the former release refused what this is about, so nothing of it worked"
 _NODE = "IdentityProvider.spec.tailnet.auth.workloadIdentity"
@@ -27,6 +26,11 @@ ALLOWED: dict[str, str] = {
     "belongs to nobody": _NOT_YET,
     "IdentityProvider.spec.tailnet: new rule: auth.workloadIdentity needs tags: what a federated identity brings in "
     "belongs to nobody": _NOT_YET,
+    "IdentityProvider.spec: new rule: with tailnet.service, the issuer's host begins with its name: https://idp.<tailnet> "
+    "for svc:idp": _NOT_YET,
+    "IdentityProvider.spec.tailnet: new rule: service goes with mode Serve only: what a Service forwards does not say "
+    "whose it is": _NOT_YET,
+    "IdentityProvider.spec.tailnet: new rule: funnel does not go with service: it leads to one node's own name": _NOT_YET,
     f"{_NODE}.clientID: pattern ^[!-~]+$ became ^[A-Za-z0-9][A-Za-z0-9-]*$": _NOT_YET,
     f"{_NODE}.scopes: gone": _NOT_YET,
     f"{_NODE}.tags: gone": _NOT_YET,

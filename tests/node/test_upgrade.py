@@ -10,12 +10,11 @@ import pytest
 
 from node.conftest import ROOT
 from node.world import PROVIDERS, SPACE, Load, World, evict, measured, until, upgrade
+from tailseal_dev.former import COMMIT as FORMER
 from tailseal_dev.realnode import images
 
 pytestmark = [pytest.mark.node, pytest.mark.helm]
 
-FORMER = "b8db1fe"
-"""The commit of the former release: chart, CRDs and image."""
 REPOSITORY = images.TAG.rpartition(":")[0]
 
 

@@ -17,10 +17,9 @@ from fakes.bundleloading import Bench, Files
 from tailseal.domain import canonical
 from tailseal.domain.bundle import build, versions
 from tailseal.domain.bundle.model import MANIFEST_FILE, SETTINGS_FILE, VERSION, Introductions, Settings, Upstream
+from tailseal_dev.former import COMMIT as FORMER
 
 ROOT = Path(__file__).parents[2]
-FORMER = "b8db1fe"
-"""The commit of the former release."""
 FORMER_SETTINGS = Path(__file__).with_name("former") / "settings.json"
 """With every member that it knew, as it wrote them."""
 

@@ -84,6 +84,8 @@ class Tailscale:
         if (form.get("client_secret") or basic.partition(":")[2]) != SECRET:  # the secret alone identifies
             return _json(401, error="invalid_client", error_description="invalid client credentials")
         scopes, tags = form.get("scope", "").split() or self.scopes, form.get("tags", "").split()
+        if "scope" not in form:
+            tags = tags or list(self.tags)  # who asks for nothing gets everything: so do Tailscale's own programs
         if foreign := set(scopes) - {*self.scopes, *(f"{scope}:read" for scope in self.scopes)}:
             if self.headscale:
                 return _json(400, error="invalid_scope", error_description=f"scope {min(foreign)} is not granted")

@@ -20,7 +20,7 @@ from tailseal_dev.ports import free_ports
 
 PASSWORD: Final = "canary-database-password"
 
-_DEADLINE: Final = 30.0
+_DEADLINE: Final = 60.0
 
 
 def programs() -> Path | None:
@@ -81,7 +81,7 @@ class PostgresServer:
     ) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(20)
+            self._process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ class PostgresServer:
         """As `pg_ctl stop -m immediate`: nothing is written down any more, what was committed is found again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(20)
+        self._process.wait(60)
         self._process = None
 
     def sql(self, statement: str, url: str = "") -> str:

@@ -55,7 +55,7 @@ def attempt(kubectl: Kubectl, namespace: str, *arguments: str, stdin: str = "") 
         return str(error)
 
 
-def eventually(condition: Callable[[], bool], within: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
     """Wait until it comes true, which admission policies and rights do a moment after they are written."""
     deadline = time.monotonic() + within
     while not condition():

@@ -40,7 +40,7 @@ def test_the_chart_s_rights_suffice_for_the_operator(
     kubectl("apply", "-f", "-", stdin=OBJECTS)
     try:
         for name in ("signingkey/corp", "identityprovider/corp", "trustpolicy/deploy"):
-            kubectl("wait", name, "--for=condition=Ready", f"--namespace={PROVIDERS}", "--timeout=60s")
+            kubectl("wait", name, "--for=condition=Ready", f"--namespace={PROVIDERS}", "--timeout=120s")
         kubectl("delete", "trustpolicy/deploy", f"--namespace={PROVIDERS}")
         eventually(lambda: "corp-policies" in kubectl("get", "configmaps", "-o=name", f"--namespace={PROVIDERS}"))
     except ControlPlaneError as error:
@@ -77,7 +77,7 @@ def test_an_application_gets_its_secret_where_the_chart_says_so_and_elsewhere_th
         kubectl("apply", "-f", "-", stdin=CLIENT.format(namespace=namespace, provider=PROVIDERS))
     name, key = ("secret/grafana-oauthclient", f"--namespace={CLIENTS}"), "-o=jsonpath={.data.client_secret}"
     try:
-        wait = ("wait", "oauthclient/grafana", "--timeout=60s")
+        wait = ("wait", "oauthclient/grafana", "--timeout=120s")
         kubectl(*wait, "--for=condition=Programmed", f"--namespace={CLIENTS}")
         data = kubectl("get", *name, "-o=jsonpath={.data}")
         assert len(json.loads(data)) == 9
@@ -87,7 +87,7 @@ def test_an_application_gets_its_secret_where_the_chart_says_so_and_elsewhere_th
         time.sleep(1)  # the request must be younger than the secret, and says whole seconds
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         kubectl("annotate", "oauthclient/grafana", f"--namespace={CLIENTS}", f"tailseal.dev/rotate={stamp}")
-        eventually(lambda: kubectl("get", *name, key) != first, within=60)
+        eventually(lambda: kubectl("get", *name, key) != first, within=120)
         ready = kubectl("get", "oauthclient/grafana", f"--namespace={CLIENTS}", "--no-headers").split()
         assert ready[1:3] == ["False", "oauthclient.chart-clients.grafana"]
         kubectl(*wait, "--for=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}=Forbidden", "-n=default")

@@ -53,7 +53,7 @@ def test_a_namespace_that_is_deleted_midway_takes_nothing_else_along(operator: P
     kubectl("apply", "-f", "-", stdin=elsewhere)
     _await_ready(kubectl, OPEN, operator)
     try:
-        kubectl("delete", "namespace", OPEN, "--timeout=60s")
+        kubectl("delete", "namespace", OPEN, "--timeout=120s")
         kubectl("apply", "-f", "-", stdin=OBJECTS)
         _await_ready(kubectl, PROVIDERS, operator)
     finally:
@@ -71,7 +71,7 @@ def test_a_namespace_that_is_deleted_midway_takes_nothing_else_along(operator: P
 def _await_ready(kubectl: Kubectl, namespace: str, log: Path) -> None:
     try:
         for name in KINDS:
-            kubectl("wait", name, "--for=condition=Ready", f"--namespace={namespace}", "--timeout=90s")
+            kubectl("wait", name, "--for=condition=Ready", f"--namespace={namespace}", "--timeout=120s")
     except ControlPlaneError as error:
         seen = kubectl("get", "tailseal", f"--namespace={namespace}", "-o=wide", check=False)
         pytest.fail(f"{error}\n{seen}\n{process.tail(log, 30)}")

@@ -76,7 +76,7 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run: Helm, former: Path) -> None:
     kubectl = run.plane.kubectl
     assert "STATUS: deployed" in run("install", "tailseal", str(former))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=OBJECTS)
     uid = kubectl("get", "signingkey/corp", SPACE, "--output=jsonpath={.metadata.uid}")
 
@@ -106,7 +106,7 @@ def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run:
 def test_an_upgrade_that_would_leave_a_provider_without_its_operator_is_refused(run: Helm, former: Path) -> None:
     kubectl = run.plane.kubectl
     run("install", "tailseal", str(former))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=OBJECTS)
     answer = run("upgrade", "tailseal", str(chart.CHART))
     assert "SigningKey identity/corp would not be looked after any more" in answer

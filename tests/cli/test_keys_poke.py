@@ -51,7 +51,7 @@ class Scene:
         lease = [HeldKey(kid=kid, alg="ES256", file=f"{kid}.pem", sign_until=time.time() + 86_400) for kid in kids]
         self.mounted.project("signing", bundles.signing(*kids, issuer=self.issuer, held=lease, max_age=max_age))
         with httpx.Client(verify=ssl.create_default_context(cafile=self.authority), trust_env=False) as client:
-            for _ in range(400):
+            for _ in range(1200):
                 answer = client.get(f"{self.issuer}/.well-known/jwks.json")
                 served = {key["kid"] for key in answer.json()["keys"]}, answer.headers["cache-control"]
                 if served[0] == set(kids) and f"max-age={max_age}" in served[1]:
@@ -101,7 +101,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     document = configuration(Relying(issuer, [AUDIENCE], authority=authority.certificate.decode()))
     (folder / "authn.yaml").write_text(yaml.safe_dump(document))
     try:
-        for _ in range(600):
+        for _ in range(1200):
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"http://127.0.0.1:{management}/readyz", trust_env=False).status_code == httpx.codes.OK:
                     break

@@ -95,7 +95,7 @@ class World:
     def plugin(self, *more: str, who: str = "100.64.0.1", answer: str = "yes") -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, *self.arguments(*more)]
         return subprocess.run(
-            argv, env=self.environment(who, answer), capture_output=True, text=True, check=False, timeout=60
+            argv, env=self.environment(who, answer), capture_output=True, text=True, check=False, timeout=120
         )
 
     def browser(self) -> httpx.Client:
@@ -244,7 +244,7 @@ def test_whoever_has_no_browser_there_compares_a_code(world: World) -> None:
             assert found, said
             assert found[2] in found[1]
             approve(found[1])
-            printed, _ = run.communicate(timeout=60)
+            printed, _ = run.communicate(timeout=120)
     assert json.loads(printed)["kind"] == "ExecCredential"
     assert world.plugin().stdout == printed
 

@@ -57,7 +57,7 @@ def crds(kubectl: Callable[..., str]) -> Iterator[None]:
     """Our CRDs, taken away again if they were not there before."""
     before = kubectl("get", "crd", "signingkeys.tailseal.dev", "--ignore-not-found", "--output=name")
     kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/signingkeys.tailseal.dev")
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/signingkeys.tailseal.dev")
     yield
     if not before:
         kubectl("delete", "-k", str(CRDS))

@@ -26,7 +26,7 @@ def crds(kubectl: Callable[..., str]) -> Iterator[Path]:
     """Our CRDs, installed and established; taken away again if they were not there before."""
     before = kubectl("get", "crd", f"signingkeys.{GROUP}", "--ignore-not-found", "--output=name")
     kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", *_files())
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", *_files())
     yield CRDS
     if not before:
         kubectl("delete", "-k", str(CRDS))
@@ -78,7 +78,7 @@ def client(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
     pair.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
     context = ssl.create_default_context(cafile=str(control_plane.certificate_authority))
     context.load_cert_chain(pair)
-    with httpx.Client(base_url=control_plane.server, verify=context, timeout=30) as http:
+    with httpx.Client(base_url=control_plane.server, verify=context, timeout=60) as http:
         yield http
 
 

@@ -47,7 +47,7 @@ def web(node: Path, kubectl: Kubectl) -> Iterator[str]:
     yield NAMESPACE
     kubectl("delete", "deployment/web", "service/web", "secret/content", "-n", NAMESPACE)
     kubectl("delete", "configmap/more", "-n", NAMESPACE, "--ignore-not-found")
-    kubectl("wait", "pod", "--all", "--for=delete", "-n", NAMESPACE, "--timeout=30s")
+    kubectl("wait", "pod", "--all", "--for=delete", "-n", NAMESPACE, "--timeout=60s")
 
 
 def _deployment() -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _get(address: str, path: str, port: int = 8443) -> str:
         return type(error).__name__
 
 
-def _eventually(condition: Callable[[], Any], within: float = 30.0) -> None:
+def _eventually(condition: Callable[[], Any], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "did not come true in time"
@@ -182,7 +182,7 @@ def test_a_missing_source_keeps_a_pod_waiting_and_says_for_what(web: str, kubect
     kubectl("apply", "-n", web, "-f", "-", stdin=json.dumps(pod))
     _eventually(lambda: "'absent' not found" in kubectl("get", "pod", "waits", "-n", web, "-o", "yaml"))
     kubectl("create", "secret", "generic", "absent", "--from-literal=x=late", "-n", web)
-    kubectl("wait", "pod/waits", "--for=condition=Ready", "-n", web, "--timeout=30s")
+    kubectl("wait", "pod/waits", "--for=condition=Ready", "-n", web, "--timeout=60s")
     kubectl("delete", "pod/waits", "secret/absent", "-n", web)
 
 
@@ -193,7 +193,7 @@ def test_a_pod_whose_liveness_probe_fails_is_started_again(web: str, kubectl: Ku
     spec = {**template, "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sick", "labels": {"app": "other"}}, "spec": spec}
     kubectl("apply", "-n", web, "-f", "-", stdin=json.dumps(pod))
-    kubectl("wait", "pod/sick", "--for=condition=Ready", "-n", web, "--timeout=30s")
+    kubectl("wait", "pod/sick", "--for=condition=Ready", "-n", web, "--timeout=60s")
     kubectl("patch", "secret", "content", "-n", web, "--type=merge", "-p", '{"stringData": {"fail": "1"}}')
     kubectl("annotate", "pod/sick", "-n", web, "poke=1")
     path = "jsonpath={.status.containerStatuses[0].restartCount}"
@@ -204,13 +204,13 @@ def test_a_pod_whose_liveness_probe_fails_is_started_again(web: str, kubectl: Ku
 def test_scaling_down_ends_processes_and_leaves_no_files(web: str, kubectl: Kubectl, node: Path) -> None:
     pods = _pods(kubectl)
     kubectl("scale", "deployment/web", "--replicas=0", "-n", web)
-    kubectl("wait", "pod", "--all", "--for=delete", "-n", web, "--timeout=30s")
+    kubectl("wait", "pod", "--all", "--for=delete", "-n", web, "--timeout=60s")
     _eventually(lambda: not any(Path(f"/proc/{_pid(pod)}").exists() for pod in pods))
     _eventually(lambda: not any((node / "pods" / pod["metadata"]["uid"]).exists() for pod in pods))
 
 
 def test_the_node_reports_itself_ready_and_renews_its_lease(node: Path, kubectl: Kubectl) -> None:
-    kubectl("wait", "node/local", "--for=condition=Ready", "--timeout=30s")
+    kubectl("wait", "node/local", "--for=condition=Ready", "--timeout=60s")
     assert kubectl("get", "lease", "local", "-n", "kube-node-lease", "-o", "jsonpath={.spec.holderIdentity}") == "local"
 
 
@@ -225,7 +225,7 @@ def test_pods_die_with_a_node_that_is_killed(control_plane: ControlPlane, tmp_pa
         _eventually(lambda: "default" in kubectl("get", "serviceaccounts", "-n", name))
         document = {"apiVersion": "v1", "kind": "Pod", **pod}
         kubectl("apply", "-n", name, "-f", "-", stdin=json.dumps(document))
-        kubectl("wait", "pod/p", "--for=condition=Ready", "-n", name, "--timeout=30s")
+        kubectl("wait", "pod/p", "--for=condition=Ready", "-n", name, "--timeout=60s")
         pid = _pid(json.loads(kubectl("get", "pod", "p", "-n", name, "-o", "json")))
         assert Path(f"/proc/{pid}").exists()
         os.kill(process.pid, 9)

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import httpx
 
@@ -21,6 +21,19 @@ from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal_dev.ports import free_ports
 
 SECONDS = 60
+
+PATIENT: Final = (
+    "-c",
+    """
+from tailseal.cli.main import main
+from tailseal.state.postgres import PostgresStore
+from tailseal.tailnet.localapi import LocalApi
+PostgresStore.__init__.__kwdefaults__["patience"] = 8.0
+LocalApi.__init__.__defaults__ = (*LocalApi.__init__.__defaults__[:-1], 8.0)
+main()
+""",
+)
+"""What Python runs as `tailseal`, with more patience for a database and a node: on a busy machine they answer late."""
 
 
 @dataclass(frozen=True, slots=True)

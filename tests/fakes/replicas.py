@@ -18,14 +18,13 @@ import httpx
 from fakes import idp, oauthclients
 from fakes.bundles import Mounted
 from fakes.idp import Browser
+from fakes.processes import PATIENT, SECONDS
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import ClientRecord
 from tailseal_dev.ports import free_ports
 
 ALICE = "100.64.0.2"
 """As recorded in `tests/tailnet/recorded/user.json`."""
-
-SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ async def running(folder: Path, localapi: Path, *options: str) -> AsyncIterator[
     """A worker on the bundle in `folder`, ready; killed at the end where it did not end by itself."""
     serving, management = free_ports(2)
     socket, log = folder / f"{serving}.sock", folder / f"{serving}.log"
-    command = [sys.executable, "-m", "tailseal", "idp", f"--bundle={folder}", f"--localapi={localapi}", *options]
+    command = [sys.executable, *PATIENT, "idp", f"--bundle={folder}", f"--localapi={localapi}", *options]
     command += [f"--listen=127.0.0.1:{serving}", f"--management=127.0.0.1:{management}", f"--tailnet=unix:{socket}"]
     command += [f"--socket={folder}/{serving}.explain"]
     with log.open("wb") as file:
@@ -94,7 +93,7 @@ async def browser(*replicas: Replica, address: str = ALICE) -> AsyncIterator[Bro
 def over_tailnet(sockets: Sequence[Path], address: str = ALICE, issuer: str = idp.ISSUER) -> httpx.AsyncClient:
     """What a program at a node gets, whose requests `tailscale serve` hands to each socket in turn."""
     headers = {"x-forwarded-for": address}
-    return httpx.AsyncClient(transport=_InTurn(sockets), base_url=issuer, headers=headers, timeout=20)
+    return httpx.AsyncClient(transport=_InTurn(sockets), base_url=issuer, headers=headers, timeout=SECONDS)
 
 
 class _InTurn(httpx.AsyncBaseTransport):

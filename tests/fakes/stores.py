@@ -12,12 +12,15 @@ from typing import Any
 
 from tailseal.state.connect import Connector
 from tailseal.state.limits import LIMITS, Held
-from tailseal.state.postgres import PATIENCE, PostgresStore
+from tailseal.state.postgres import PostgresStore
 from tailseal.state.protocol import Store
 from tailseal.state.url import DatabaseURL
 from tailseal_dev.postgres import PostgresServer
 
 Open = Callable[..., Store]
+
+PATIENCE = 60.0
+"""Seconds: far more than callers have, as a busy machine may need them."""
 
 
 async def resolve(host: str) -> Sequence[str]:

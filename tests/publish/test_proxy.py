@@ -218,7 +218,7 @@ async def test_nobody_who_only_holds_a_connection_keeps_the_operator_from_ending
     _, writer = await asyncio.open_connection("127.0.0.1", int((await made.url("https")).rpartition(":")[2]))
     writer.write(b"GET http://127.0.0.1/ HTTP/1.1\r\n")
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await made.aclose()
     writer.close()
     await egress.aclose()
@@ -248,7 +248,7 @@ async def test_a_side_that_takes_nothing_more_is_left(monkeypatch: pytest.Monkey
     await asyncio.sleep(0.6)
     try:
         serving = [task for task in asyncio.all_tasks() if "Proxy._serve" in repr(task.get_coro())]
-        assert not serving or not (await asyncio.wait(serving, timeout=5))[1]
+        assert not serving or not (await asyncio.wait(serving, timeout=60))[1]
     finally:
         ended.set()
         held.feed_eof()

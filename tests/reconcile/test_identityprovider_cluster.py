@@ -29,7 +29,7 @@ CRDS = Path(__file__).parents[2] / "crds"
 def crds(kubectl: Callable[..., str]) -> Iterator[None]:
     before = kubectl("get", "crd", f"signingkeys.{meta.GROUP}", "--ignore-not-found", "--output=name")
     kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     yield
     if not before:
         kubectl("delete", "-k", str(CRDS))

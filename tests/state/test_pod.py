@@ -59,11 +59,11 @@ def running(folder: Path, state: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{ports[0]}"
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def ask(url: str, subject: str) -> tuple[int, str]:
-    answer = httpx.post(f"{url}/token", data=worker.form(subject_token=subject), trust_env=False, timeout=20)
+    answer = httpx.post(f"{url}/token", data=worker.form(subject_token=subject), trust_env=False, timeout=60)
     return answer.status_code, answer.json().get("tailseal_reason", "")
 
 
@@ -79,7 +79,7 @@ def test_what_counted_before_a_kill_does_not_count_again(tmp_path: Path) -> None
 
 def refused(state: Path, folder: Path) -> str:
     done = subprocess.run(
-        command(folder, state, free_ports(2)), capture_output=True, text=True, timeout=60, check=False
+        command(folder, state, free_ports(2)), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 3, done.stderr
     assert "hint: --state must be a directory" in done.stderr

@@ -15,8 +15,9 @@ import pytest
 
 from fakes.stores import postgres_store, proxy
 from tailseal.state import schema
+from tailseal.state.circuit import Circuit
 from tailseal.state.grants import Kind, Record
-from tailseal.state.postgres import PATIENCE, PostgresStore
+from tailseal.state.postgres import PostgresStore
 from tailseal.state.protocol import Mark, StateUnavailable
 from tailseal_dev.ports import free_ports
 from tailseal_dev.postgres import PASSWORD, PostgresServer
@@ -49,8 +50,8 @@ def mark(seconds: float = 600.0) -> Mark:
 
 
 @asynccontextmanager
-async def store_at(url: str, *, patience: float = PATIENCE) -> AsyncIterator[PostgresStore]:
-    store = postgres_store(url, patience=patience)
+async def store_at(url: str) -> AsyncIterator[PostgresStore]:
+    store = postgres_store(url)
     yield store
     await store.aclose()
 
@@ -74,7 +75,7 @@ def test_of_processes_that_race_for_the_same_marks_each_mark_has_one_winner(post
     for racer in racers:
         assert racer.stdin
         racer.stdin.write("go\n")
-    won = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    won = [racer.communicate(timeout=120)[0].strip() for racer in racers]
     assert sum(line[:200].count("1") for line in won) == 1
     assert [sum(line[position] == "1" for line in won) for position in range(200, 300)] == [1] * 100
 
@@ -97,15 +98,17 @@ async def test_what_was_claimed_before_the_server_was_killed_stays_claimed(serve
 
 
 async def test_a_server_that_stalls_costs_a_caller_no_more_than_his_patience(postgres: PostgresServer) -> None:
-    async with proxy(postgres.port) as way, store_at(postgres.url_at(way.port), patience=0.4) as store:
+    now = 0.0
+    async with proxy(postgres.port) as way, store_at(postgres.url_at(way.port)) as store:
         assert await store.claim([mark()])
+        store._database._patience, store._database._circuit = 0.4, Circuit(lambda: now, 0.5)
         way.flowing.clear()
         answers = await asyncio.gather(*(store.claim([mark()]) for _ in range(50)), return_exceptions=True)
         assert {type(answer) for answer in answers} == {StateUnavailable}
         with pytest.raises(StateUnavailable, match="a moment ago"):
             await store.claim([mark()])
         way.flowing.set()
-        await asyncio.sleep(0.6)
+        store._database._patience, now = 60.0, 0.6
         assert await store.claim([mark()])
 
 

@@ -60,7 +60,7 @@ def policy() -> dict[str, Any]:
 async def workers(folder: Path, url: str) -> AsyncIterator[tuple[httpx.AsyncClient, str, str]]:
     bundle(folder / "bundle", exchange.record(policy()), SHARED, {"state.url": url.encode()})
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=20) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
         running(folder / "bundle") as one,
         running(folder / "bundle") as other,
     ):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import pytest
 
 from fakes import bundles, exchange, worker
 from fakes.bundles import Mounted
+from fakes.processes import PATIENT
 from fakes.stores import proxy
 from tailseal_dev.ports import free_ports
 from tailseal_dev.postgres import PASSWORD, PostgresServer
 
+AWAY = (503, "StateUnavailable")
 SHARED = exchange.SETTINGS.model_copy(update={"state": "Postgres"})
 
 
@@ -50,9 +52,18 @@ async def ask(client: httpx.AsyncClient, url: str, subject: str) -> tuple[int, s
     return answer.status_code, answer.json().get("tailseal_reason", "")
 
 
-def started(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], str, str]:
+async def granted(client: httpx.AsyncClient, url: str) -> str:
+    """A token that counted; others may have been asked about in vain, as on a busy machine the database is late."""
+    async with asyncio.timeout(120):
+        while (seen := await ask(client, url, subject := token())) == AWAY:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert seen == (200, "")
+    return subject
+
+
+def started(folder: Path, log: Path, program: Sequence[str]) -> tuple[subprocess.Popen[bytes], str, str]:
     serving, management = free_ports(2)
-    command = [sys.executable, "-m", "tailseal", "sts", "--bundle", str(folder)]
+    command = [sys.executable, *program, "sts", "--bundle", str(folder)]
     command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
@@ -60,11 +71,13 @@ def started(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], str, str]
 
 
 @asynccontextmanager
-async def workers(folder: Path, client: httpx.AsyncClient) -> AsyncIterator[list[tuple[str, str]]]:
-    running = [started(folder / "bundle", folder / f"log-{number}") for number in range(2)]
+async def workers(
+    folder: Path, client: httpx.AsyncClient, program: Sequence[str] = PATIENT
+) -> AsyncIterator[list[tuple[str, str]]]:
+    running = [started(folder / "bundle", folder / f"log-{number}", program) for number in range(2)]
     try:
         for process, _, management in running:
-            for _ in range(600):
+            for _ in range(1200):
                 assert process.poll() is None, worker.content(folder / "log-0")
                 try:
                     if (await client.get(f"{management}/readyz")).status_code == 200:
@@ -79,14 +92,14 @@ async def workers(folder: Path, client: httpx.AsyncClient) -> AsyncIterator[list
         for process, _, _ in running:
             process.terminate()
         for process, _, _ in running:
-            process.wait(20)
+            process.wait(60)
 
 
 async def test_of_the_same_token_at_two_workers_at_once_exactly_one_counts(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     bundle(tmp_path / "bundle", postgres.url)
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client, workers(tmp_path, client) as urls:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client, workers(tmp_path, client) as urls:
         for _ in range(5):
             subject = token()
             answers = await asyncio.gather(*(ask(client, urls[n % 2][0], subject) for n in range(10)))
@@ -103,22 +116,19 @@ async def test_a_database_that_stalls_or_moves_never_grants_and_is_no_matter_to_
 ) -> None:
     async with (
         proxy(postgres.port) as way,
-        httpx.AsyncClient(trust_env=False, timeout=20) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         mounted = bundle(tmp_path / "bundle", postgres.url_at(way.port))
-        async with workers(tmp_path, client) as urls:
-            subject = token()
-            assert await ask(client, urls[0][0], subject) == (200, "")
+        async with workers(tmp_path, client, ("-m", "tailseal")) as urls:
+            subject = await granted(client, urls[0][0])
             way.flowing.clear()
-            assert await ask(client, urls[0][0], token()) == (503, "StateUnavailable")
+            assert await ask(client, urls[0][0], token()) == AWAY
             assert (await client.get(f"{urls[0][1]}/readyz")).status_code == 200
             mounted.project("credentials", {"state.url": postgres.url.encode()})
-            for _ in range(200):
-                if (seen := await ask(client, urls[0][0], token())) == (200, ""):
-                    break
+            await granted(client, urls[0][0])
+            while (seen := await ask(client, urls[1][0], subject)) == AWAY:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-            assert seen == (200, "")
-            assert await ask(client, urls[1][0], subject) == (400, "TokenReplayed")
+            assert seen == (400, "TokenReplayed")
             way.flowing.set()
 
 
@@ -127,7 +137,7 @@ async def test_a_database_that_stalls_or_moves_never_grants_and_is_no_matter_to_
 )
 async def test_what_needs_no_store_is_granted_whatever_the_url_says(url: str, tmp_path: Path) -> None:
     bundle(tmp_path / "bundle", url, one_time=False)
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client, workers(tmp_path, client) as urls:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client, workers(tmp_path, client) as urls:
         subject = token()
         assert [await ask(client, urls[n][0], subject) for n in (0, 1, 0)] == [(200, "")] * 3
     assert "canary" not in worker.content(tmp_path / "log-0")

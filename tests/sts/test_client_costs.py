@@ -14,6 +14,7 @@ from fakes.exchange import FORM, NOW, SETTINGS, ed_key, foreign_set, form, token
 from fakes.oauthclients import client, jwks
 from fakes.oauthclients import jwt as signed
 from fakes.sts import House, snapshot
+from fakes.worker import until
 from tailseal.domain.policy.source import KeySource
 from tailseal.state.protocol import Mark
 from tailseal.tokens.keyset import KeySet, parse_jwks
@@ -96,14 +97,16 @@ async def test_clients_whose_keys_come_slowly_leave_half_of_the_places_to_others
 
     async def keys(source: KeySource) -> KeySet:
         if source.issuer == "team-a":
+            held.append(source)
             await slow.wait()
         return await house._keys(source)
 
+    held: list[KeySource] = []
     house.fetch = keys
     async with house.client() as caller:
         assert (await ask(caller)).status_code == 200
         waiting = [asyncio.create_task(ask(caller, **proof("team-a", f"j{number}"))) for number in range(8)]
-        await asyncio.sleep(0.05)
+        await until(lambda: bool(held) and sum(task.done() for task in waiting) == 4)
         assert (await ask(caller)).status_code == 200
         slow.set()
         answers = await asyncio.gather(*waiting)

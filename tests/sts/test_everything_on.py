@@ -149,7 +149,7 @@ def ask(world: World, subject: str, actor: str, client: str) -> httpx.Response:
         headers = {"dpop": proof(nonce)} | ({} if proven else {"authorization": f"Basic {basic}"})
         for secret in (headers["dpop"], proven.get("client_assertion", "")):
             world.known(secret)
-        answer = httpx.post(f"{world.url}/token", data=fields | proven, headers=headers, trust_env=False, timeout=20)
+        answer = httpx.post(f"{world.url}/token", data=fields | proven, headers=headers, trust_env=False, timeout=60)
         nonce = answer.headers.get("dpop-nonce", "")
     assert answer is not None
     return answer

@@ -130,7 +130,7 @@ async def answers(path: Path) -> bool:
 async def serving(house: House, path: Path) -> AsyncIterator[None]:
     task = asyncio.create_task(explaining(house.made, path)())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await answers(path):  # noqa: ASYNC110 - another process would wait just so
                 await asyncio.sleep(0.01)
         yield

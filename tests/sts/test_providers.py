@@ -143,7 +143,7 @@ def signed(claims: Claims, issuer: str = "", **times: int) -> str:
 
 def ask(world: World, subject: str) -> tuple[int, dict[str, Any]]:
     form = worker.form(subject_token=subject, subject_token_type=JWT_TYPE, audience=TARGET)
-    answer = httpx.post(f"{world.url}/token", data=form, trust_env=False, timeout=20)
+    answer = httpx.post(f"{world.url}/token", data=form, trust_env=False, timeout=60)
     return answer.status_code, answer.json()
 
 

@@ -106,7 +106,7 @@ async def test_a_slow_upstream_takes_no_more_than_half_of_the_places() -> None:
 
     house.upstreams = Slow()
     transport = httpx.ASGITransport(TokenEndpoint(house.runtime(), limit=4))
-    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
+    async with asyncio.timeout(60), httpx.AsyncClient(transport=transport, base_url="http://sts") as client:
         assert (await post(client, form(grant="api"))).status_code == 200
         waiting = [asyncio.create_task(post(client, form(grant="tail"))) for _ in range(3)]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

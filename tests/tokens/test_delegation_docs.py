@@ -87,7 +87,7 @@ def test_each_command_gets_the_token_that_the_page_speaks_of(number: int, endpoi
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,8 +15,8 @@ from tailseal_dev import process
 from tailseal_dev.tailnet.headscale import DOMAIN, Control, TailnetError
 from tailseal_dev.tailnet.space import Space
 
-_SOCKET_WITHIN = 15.0
-_UP_WITHIN = 45
+_SOCKET_WITHIN = 60.0
+_UP_WITHIN = 50
 
 
 class Node:

@@ -55,7 +55,7 @@ class Space:
         self._holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._holder.stdout is not None  # noqa: S101 - we asked for a pipe
         if self._holder.stdout.readline() != b"ready\n":
-            _, said = self._holder.communicate(timeout=5)
+            _, said = self._holder.communicate(timeout=60)
             self._holder = None
             raise SpaceError(said.decode(errors="replace").strip().rpartition("\n")[2] or "it said nothing")
         return self
@@ -64,7 +64,7 @@ class Space:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._holder is not None:
-            self._holder.communicate(timeout=5)
+            self._holder.communicate(timeout=60)
             self._holder = None
 
     def inside(self, argv: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def node(
 ) -> Iterator[RealNode | CurrentCluster]:
     """The node, with our image loaded and nothing installed."""
     if ELSEWHERE:
-        with CurrentCluster(tmp_path_factory.mktemp("current"), IMAGE, pytest.skip) as current:
+        with CurrentCluster(tmp_path_factory.mktemp("current"), IMAGE, (SYSTEM, PROVIDERS), pytest.skip) as current:
             yield current
         return
     image: images.Built = request.getfixturevalue("image")

@@ -164,7 +164,8 @@ def _current(directory: Path, image: str) -> CurrentCluster:
     def refuse(what: str) -> NoReturn:
         raise NodeError(what)
 
-    return CurrentCluster(directory / "cluster", image, refuse)
+    ours = (NAMESPACE, manifests.IDENTITY, manifests.SYSTEM)
+    return CurrentCluster(directory / "cluster", image, ours, refuse)
 
 
 def _crds(kubectl: Callable[..., str]) -> list[str]:

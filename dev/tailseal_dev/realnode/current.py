@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -37,14 +37,18 @@ class CurrentCluster:
     Args:
         directory: for logs and a copy of the context's credentials.
         image: ours, as the cluster pulls it.
+        namespaces: what the caller makes, and deletes at the end: where one is there already, or a CRD of ours, nothing
+            is begun.
         refuse: called with what only a node of our own could do.
 
     Raises:
-        ControlPlaneError: there is none, or the pod does not come up.
+        ControlPlaneError: there is none, it has what we would delete, or the pod does not come up.
     """
 
-    def __init__(self, directory: Path, image: str, refuse: Callable[[str], NoReturn]) -> None:
-        self.directory, self.image, self._refuse = directory, image, refuse
+    def __init__(
+        self, directory: Path, image: str, namespaces: Sequence[str], refuse: Callable[[str], NoReturn]
+    ) -> None:
+        self.directory, self.image, self._namespaces, self._refuse = directory, image, namespaces, refuse
         self.programs = ensure("kubernetes")
         self.kubeconfig = directory / "kubeconfig"
         self._stack = contextlib.ExitStack()
@@ -109,6 +113,12 @@ class CurrentCluster:
         self._refuse("the audit log is read, which takes a control plane of our own")
 
     def _open(self) -> None:
+        there = self.kubectl("get", "namespaces", *self._namespaces, "--ignore-not-found", "-o=name").split()
+        there += [name for name in self.kubectl("get", "crds", "-o=name").split() if name.endswith(".tailseal.dev")]
+        if there:
+            raise ControlPlaneError(
+                f"{', '.join(there)}: there already, and would be deleted at the end: use another cluster"
+            )
         self.kubectl("create", "namespace", NAMESPACE)
         self._stack.callback(self.kubectl, "delete", "namespace", NAMESPACE, "--wait=false", check=False)
         self.kubectl("apply", "--filename=-", stdin=json.dumps(_pod(self.image)))

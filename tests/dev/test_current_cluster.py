@@ -1,0 +1,78 @@
+"""Somebody's cluster as the place of our tests: nothing of his is touched, and every address in it is reached."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
+from tailseal_dev.ports import free_ports
+from tailseal_dev.realnode import current
+
+
+def refuse(what: str) -> NoReturn:
+    raise AssertionError(what)
+
+
+@pytest.mark.cluster
+def test_where_we_would_delete_what_is_somebody_s_nothing_is_begun(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    cluster = current.CurrentCluster(tmp_path, "image:tag", ["tailseal-nowhere", namespace], refuse)
+    with pytest.raises(ControlPlaneError, match=f"namespace/{namespace}.*: there already"):
+        cluster.__enter__()
+    assert control_plane.kubectl("get", "namespace", current.NAMESPACE, "--ignore-not-found") == ""
+    phase = control_plane.kubectl("get", "namespace", namespace, "--output=jsonpath={.status.phase}")
+    assert phase == "Active"
+
+
+def test_one_forwarded_port_leads_to_every_address() -> None:
+    """As in the pod: who connects says where to."""
+    served, first, second = free_ports(3)
+    started = [
+        subprocess.Popen([sys.executable, str(current._TUNNEL), *arguments])
+        for arguments in (
+            ("serve", str(served)),
+            *(
+                ("lead", str(local), str(served), "127.0.0.1", str(_says(word)))
+                for local, word in ((first, b"a"), (second, b"b"))
+            ),
+        )
+    ]
+    try:
+        for port in (served, first, second):
+            current._await(lambda port=port: current._listens(port), f"port {port}")  # type: ignore[misc]
+        assert [_heard(port) for port in (first, second, first)] == [b"a", b"b", b"a"]
+    finally:
+        for running in started:
+            running.kill()
+            running.wait()
+
+
+def _says(word: bytes) -> int:
+    """A loopback port that says one word to everybody, for as long as the test runs."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(word)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listening.getsockname()[1])
+
+
+def _heard(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        heard = b""
+        while part := connection.recv(16):
+            heard += part
+    return heard

@@ -58,8 +58,6 @@ class ConditionType(StrEnum):
     """False where several nodes answer for one issuer, which only DNS with the addresses of all of them can lead to."""
     RESTRICTED = "Restricted"
     """False where the namespace must admit more than Pod Security's level `restricted`."""
-    REPLICAS_CURRENT = "ReplicasCurrent"
-    """False while a replica is known to serve an older bundle."""
 
 
 class Condition(ApiModel):

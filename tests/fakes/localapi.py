@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,19 @@ class FakeLocalApi:
                 await asyncio.sleep(MISS_SLEEPS)
         self._sleeping -= 1
         return response(found) if found is not None else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+@asynccontextmanager
+async def standing_in() -> AsyncIterator[FakeLocalApi]:
+    """It runs, in a short directory: a socket's path has at most 108 bytes, and pytest's directories are long."""
+    directory = Path(tempfile.mkdtemp(prefix="localapi-"))
+    fake = FakeLocalApi(directory / "ts.sock")
+    await fake.start()
+    try:
+        yield fake
+    finally:
+        await fake.stop()
+        shutil.rmtree(directory)
 
 
 def response(content: object, *, chunked: bool | None = None) -> bytes:

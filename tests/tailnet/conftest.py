@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
-from fakes.localapi import FakeLocalApi
+from fakes.localapi import FakeLocalApi, standing_in
 from tailnet import world
 from tailseal_dev.cache import BuildError
 from tailseal_dev.tailnet import Tailnet, why_not
@@ -18,13 +15,8 @@ from tailseal_dev.tailnet import Tailnet, why_not
 @pytest.fixture
 async def tailscaled() -> AsyncIterator[FakeLocalApi]:
     """The stand-in."""
-    # A socket's path has at most 108 bytes, and pytest's directories are long.
-    directory = Path(tempfile.mkdtemp(prefix="localapi-"))
-    fake = FakeLocalApi(directory / "ts.sock")
-    await fake.start()
-    yield fake
-    await fake.stop()
-    shutil.rmtree(directory)
+    async with standing_in() as fake:
+        yield fake
 
 
 @pytest.fixture(scope="session")

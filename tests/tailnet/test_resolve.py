@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fakes.localapi import FakeLocalApi, recorded
+from fakes.localapi import FakeLocalApi, recorded, standing_in
+from fakes.virtualtime import virtual
 from tailseal.domain.caller import Caller
 from tailseal.tailnet import (
     Direct,
@@ -114,13 +115,15 @@ async def test_an_unknown_address_is_nobody(tailscaled: FakeLocalApi) -> None:
     assert await refused(serve(tailscaled).caller(None, from_(ALICE))) is Refusal.UNKNOWN
 
 
-async def test_connections_are_looked_up_one_at_a_time_and_for_a_second_at_most(tailscaled: FakeLocalApi) -> None:
-    tailscaled.knows("user")
-    resolver, other = direct(tailscaled, within=0.5), serve(tailscaled)
-    storm = [asyncio.create_task(refused(resolver.accepted("127.0.0.1", 40000 + number))) for number in range(20)]
-    await asyncio.sleep(0)
-    assert (await other.caller(None, from_(ALICE))).subject == "userid:1", "others are held up by one miss at most"
-    reasons = await asyncio.gather(*storm)
+@virtual
+async def test_connections_are_looked_up_one_at_a_time_and_for_a_second_at_most() -> None:
+    async with standing_in() as tailscaled:
+        tailscaled.knows("user")
+        resolver, other = direct(tailscaled, within=0.5), serve(tailscaled)
+        storm = [asyncio.create_task(refused(resolver.accepted("127.0.0.1", 40000 + number))) for number in range(20)]
+        await asyncio.sleep(0)
+        assert (await other.caller(None, from_(ALICE))).subject == "userid:1", "others are held up by one miss at most"
+        reasons = await asyncio.gather(*storm)
     assert set(reasons) == {Refusal.UNKNOWN, Outage.SLOW}
     assert len([asked for asked in questions(tailscaled) if "proto=tcp" in asked]) < len(storm)
     assert tailscaled.most_at_once <= 2, "one connection, and the question about an address"
@@ -243,13 +246,15 @@ async def test_behind_a_tailscale_service_capabilities_are_those_towards_it(tail
     assert questions(tailscaled) == [f"whois?addr={ALICE}&svc_name=svc%3Aidp"]
 
 
-async def test_a_daemon_that_hangs_ends_the_question_once_for_all_its_steps(tailscaled: FakeLocalApi) -> None:
+@virtual
+async def test_a_daemon_that_hangs_ends_the_question_once_for_all_its_steps() -> None:
     async def slow() -> None:
         await asyncio.sleep(0.06)
 
-    tailscaled.delay = slow
-    resolver = Serve(LocalApi(str(tailscaled.path), within=0.1))
-    assert await refused(resolver.caller(None, from_(ALICE))) is Outage.SLOW
+    async with standing_in() as tailscaled:
+        tailscaled.delay = slow
+        resolver = Serve(LocalApi(str(tailscaled.path), within=0.1))
+        assert await refused(resolver.caller(None, from_(ALICE))) is Outage.SLOW
     assert len(tailscaled.asked) == 2
 
 

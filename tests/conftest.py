@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tailseal.api import unsupported
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.postgres import PostgresServer, programs
@@ -26,6 +27,15 @@ settings.load_profile("tailseal")
 # By default httpx gives a server five seconds: an upper bound on time, which no test may have on a busy machine.
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+
+
+@pytest.fixture
+def login_servers_come_later(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if this version could not do `tailnet.loginServer` yet: there is nothing that it cannot."""
+    monkeypatch.setattr(unsupported, "_LATER", {"Tailnet.login_server": bool})
+    unsupported._places.cache_clear()
+    yield
+    unsupported._places.cache_clear()
 
 
 @pytest.fixture(scope="session")

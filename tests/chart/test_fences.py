@@ -294,7 +294,7 @@ def test_rights_grant_no_more_than_the_operator_has(installed: str, kubectl: Kub
     def answer(namespace: str, manifest: str) -> str:
         return attempt(kubectl, namespace, "apply", *flags, stdin=manifest.replace("NAMESPACE", namespace))
 
-    role = RIGHT.split("---")[0]
+    role = RIGHT.partition("---")[0]
     assert "serverside-applied" in answer(OPEN, role)
     assert "serverside-applied" in answer(PROVIDERS, role)
     assert "attempting to grant RBAC permissions" in answer(OPEN, role.replace("get, update, patch", "escalate"))

@@ -99,8 +99,17 @@ def _obey(message: str, members: dict[str, Any]) -> None:
         members.pop("rsaBits", None)
     if message.startswith("exactly one of jwks, jwksURI goes with"):
         del members["jwksURI"], members["secretRef"]
+    _obey_of_tailnets(message, members)
+
+
+def _obey_of_tailnets(message: str, members: dict[str, Any]) -> None:
     if message.startswith("with tailnet, idp.replicas is at most 8"):
         members["idp"]["replicas"] = 8
+    if message.startswith("funnel does not go with service"):
+        members["funnel"]["enabled"] = False
+    if message.startswith("with tailnet.service, the issuer's host"):
+        begins = f"https://{members['tailnet']['service'].removeprefix('svc:')}."
+        members["issuer"] = begins + members["issuer"][len(begins) :]
     if message.startswith("tags do not go with"):
         members["auth"] = {"workloadIdentity": members["auth"].get("workloadIdentity", {"clientID": "c"})}
 

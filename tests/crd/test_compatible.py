@@ -26,11 +26,13 @@ ALLOWED: dict[str, str] = {
     "belongs to nobody": _NOT_YET,
     "IdentityProvider.spec.tailnet: new rule: auth.workloadIdentity needs tags: what a federated identity brings in "
     "belongs to nobody": _NOT_YET,
-    "IdentityProvider.spec: new rule: with tailnet.service, the issuer's host begins with its name: https://idp.<tailnet> "
-    "for svc:idp": _NOT_YET,
+    "IdentityProvider.spec: new rule: with tailnet.service, the issuer's host begins with its name: https://idp."
+    "<tailnet> for svc:idp": _NOT_YET,
     "IdentityProvider.spec.tailnet: new rule: service goes with mode Serve only: what a Service forwards does not say "
     "whose it is": _NOT_YET,
-    "IdentityProvider.spec.tailnet: new rule: funnel does not go with service: it leads to one node's own name": _NOT_YET,
+    "IdentityProvider.spec.tailnet: new rule: funnel does not go with service: it leads to one node's own name": (
+        _NOT_YET
+    ),
     f"{_NODE}.clientID: pattern ^[!-~]+$ became ^[A-Za-z0-9][A-Za-z0-9-]*$": _NOT_YET,
     f"{_NODE}.scopes: gone": _NOT_YET,
     f"{_NODE}.tags: gone": _NOT_YET,

@@ -318,10 +318,10 @@ async def test_a_refused_write_shows_on_the_provider_until_it_succeeds() -> None
     assert held_policies(seen) == ["identity/a"]
 
 
+@pytest.mark.usefixtures("login_servers_come_later")
 async def test_without_an_accepted_provider_nothing_is_written() -> None:
-    seen = world(
-        provider(tailnet={"mode": "Serve", "auth": {"authKeySecretRef": {"name": "x"}}, "service": "svc:idp"}), policy()
-    )
+    later = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "x"}}, "loginServer": "https://headscale.example"}
+    seen = world(provider(tailnet=later), policy())
     await seen.converge()
     assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
     assert seen.cluster.all(kinds.CONFIG_MAP) == []

@@ -132,9 +132,10 @@ async def test_without_any_key_nothing_is_served_so_that_the_first_key_is_in_the
 # refused specs
 
 
-LATER = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "service": "svc:idp"}
+LATER = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}, "loginServer": "https://headscale.example"}
 
 
+@pytest.mark.usefixtures("login_servers_come_later")
 async def test_what_is_not_supported_yet_is_refused_by_its_path_while_the_last_good_spec_serves_on() -> None:
     seen = await settled(signing_key(), provider(), policy())
     kid = signing(seen)["active"]["ES256"]
@@ -143,7 +144,7 @@ async def test_what_is_not_supported_yet_is_refused_by_its_path_while_the_last_g
     assert conditions(seen)["Accepted"] == ("False", "NotSupportedYet")
     assert conditions(seen)["Ready"] == ("False", "NotSupportedYet")
     assert conditions(seen)["Programmed"] == ("True", "Programmed")
-    assert message(seen, "Accepted").startswith("spec.tailnet.service: ")
+    assert message(seen, "Accepted").startswith("spec.tailnet.loginServer: ")
     assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["replicas"] == 2
     seen.restart()
     lease = signing(seen)["held"][0]["signUntil"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -201,6 +202,20 @@ async def test_leaving_the_tailnet_takes_the_right_and_keeps_the_secret() -> Non
     for kind in (kinds.ROLE, kinds.ROLE_BINDING, kinds.SERVICE_ACCOUNT):
         assert not seen.cluster.exists(kind, NS, "corp-idp-0")
     assert seen.cluster.peek(kinds.SECRET, NS, NAME)["data"] == PLANTED
+
+
+async def test_nodes_that_answer_for_a_service_serve_its_name_and_no_other() -> None:
+    seen = on_a_tailnet(tailnet=NODE | {"service": "svc:idp"}, idp={"replicas": 2})
+    await seen.converge()
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    assert "IssuerShared" not in conditions(seen)
+    served = json.loads(seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-serve")["data"]["serve.json"])
+    handlers = {"/": {"Proxy": "unix:/run/tailnet/idp.sock"}}
+    web = {"idp.corp.example:443": {"Handlers": handlers}}
+    assert served == {"Services": {"svc:idp": {"TCP": {"443": {"HTTPS": True}}, "Web": web}}}
+    for number in range(2):
+        (worker,) = pod(seen, number)["containers"]
+        assert worker["args"][-2:] == ["--service", "svc:idp"], "capabilities are those granted towards the Service"
 
 
 @pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "tailseal"}], ids=["foreign", "half ours"])

@@ -146,13 +146,14 @@ def test_what_is_taken_out_of_the_folder_is_gone(bench: Bench) -> None:
     assert bench.read().provider is None
 
 
-LATER = "{mode: Serve, auth: {authKeySecretRef: {name: k}}, service: svc:idp}"
+LATER = "{mode: Serve, auth: {authKeySecretRef: {name: k}}, loginServer: 'https://headscale.example'}"
 
 
+@pytest.mark.usefixtures("login_servers_come_later")
 def test_what_cannot_be_done_yet_is_said_and_not_ignored(bench: Bench) -> None:
     bench.read()
     bench.write(**{"provider.yaml": PROVIDER + f"  tailnet: {LATER}\n"})
-    assert "spec.tailnet.service" in bench.problems()[0]
+    assert "spec.tailnet.loginServer" in bench.problems()[0]
 
 
 def test_publishing_is_the_operators_work_and_that_is_said(bench: Bench) -> None:

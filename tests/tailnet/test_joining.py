@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fakes.tailscale import FEDERATED_ID
-from tailseal.domain.render.sidecar import Sidecar, container
+from tailseal.domain.render.common import Provider
+from tailseal.domain.render.sidecar import AUTH_FILE, SERVE_SOCKET, Sidecar, container, serve_config
 from tailseal_dev import process
 from tailseal_dev.cache import ensure
 from tailseal_dev.tailnet import Tailnet
@@ -32,6 +33,10 @@ SUBJECT = "system:serviceaccount:identity:login-idp-0"
 AUDIENCE = f"api.tailscale.com/{FEDERATED_ID}"
 PORT = 8470
 ROOT = Path(__file__).parents[2]
+GIVEN = ("/etc/tailscale/identity", "/etc/tailscale/auth", "/etc/tailscale/serve")
+"""Folders of what the node is given."""
+
+SERVICE, HOST = "svc:login", "login.tn.test"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def boots(net: Tailnet, stack: ExitStack, folder: Path, sidecar: Sidecar) -> Pat
     """Start containerboot as in a pod; its log."""
     programs = f"{ensure('containerboot')}:{ensure('tailscale')}"
     moved = {place: str(folder / place[1:].replace("/", "-")) for place in ("/var/lib/tailscale", "/run/tailscale")}
-    env = environment(sidecar, {"$(POD_IP)": "127.0.0.1", "/etc/tailscale/identity": str(folder), **moved})
+    env = environment(sidecar, {"$(POD_IP)": "127.0.0.1", **dict.fromkeys(GIVEN, str(folder)), **moved})
     for place in moved.values():
         Path(place).mkdir(exist_ok=True)
     ours = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "TS_DEBUG_USE_DERP_HTTP": "true"}
@@ -159,3 +164,24 @@ def test_with_a_token_that_is_not_for_it_a_node_is_refused_and_says_so(
     until(lambda: "token exchange failed with status 403" in log.read_text(), "the node says that it is refused")
     assert json.loads(asked.read_text())["keys"] == 0
     assert token not in log.read_text()
+
+
+def test_nodes_serve_and_advertise_the_service_that_they_answer_for_together(
+    tailnet: Tailnet, stack: ExitStack, tmp_path: Path
+) -> None:
+    shared = Sidecar("none", "Serve", "shared", "authkey", "http://127.0.0.1:8443", service=SERVICE, host=HOST)
+    (tmp_path / AUTH_FILE).write_text(tailnet.key(Member("shared", tags=("tag:idp",))))
+    (tmp_path / "serve.json").write_text(serve_config(Provider("ns", "login", "uid"), shared)["data"]["serve.json"])
+    boots(tailnet, stack, tmp_path, replace(shared, claimed=True))
+
+    def asked(*command: str) -> dict[str, Any]:
+        socket = f"--socket={tmp_path / 'run-tailscale' / 'tailscaled.sock'}"
+        result = tailnet.space.run([str(ensure("tailscale") / "tailscale"), socket, *command])
+        found: dict[str, Any] = json.loads(result.stdout) if result.returncode == 0 else {}
+        return found
+
+    until(lambda: asked("debug", "prefs").get("AdvertiseServices") == [SERVICE], "it advertises the Service")
+    stack.callback(tailnet.headscale.delete, "shared")
+    (served,) = asked("serve", "status", "--json")["Services"].values()
+    assert served["TCP"] == {"443": {"HTTPS": True}}
+    assert served["Web"] == {f"{HOST}:443": {"Handlers": {"/": {"Proxy": f"unix:{SERVE_SOCKET}"}}}}

@@ -23,6 +23,12 @@ _OPTIONS: Final = (
         envvar="TAILSEAL_LOCALAPI",
         help="Socket of the tailscaled that says who they are.",
     ),
+    click.option(
+        "--service",
+        default="",
+        envvar="TAILSEAL_SERVICE",
+        help="Tailscale Service that they come to, such as svc:idp: then what is granted towards it counts.",
+    ),
 )
 
 command: Final = worker_command(

@@ -121,6 +121,7 @@ def _run(  # noqa: PLR0913 - one argument an option
     log_level: str,
     tailnet: Address | UnixAddress | None = None,
     localapi: str = "",
+    service: str = "",
 ) -> None:
     gc.set_threshold(_GARBAGE)
     from tailseal.workers.common.bundle.source import DirectorySource  # noqa: PLC0415
@@ -139,7 +140,7 @@ def _run(  # noqa: PLR0913 - one argument an option
         if tailnet is None:
             run_loop(worker.run(of_worker(worker), place, beside=beside))
             return
-        joined = _joined(worker, tailnet, localapi)
+        joined = _joined(worker, tailnet, localapi, service)
         beside.append(joined.watch)
         run_loop(worker.run(joined.elsewhere, place, beside=beside, over_tailnet=joined.over_tailnet))
     except OSError as error:
@@ -147,10 +148,10 @@ def _run(  # noqa: PLR0913 - one argument an option
         raise Failure(text, hint="is another process there already?", exit_code=UNREACHABLE) from None
 
 
-def _joined(worker: Worker, place: Address | UnixAddress, localapi: str) -> OnTailnet:
+def _joined(worker: Worker, place: Address | UnixAddress, localapi: str, service: str) -> OnTailnet:
     from tailseal.workers.idp.tailnet import join  # noqa: PLC0415 - nothing of it without --tailnet
 
-    return join(worker, place, localapi)
+    return join(worker, place, localapi, service)
 
 
 def keeping(folder: Path) -> Store:

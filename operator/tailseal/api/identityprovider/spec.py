@@ -139,6 +139,16 @@ class IdentityProviderSpec(ApiModel):
             holds=lambda self: self.tailnet is None or (self.idp.replicas or 1) <= MAX_NODES,
         ),
         Rule(
+            cel="!has(self.tailnet) || !has(self.tailnet.service) || "
+            "self.issuer.startsWith('https://' + self.tailnet.service.substring(4) + '.')",
+            message="with tailnet.service, the issuer's host begins with its name: https://idp.<tailnet> for svc:idp",
+            holds=lambda self: (
+                self.tailnet is None
+                or self.tailnet.service is None
+                or self.issuer.startswith(f"https://{self.tailnet.service.removeprefix('svc:')}.")
+            ),
+        ),
+        Rule(
             cel="!has(self.sts.tailsts) || (has(self.upstreams) && "
             "self.upstreams.exists(u, u.name == self.sts.tailsts.upstream && has(u.tailscale)))",
             message="sts.tailsts.upstream must be the name of one of upstreams that is tailscale",

@@ -65,6 +65,16 @@ class Tailnet(ApiModel):
             holds=lambda self: self.auth.workload_identity is None or bool(self.tags),
         ),
         Rule(
+            cel="!has(self.service) || self.mode == 'Serve'",
+            message="service goes with mode Serve only: what a Service forwards does not say whose it is",
+            holds=lambda self: self.service is None or self.mode == "Serve",
+        ),
+        Rule(
+            cel="!has(self.service) || !has(self.funnel) || !self.funnel.enabled",
+            message="funnel does not go with service: it leads to one node's own name",
+            holds=lambda self: self.service is None or not self.funnel.enabled,
+        ),
+        Rule(
             cel="self.mode == 'Serve' || !has(self.funnel) || !self.funnel.enabled",
             message="funnel goes with mode Serve only",
             holds=lambda self: self.mode == "Serve" or not self.funnel.enabled,
@@ -84,7 +94,7 @@ class Tailnet(ApiModel):
     service: Annotated[str, StringConstraints(max_length=68, pattern=r"^svc:[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None = (
         None
     )
-    """Tailscale Service that several nodes answer for, such as `svc:idp`."""
+    """Tailscale Service that several nodes answer for, such as `svc:idp`; the issuer's host begins with its name."""
     volume: Volume | None = None
     """Keep each node's identity in a volume; left out, in a Secret that it alone may read and write."""
     funnel: Funnel = Funnel()

@@ -209,6 +209,7 @@ def _own_args(own: Own | None) -> list[str]:
     return [
         *(["--state", STATE_PATH] if own.file else []),
         *(["--tailnet", own.sidecar.listens_at, "--localapi", node.API_SOCKET] if own.sidecar is not None else []),
+        *(["--service", own.sidecar.service] if own.sidecar is not None and own.sidecar.service else []),
     ]
 
 

@@ -55,6 +55,8 @@ class Sidecar:
         claimed: whether a claim keeps the node's identity; else a Secret does.
         client_id: of the federated identity, where it joins by a token.
         audience: of that token.
+        service: with `Serve`: the Tailscale Service that nodes answer for together; empty: each for its own name.
+        host: with `service`: its name in the tailnet's DNS.
     """
 
     image: str
@@ -68,6 +70,8 @@ class Sidecar:
     claimed: bool = False
     client_id: str = ""
     audience: str = ""
+    service: str = ""
+    host: str = ""
 
     @property
     def has_account(self) -> bool:
@@ -81,13 +85,15 @@ class Sidecar:
 
 
 def serve_config(provider: Provider, sidecar: Sidecar) -> dict[str, Any]:
-    """ConfigMap with the configuration of `tailscale serve`: https of the node's own name, all of it to the worker."""
-    host = "${TS_CERT_DOMAIN}:443"
-    content = {
-        "TCP": {"443": {"HTTPS": True}},
-        "Web": {host: {"Handlers": {"/": {"Proxy": f"unix:{SERVE_SOCKET}"}}}},
-        **({"AllowFunnel": {host: True}} if sidecar.funnel else {}),
-    }
+    """ConfigMap with the configuration of `tailscale serve`: https of one name, all of it to the worker.
+
+    containerboot advertises the Services that it finds here.
+    """
+    host = f"{sidecar.host}:443" if sidecar.service else "${TS_CERT_DOMAIN}:443"
+    served = {"TCP": {"443": {"HTTPS": True}}, "Web": {host: {"Handlers": {"/": {"Proxy": f"unix:{SERVE_SOCKET}"}}}}}
+    content: dict[str, Any] = {"Services": {sidecar.service: served}} if sidecar.service else served
+    if sidecar.funnel:
+        content["AllowFunnel"] = {host: True}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

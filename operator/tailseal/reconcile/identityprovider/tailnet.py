@@ -52,8 +52,9 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NOT_RUNNING, message=text)
     elif text := _otherwise(ctx, namespace, provider, spec):
         yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NAMED_OTHERWISE, message=text)
-    if (spec.idp.replicas or 1) > 1:
+    if (spec.idp.replicas or 1) > 1 and spec.tailnet.service is None:
         text = "each replica is a node with a name of its own: let DNS lead from the issuer to all their addresses"
+        text += ", or set spec.tailnet.service" if spec.tailnet.mode == "Serve" else ""
         yield Fact("IssuerShared", status=False, reason=Reason.ISSUER_NOT_SHARED, message=text)
     if spec.tailnet.mode == "Serve":
         text = "the node beside the worker runs as user 0 without any capability: the namespace must admit `baseline`"
@@ -61,22 +62,27 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
 
 
 def names(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> dict[str, str]:
-    """Where each node is reached: URL by endpoint name."""
-    port = spec.tailnet.port if spec.tailnet is not None else None
-    scheme = "http" if port is not None and spec.serving.tls is None else "https"
-    suffix = "" if port is None else f":{port}"
-    return {
-        f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": f"{scheme}://{replica.report.node['name']}{suffix}"
+    """Where each node is reached, or all of them are by the name of their Service: URL by endpoint name."""
+    nodes = {
+        f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": replica.report.node["name"]
         for replica in _replicas(ctx, namespace, provider)
         if replica.report is not None and replica.report.node.get("name")
     }
+    if spec.tailnet is not None and spec.tailnet.service is not None:
+        return {"tailnet": spec.issuer} if nodes else {}
+    port = spec.tailnet.port if spec.tailnet is not None else None
+    scheme = "http" if port is not None and spec.serving.tls is None else "https"
+    suffix = "" if port is None else f":{port}"
+    return {name: f"{scheme}://{host}{suffix}" for name, host in nodes.items()}
 
 
 def _otherwise(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> str:
     """What is to be done where `tailscale serve` answers by another name than the issuer's; empty: nothing."""
+    if spec.tailnet is None or spec.tailnet.mode == "Direct" or spec.tailnet.service is not None:
+        return ""
     found = {url.removeprefix("https://") for url in names(ctx, namespace, provider, spec).values()}
     host = urlsplit(spec.issuer).hostname
-    if spec.tailnet is None or spec.tailnet.mode == "Direct" or not found or host in found:
+    if not found or host in found:
         return ""
     text = f"the issuer is {host}, and the node is called {', '.join(sorted(found))}: set spec.tailnet.hostname"
     return f"{text}, or remove the node that has the name in the tailnet, and delete the pod"

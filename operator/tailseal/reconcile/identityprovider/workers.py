@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
@@ -121,7 +122,7 @@ def keeps_files(spec: IdentityProviderSpec) -> bool:
 
 def _owns(provider: Provider, spec: IdentityProviderSpec, by: OperatorSettings) -> list[Own]:
     """What each numbered replica has to itself; the numbers stay when all of them are to stand still."""
-    sidecar = None if spec.tailnet is None else _sidecar(spec.tailnet, provider.name, by)
+    sidecar = None if spec.tailnet is None else _sidecar(spec.tailnet, spec.issuer, provider.name, by)
     claimed = _volume(spec) is not None
     return [Own(number, keeps_files(spec), claimed, sidecar) for number in range(spec.idp.replicas or 1)]
 
@@ -169,7 +170,7 @@ def _volume(spec: IdentityProviderSpec) -> Volume | None:
     return spec.storage.sqlite.volume
 
 
-def _sidecar(tailnet: Tailnet, provider: str, by: OperatorSettings) -> Sidecar:
+def _sidecar(tailnet: Tailnet, issuer: str, provider: str, by: OperatorSettings) -> Sidecar:
     identity = tailnet.auth.workload_identity
     return Sidecar(
         image=by.tailscale_image,
@@ -183,6 +184,8 @@ def _sidecar(tailnet: Tailnet, provider: str, by: OperatorSettings) -> Sidecar:
         claimed=tailnet.volume is not None,
         client_id=identity.client_id if identity is not None else "",
         audience=(identity.audience or f"api.tailscale.com/{identity.client_id}") if identity is not None else "",
+        service=tailnet.service or "",
+        host=urlsplit(issuer).hostname or "",
     )
 
 

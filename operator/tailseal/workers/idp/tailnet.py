@@ -30,7 +30,7 @@ class OnTailnet:
     watch: Callable[[], Coroutine[Any, Any, None]]
 
 
-def join(worker: Worker, place: Address | UnixAddress, socket: str) -> OnTailnet:
+def join(worker: Worker, place: Address | UnixAddress, socket: str, service: str = "") -> OnTailnet:
     """The endpoints of a worker whose tailscaled stands beside it.
 
     Args:
@@ -38,9 +38,10 @@ def join(worker: Worker, place: Address | UnixAddress, socket: str) -> OnTailnet
         place: where it hands callers on: a unix socket for `tailscale serve`, which says in each request whom it is
             from; else a loopback port to which it forwards connections as they are.
         socket: path of its LocalAPI.
+        service: Tailscale Service that they come to; empty: to the node.
     """
     api = LocalApi(socket)
-    callers: CallerResolver = Serve(api) if isinstance(place, UnixAddress) else Direct(api)
+    callers: CallerResolver = (Serve if isinstance(place, UnixAddress) else Direct)(api, service)
 
     def tell(seen: dict[str, str]) -> None:
         worker.status.node = seen

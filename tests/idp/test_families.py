@@ -123,7 +123,9 @@ async def test_a_login_lasts_as_long_as_refresh_tokens_may_and_no_longer(provide
 # ------------------------------------------------------------------------------------------------------------- keys
 
 
-def proof(provider: Provider, path: str, method: str = "POST", key: str = "dpop", token: str = "") -> dict[str, str]:
+def proof(
+    provider: Provider, path: str, method: str = "POST", key: str = "dpop", token: str = "", **more: str
+) -> dict[str, str]:
     private = exchange.ec_key(key)
     public = exchange.jwk(private, None, None)
     made = {
@@ -131,6 +133,7 @@ def proof(provider: Provider, path: str, method: str = "POST", key: str = "dpop"
         "htm": method,
         "htu": provider.issuer + path,
         "iat": int(provider.clock[0]),
+        **more,
     }
     proof.__dict__["n"] += 1
     if token:
@@ -211,3 +214,30 @@ async def test_what_was_pushed_is_answered_once(provider: Provider) -> None:
     assert parameters(answer)["state"] == "pushed"
     again = await ana.http.get("/authorize", params=asked)
     assert (again.status_code, "invalid_request_uri" in again.text) == (400, True)
+
+
+async def test_a_nonce_that_counts_no_more_is_answered_with_one_that_does(provider: Provider) -> None:
+    """As libraries have them that keep the last nonce of an exchange here for all that they ask of us."""
+    ana = provider.browser()
+    code = await ana.login(client_id="spa")
+    form = idp.redemption(code) | {"client_id": "spa"}
+
+    async def ask(method: str, path: str, token: str = "", **more: str) -> httpx.Response:
+        data = {"/token": form, "/par": idp.authorization(client_id="spa")}.get(path)
+        scheme = {"authorization": f"DPoP {token}"} if token else {}
+        return await ana.http.request(
+            method, path, data=data, headers=scheme | proof(provider, path, method, token=token, **more)
+        )
+
+    async def corrected(method: str, path: str, status: int, token: str = "") -> httpx.Response:
+        refused = await ask(method, path, token, nonce="of-another-time")
+        assert (refused.status_code, refused.json()["error"]) == (status, "use_dpop_nonce")
+        answer = await ask(method, path, token, nonce=refused.headers["dpop-nonce"])
+        assert answer.status_code in {200, 201}, answer.text
+        return answer
+
+    given = (await corrected("POST", "/token", 400)).json()
+    await corrected("GET", "/userinfo", 401, given["access_token"])
+    await corrected("POST", "/par", 400)
+    wrong = await ask("POST", "/par", htu="https://elsewhere.example")
+    assert (wrong.json()["error"], "dpop-nonce" in wrong.headers) == ("invalid_dpop_proof", False)

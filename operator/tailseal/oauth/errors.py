@@ -16,6 +16,7 @@ class OAuthError(Exception):
         reason: stable word: what programs and dashboards may rely on; left out, the code.
         basic: whether the client used HTTP Basic, so that a 401 has to name the scheme.
         retry_after: seconds after which to try again, where the status says that it may help.
+        nonce: for the caller's next proof of possession (RFC 9449 section 8); empty: none is needed.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class OAuthError(Exception):
         reason: str = "",
         basic: bool = False,
         retry_after: int = answers.RETRY_AFTER_SECONDS,
+        nonce: str = "",
     ) -> None:
         super().__init__(f"{error}: {description}")
         self.error, self.description, self.status = error, description, status
         self.reason, self.basic, self.retry_after = reason or error, basic, retry_after
+        self.nonce = nonce
 
     @property
     def refusal(self) -> Refusal:
@@ -62,7 +65,8 @@ def answer(error: OAuthError, decision: str) -> Response:
         error: why.
         decision: id that the audit line has, too.
     """
-    found = answers.refused(error.refusal, decision=decision, text=False)
+    extra = ((b"dpop-nonce", error.nonce.encode()),) if error.nonce else ()
+    found = answers.refused(error.refusal, decision=decision, text=False, extra=extra)
     if error.status != 401 or error.basic:  # noqa: PLR2004 - RFC 6749 section 5.2
         return found
     return found._replace(headers=[field for field in found.headers if field[0] != b"www-authenticate"])

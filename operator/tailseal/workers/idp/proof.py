@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tailseal.oauth.errors import OAuthError
-from tailseal.tokens.dpop import Expected, Nonces, Proof, ProofError, check
+from tailseal.tokens.dpop import Expected, Nonces, Proof, ProofError, ProofFault, check
 from tailseal.tokens.once import proof_key
 from tailseal.workers.common.http import wire
 from tailseal.workers.idp.context import IdpRuntime
@@ -23,7 +23,7 @@ async def proven(runtime: IdpRuntime, request: Request, token: str = "") -> str:
         token: access token that the proof must be for; empty: none.
 
     Raises:
-        OAuthError: `invalid_dpop_proof` or `use_dpop_nonce`.
+        OAuthError: `invalid_dpop_proof`, or `use_dpop_nonce` with one.
         StateUnavailable: nobody can say whether it was used before.
     """
     header = wire.headers(request.scope, _WANTED).get(b"dpop")
@@ -51,4 +51,5 @@ def _checked(header: str, request: Request, token: str) -> Proof:
     try:
         return check(header, expected)
     except ProofError as error:
-        raise OAuthError(error.error, str(error), reason=error.reason) from None
+        nonce = nonces.make(now) if error.reason == ProofFault.NONCE_NEEDED else ""
+        raise OAuthError(error.error, str(error), reason=error.reason, nonce=nonce) from None

@@ -92,7 +92,8 @@ async def _check_key(runtime: IdpRuntime, request: Request, found: Found, scheme
     try:
         proven = await proof.proven(runtime, request, token) if bound else ""
     except OAuthError as error:
-        raise OAuthError(error.error, error.description, status=_UNAUTHORIZED, reason=error.reason) from None
+        error.status = _UNAUTHORIZED
+        raise
     if proven != bound:
         raise _invalid("the access token is bound to another key")
 

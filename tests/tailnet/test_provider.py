@@ -127,7 +127,7 @@ def test_the_line_on_the_page_gives_a_service_a_token_for_another(provider: Prov
     deadline = time.monotonic() + WITHIN
     while (given := subprocess.run(asked, capture_output=True, text=True, check=False).stdout).count(".") != 2:
         assert time.monotonic() < deadline, given  # two busy nodes may not find each other in time
-    assert provider.verified(given)["aud"] == BILLING
+    assert provider.verified(given.strip())["aud"] == BILLING
 
 
 FORGED = [

@@ -165,6 +165,8 @@ def job_joins(table: Table, on: Stage) -> None:
     table.once("and is what its tag says, to the provider as well", machine, lambda: _issued(at, net.nodes["runner"]))
     table.once("another node wants to join with it", "refused", lambda: joins("thief"))
     table.once("the audit line", "identity/jobs for tag:ci, an id, no key", audited)
+    net.nodes["runner"].tailscale("logout")
+    table.soon("the job ends by `tailscale logout`: its node", "gone", lambda: _there(on, "runner"))
 
 
 def guarded(table: Table, on: Stage) -> None:
@@ -253,6 +255,10 @@ def _sub(on: Stage, given: dict[str, Any]) -> str:
 def _whois(node: Node, address: str) -> str:
     found = node.whois(address) or {"Node": {}, "UserProfile": {}}
     return f"{found['UserProfile'].get('LoginName')}, {'expired' if found['Node'].get('Expired') else 'valid'}"
+
+
+def _there(on: Stage, name: str) -> str:
+    return "there" if name in on.net.headscale.nodes() else "gone"
 
 
 def _got(node: Node, url: str, *arguments: str) -> str:

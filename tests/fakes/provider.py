@@ -135,6 +135,12 @@ def signing(seen: World) -> dict[str, Any]:
     return found
 
 
+def revoke(seen: World) -> None:
+    """Revoke what signs now."""
+    kid = signing(seen)["active"]["ES256"]
+    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update({"revokedKeyIDs": [kid]}))
+
+
 def manifest(seen: World) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
         seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-policies")["data"]["manifest.json"]

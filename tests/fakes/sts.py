@@ -17,6 +17,7 @@ from tailseal.domain.bundle.model import HeldKey, Settings, Signing
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
+from tailseal.state.protocol import Mark
 from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.signers import LocalSigner
 from tailseal.upstream.authkeys import AuthKey, KeyWish
@@ -104,6 +105,19 @@ class AuditLog:
         self.events.append(event)
         data = {name: value for name, value in event["data"].items() if name != "latencySeconds"}
         self.lines.append({"decision": event["id"], "result": event["type"].rpartition(".")[2], **data})
+
+
+class Marks:
+    """A store of what counts once, without an end."""
+
+    def __init__(self) -> None:
+        self.marks: dict[bytes, float] = {}
+
+    async def claim(self, marks: Sequence[Mark]) -> bool:
+        if any(digest in self.marks for digest, _ in marks):
+            return False
+        self.marks.update(marks)
+        return True
 
 
 class House:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.buckets import FakeBuckets
-from fakes.provider import ISSUER, NS, files, policy, provider, secret, signing, signing_key, world
+from fakes.provider import ISSUER, NS, files, policy, provider, revoke, secret, signing_key, world
 from fakes.world import World, crash_everywhere, fail_everywhere
 from tailseal.api import meta
 from tailseal.api.times import format_time
@@ -39,11 +39,6 @@ def rotate(seen: World) -> None:
     seen.clock.advance(10)  # no younger key is asked for than there is
     text = {meta.ROTATE_ANNOTATION: format_time(seen.clock.now())}
     seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["metadata"].update(annotations=text))
-
-
-def revoke(seen: World) -> None:
-    kid = signing(seen)["active"]["ES256"]
-    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update({"revokedKeyIDs": [kid]}))
 
 
 def reorder(seen: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fakes.buckets import FakeBuckets
 from fakes.cluster import FakeCluster
-from fakes.provider import CONTROLLERS, NS, policy, provider, secret, signing, signing_key, world
+from fakes.provider import CONTROLLERS, NS, policy, provider, revoke, secret, signing, signing_key, world
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.api.times import format_time
@@ -127,11 +127,6 @@ def create(seen: World) -> None:
 def rotate(seen: World) -> None:
     text = {meta.ROTATE_ANNOTATION: format_time(seen.clock.now())}
     seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["metadata"].update(annotations=text))
-
-
-def revoke(seen: World) -> None:
-    kid = signing(seen)["active"]["ES256"]
-    seen.cluster.user_edit(kinds.SIGNING_KEY, NS, "corp", lambda obj: obj["spec"].update({"revokedKeyIDs": [kid]}))
 
 
 def reorder(seen: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +12,9 @@ import pytest
 from fakes.exchange import FORM, NOW, SETTINGS, ed_key, foreign_set, form, token
 from fakes.oauthclients import client, jwks
 from fakes.oauthclients import jwt as signed
-from fakes.sts import House, snapshot
+from fakes.sts import House, Marks, snapshot
 from fakes.worker import until
 from tailseal.domain.policy.source import KeySource
-from tailseal.state.protocol import Mark
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.once import MARGIN
 from tailseal.tokens.request import GRANT_TYPE
@@ -29,23 +27,12 @@ ASSERTED = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEPT = 60 + SETTINGS.clock_skew + MARGIN
 
 
-class Store:
-    def __init__(self) -> None:
-        self.marks: dict[bytes, float] = {}
-
-    async def claim(self, marks: Sequence[Mark]) -> bool:
-        if any(digest in self.marks for digest, _ in marks):
-            return False
-        self.marks.update(marks)
-        return True
-
-
 class Clients(House):
     """A house with clients that prove themselves by keys, one of each namespace."""
 
     def __init__(self, **spec: Any) -> None:  # noqa: ANN401 - as manifests have it
         super().__init__()
-        self.store, self.theirs = Store(), parse_jwks(jwks(KEY))
+        self.store, self.theirs = Marks(), parse_jwks(jwks(KEY))
         members = {"grantTypes": [GRANT_TYPE], "redirectURIs": None, "authMethod": "private_key_jwt"}
         members |= spec or {"jwks": jwks(KEY)}
         found = {name: replace(client(name, **members), namespace=name) for name in ("team-a", "team-b")}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
 import pytest
 
 from fakes.exchange import NOW, SETTINGS, claims, form, spec, token
-from fakes.sts import House, post, snapshot
-from tailseal.state.protocol import Mark
+from fakes.sts import House, Marks, post, snapshot
 from tailseal.workers.common.limits.exchange import MARKS, Limits, Rate
 from tailseal.workers.common.runtime import Runtime
 
@@ -18,21 +16,10 @@ SHARED = SETTINGS.model_copy(update={"state": "Postgres"})
 YEAR_9999 = 253_000_000_000
 
 
-class Store:
-    def __init__(self) -> None:
-        self.marks: dict[bytes, float] = {}
-
-    async def claim(self, marks: Sequence[Mark]) -> bool:
-        if any(digest in self.marks for digest, _ in marks):
-            return False
-        self.marks.update(marks)
-        return True
-
-
 class Once(House):
     def __init__(self) -> None:
         super().__init__()
-        self.once = Store()
+        self.once = Marks()
         self.current = snapshot(SHARED, spec(replay={"oneTime": True}))
 
     def runtime(self) -> Runtime:

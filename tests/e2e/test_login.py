@@ -288,6 +288,10 @@ async def test_who_may_not_have_a_client_any_more_has_it_no_more_and_what_it_had
         world.kubectl("wait", "--for=condition=Accepted=False", "oauthclient/app", APPS, "--timeout=20s")
         world.kubectl("label", "namespace", "apps", "apps=true")
         world.ready("oauthclient/app", APPS)
+        for _ in range(2):  # one at each replica
+            answer = await app.refresh(tokens["refresh_token"])
+            assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant"), "given back, it begins anew"
+            assert (await app.told(tokens["access_token"])).status_code == 401
         assert (await app.login())["access_token"]
 
 

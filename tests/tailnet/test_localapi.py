@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from fakes.localapi import FakeLocalApi, response
+from fakes.localapi import FakeLocalApi, response, standing_in
+from fakes.virtualtime import virtual
 from tailseal.tailnet import LocalApi, Outage, UnavailableError
 from tailseal.tailnet.localapi import AT_ONCE, MAX_ANSWER
 
@@ -83,21 +84,23 @@ async def test_a_socket_that_is_not_there_is_an_outage_and_comes_back_without_ou
     assert (await api.get("status"))["BackendState"] == "Running"
 
 
-async def test_a_daemon_that_hangs_is_given_up_and_waiting_for_others_counts(tailscaled: FakeLocalApi) -> None:
+@virtual
+async def test_a_daemon_that_hangs_is_given_up_and_waiting_for_others_counts() -> None:
     never = asyncio.Event()
 
     async def hang() -> None:
         await never.wait()
 
-    tailscaled.delay = hang
-    api = LocalApi(str(tailscaled.path), within=0.05)
-    results = await asyncio.gather(*(api.get("status") for _ in range(3 * AT_ONCE)), return_exceptions=True)
-    assert {type(result) for result in results} == {UnavailableError}
-    assert {result.reason for result in results if isinstance(result, UnavailableError)} == {Outage.SLOW}
-    assert len(tailscaled.asked) <= AT_ONCE
-    never.set()
-    tailscaled.delay = None
-    assert (await LocalApi(str(tailscaled.path)).get("status"))["BackendState"] == "Running"
+    async with standing_in() as tailscaled:
+        tailscaled.delay = hang
+        api = LocalApi(str(tailscaled.path), within=0.05)
+        results = await asyncio.gather(*(api.get("status") for _ in range(3 * AT_ONCE)), return_exceptions=True)
+        assert {type(result) for result in results} == {UnavailableError}
+        assert {result.reason for result in results if isinstance(result, UnavailableError)} == {Outage.SLOW}
+        assert len(tailscaled.asked) <= AT_ONCE
+        never.set()
+        tailscaled.delay = None
+        assert (await LocalApi(str(tailscaled.path)).get("status"))["BackendState"] == "Running"
 
 
 async def test_errors_repeat_nothing_of_the_answer(tailscaled: FakeLocalApi) -> None:

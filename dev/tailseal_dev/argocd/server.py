@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import yaml
 
@@ -17,6 +15,7 @@ from tailseal_dev import process
 from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.demo.narrator import until
+from tailseal_dev.lifetime import Lifetime
 from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.packages import find_program
@@ -40,7 +39,7 @@ def why_not() -> str | None:
     return f"Argo CD needs the Debian packages {' '.join(missing)}: apt-get install" if missing else None
 
 
-class ArgoCD:
+class ArgoCD(Lifetime):
     """Context manager: Argo CD's controllers on a cluster, with the health checks that we offer.
 
     Args:
@@ -53,24 +52,14 @@ class ArgoCD:
     """
 
     def __init__(self, plane: ControlPlane | CurrentCluster, directory: Path) -> None:
+        super().__init__()
         self._plane, self._directory = plane, directory
-        self._stack = contextlib.ExitStack()
         self._redis, self._repository, *self._metrics = free_ports(4)
 
-    def __enter__(self) -> Self:
-        try:
-            programs = ensure("argocd")
-            self._install(programs)
-            self._run(self._prepare(programs))
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def _up(self) -> None:
+        programs = ensure("argocd")
+        self._install(programs)
+        self._run(self._prepare(programs))
 
     def log(self, name: str) -> Path:
         """The log of `redis`, `repo-server` or `controller`."""

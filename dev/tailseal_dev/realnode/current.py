@@ -6,7 +6,6 @@ images are loaded and no audit log is read there.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -16,12 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from tailseal_dev import process
 from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlaneError
+from tailseal_dev.lifetime import Lifetime
 from tailseal_dev.ports import free_ports
 
 NAMESPACE = "tailseal-tests"
@@ -31,7 +30,7 @@ _WITHIN = 60.0
 _TUNNEL = Path(__file__).with_name("tunnel.py")
 
 
-class CurrentCluster:
+class CurrentCluster(Lifetime):
     """Context manager: the cluster of the current context, with a pod of ours that leads to others; gone afterwards.
 
     Args:
@@ -48,10 +47,10 @@ class CurrentCluster:
     def __init__(
         self, directory: Path, image: str, namespaces: Sequence[str], refuse: Callable[[str], NoReturn]
     ) -> None:
+        super().__init__()
         self.directory, self.image, self._namespaces, self._refuse = directory, image, namespaces, refuse
         self.programs = ensure("kubernetes")
         self.kubeconfig = directory / "kubeconfig"
-        self._stack = contextlib.ExitStack()
         self._forward = 0
 
     @property
@@ -59,26 +58,16 @@ class CurrentCluster:
         """Itself: whoever looks after the control plane, we reach it by kubectl."""
         return self
 
-    def __enter__(self) -> Self:
+    def _up(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         found = [shutil.which("kubectl") or str(self.programs / "kubectl"), "config", "view"]
         view = subprocess.run([*found, "--raw", "--minify", "--flatten"], capture_output=True, text=True, check=False)
         if view.returncode != 0:
             raise ControlPlaneError(f"no current context: {view.stderr.strip()}")
+        self._stack.callback(self.kubeconfig.unlink, missing_ok=True)
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_text(view.stdout)
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-        self.kubeconfig.unlink(missing_ok=True)
+        self._open()
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """As `ControlPlane.kubectl`."""

@@ -10,8 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import yaml
 
@@ -19,6 +17,7 @@ from tailseal_dev import process
 from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.controlplane.flags import Setting
+from tailseal_dev.lifetime import Lifetime
 from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode import config, hostport
 from tailseal_dev.realnode.machine import BusyError, claimed
@@ -32,7 +31,7 @@ class NodeError(Exception):
     """No real node: says why."""
 
 
-class RealNode:
+class RealNode(Lifetime):
     """Context manager: a cluster of one real node below `directory`; nothing of it is left on the machine afterwards.
 
     All of it lives in namespaces of its own and dies with this process. `plane` is its control plane, reached at a
@@ -46,8 +45,8 @@ class RealNode:
     """
 
     def __init__(self, directory: Path) -> None:
+        super().__init__()
         self.directory = directory
-        self._stack = contextlib.ExitStack()
         self._init = 0
         self._plane: ControlPlane | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -63,23 +62,13 @@ class RealNode:
             raise NodeError("the node is not up")
         return self._plane
 
-    def __enter__(self) -> Self:
+    def _up(self) -> None:
         if reason := why_not():
             raise NodeError(reason)
         try:
-            self._up()
+            self._bring_up()
         except (BusyError, ControlPlaneError, OSError) as error:
-            self._stack.close()
             raise NodeError(str(error)) from error
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def pid(self) -> int:
@@ -124,7 +113,7 @@ class RealNode:
         self._lead(chosen, address, port)
         return chosen
 
-    def _up(self) -> None:
+    def _bring_up(self) -> None:
         ensure("kubernetes")  # may take minutes on a first run, so before anything runs
         self._stack.enter_context(claimed())
         self.directory.mkdir(parents=True, exist_ok=True)

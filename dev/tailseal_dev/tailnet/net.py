@@ -8,13 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tailseal_dev.cache import ensure
+from tailseal_dev.lifetime import Lifetime
 from tailseal_dev.tailnet.headscale import Control, Headscale, TailnetError
 from tailseal_dev.tailnet.node import Node
 from tailseal_dev.tailnet.space import Space
@@ -43,7 +42,7 @@ class Member:
     tags: tuple[str, ...] = ()
 
 
-class Tailnet:
+class Tailnet(Lifetime):
     """Context manager: a tailnet with these users, members and grants, gone when it is left.
 
     Args:
@@ -62,25 +61,11 @@ class Tailnet:
         space: Space | None = None,
         control: Control | None = None,
     ) -> None:
+        super().__init__()
         self._users, self._members, self._policy = users, members, policy
-        self._stack = ExitStack()
         self._ids: dict[str, int] = {}
         self.nodes: dict[str, Node] = {}
         self.space, self._control = space or Space(), control or Control()
-
-    def __enter__(self) -> Self:
-        programs, control = ensure("tailscale"), ensure("headscale")  # may take minutes on a first run
-        try:
-            self._start(programs, control)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def join(self, member: Member) -> Node:
         """One more node; it is in the tailnet, and the first member knows it, when this returns.
@@ -110,8 +95,8 @@ class Tailnet:
         """Replace the policy; nodes hear of it a moment later."""
         self.headscale.set_policy(policy)
 
-    def _start(self, programs: Path, control: Path) -> None:
-        self._programs = programs
+    def _up(self) -> None:
+        self._programs, control = ensure("tailscale"), ensure("headscale")  # may take minutes on a first run
         # A socket's path has at most 108 bytes, and pytest's directories are long.
         self.directory = Path(tempfile.mkdtemp(prefix="tailnet-"))
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)

@@ -20,7 +20,7 @@ from tailseal.domain import capability
 from tailseal.domain.caller import Caller, Known
 from tailseal.tailnet import Direct, LocalApi, NobodyError, Outage, Refusal, Serve, UnavailableError
 from tailseal_dev import process
-from tailseal_dev.tailnet import Node, Tailnet
+from tailseal_dev.tailnet import Node, Tailnet, connections
 from tailseal_dev.tailnet.net import Member
 
 pytestmark = pytest.mark.tailnet
@@ -118,6 +118,28 @@ async def test_a_storm_of_unknown_connections_holds_up_nobody_else(
     while not storm.done():
         assert isinstance(await asked(resolver, tailnet.nodes["alice"]), Caller)
     assert set(await storm) <= {Refusal.UNKNOWN, Outage.SLOW}
+
+
+async def test_new_connections_are_known_by_who_opened_them_as_soon_as_they_are_accepted(
+    tailnet: Tailnet, idp: Node
+) -> None:
+    resolver, count = Direct(LocalApi(str(idp.socket), WITHIN)), 40
+    log, proxy = tailnet.directory / "connections.log", tailnet.nodes["alice"].proxy
+    argv = [sys.executable, connections.__file__, "8080", str(proxy), idp.host, str(count)]
+    opening = tailnet.space.start(argv, log)
+    known: list[str] = []
+
+    async def accept() -> int:
+        for port in log.read_text().split()[len(known) :]:
+            found = await resolver.accepted("127.0.0.1", int(port))
+            known.append("" if found is None else found.subject)
+        return len(known)
+
+    try:
+        await until(accept, lambda found: found == count)
+    finally:
+        process.stop(opening)
+    assert set(known) == {"userid:1"}
 
 
 async def test_what_the_policy_file_grants_is_known_soon_and_what_it_withdraws_is_gone(

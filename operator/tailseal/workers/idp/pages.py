@@ -106,7 +106,7 @@ def _templates() -> Environment:
 
 
 def _load() -> None:
-    for name in ("login.html", "error.html", "form_post.html"):
+    for name in ("login.html", "scopes.html", "error.html", "form_post.html"):
         _templates().get_template(name)
 
 

@@ -5,8 +5,6 @@ A manifest that is bad now leaves keys and settings as they last were. A policy 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,11 +13,7 @@ from typing import Any
 from tailseal.api.findings import Finding, SpecError
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import ALLOW_LABEL, ROTATE_ANNOTATION
-from tailseal.api.parse import parse
-from tailseal.api.reasons import Reason
-from tailseal.api.signingkey import KeySource, SigningKeySpec
-from tailseal.api.times import parse_time
-from tailseal.api.unsupported import unsupported
+from tailseal.api.signingkey import KeySource
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.clients.compile import chosen_ids
@@ -28,12 +22,12 @@ from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.policy.review.gathering import labels_of
 from tailseal.domain.rotation import IssuerSpec
-from tailseal.domain.rotation.signingkey.ledger import Schedule
 from tailseal.domain.rotation.signingkey.plan import Wish
 from tailseal.domain.tenancy import bounds
 from tailseal.workers.embedded import sharedstate
 from tailseal.workers.embedded.clients import Clients, clients
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
+from tailseal.workers.embedded.meanings import MEANINGS, brought, revoked
 
 Key = tuple[str, str, str]
 
@@ -154,20 +148,20 @@ class Reader:
 
     def _learn(self, manifest: Manifest) -> Iterator[FileProblem]:
         """Take the manifest's meaning, or say what is wrong and keep the former one."""
-        if manifest.kind not in _MEANINGS:
+        if manifest.kind not in MEANINGS:
             return
         try:
-            meaning = _MEANINGS[manifest.kind](manifest)
+            meaning = MEANINGS[manifest.kind](manifest)
         except SpecError as error:
             yield from _problems(manifest, error.findings)
             if manifest.key in self._good and manifest.kind == "SigningKey":
                 former: Wish = self._good[manifest.key][1]
-                revoked = former.revoked | _revoked(manifest.obj)  # counts even in a spec that is refused otherwise
-                self._good[manifest.key] = manifest.file, replace(former, revoked=revoked)
+                ids = former.revoked | revoked(manifest.obj)  # counts even in a spec that is refused otherwise
+                self._good[manifest.key] = manifest.file, replace(former, revoked=ids)
         else:
             self._good[manifest.key] = manifest.file, meaning
             if manifest.kind == "SigningKey":
-                self._imports[manifest.key] = _import(manifest)
+                self._imports[manifest.key] = brought(manifest)
 
     def _wishes(self, provider: Provider, problems: list[FileProblem]) -> Iterator[tuple[str, Wish]]:
         """What is asked of each SigningKey, with the key to import where there is one that fits."""
@@ -186,7 +180,7 @@ class Reader:
 
     def _imported(self, wanted: KeySource, namespace: str, algorithm: str) -> ImportedKey | Finding:
         path, name = needed_secret(wanted) or ("", "")
-        data: Mapping[str, bytes] = self._good.get(("Secret", namespace, name), ("", {}))[1]
+        data = self._secret(namespace, name)
         if not data:
             text = f'a Secret {name} in namespace {namespace} with the label {ALLOW_LABEL}: "true" and a key is needed'
             return Finding(path, text)
@@ -241,7 +235,7 @@ class Reader:
             if needed is None:
                 continue
             name = needed.secret
-            data: Mapping[str, bytes] = self._good.get(("Secret", provider.namespace, name), ("", {}))[1]
+            data = self._secret(provider.namespace, name)
             if not all(data.get(file) for file in needed.files):
                 path = f"spec.upstreams[{position}].{needed.path}"
                 text = (
@@ -252,7 +246,7 @@ class Reader:
                 continue
             files |= {f"{upstream.name}.{file}": data[file].strip() for file in needed.files}
         if shared := sharedstate.needed_secret(provider.spec):
-            given = sharedstate.state_files(shared, self._good.get(("Secret", provider.namespace, shared), ("", {}))[1])
+            given = sharedstate.state_files(shared, self._secret(provider.namespace, shared))
             if isinstance(given, str):
                 problems.append(FileProblem(source, sharedstate.PATH, given))
             else:
@@ -282,78 +276,6 @@ def _record(manifest: Manifest, spec: Any, generation: int) -> PolicyRecord:  # 
         generation=generation,
         spec=spec if isinstance(spec, dict) else {},
     )
-
-
-def _wish(manifest: Manifest) -> Wish:
-    spec = parse("SigningKey", manifest.obj, loopback=True)
-    _supported(spec)
-    rotation = spec.rotation
-    schedule = Schedule(
-        algorithm=spec.algorithm,
-        rsa_bits=spec.rsa_bits,
-        interval=rotation.interval,
-        publish_lead=rotation.publish_lead,
-        max_age=spec.jwks.max_age,
-        clock_skew=spec.clock_skew,
-        spare=rotation.spare,
-        sign_now=rotation.on_revoke_without_spare == "SignNow",
-        imported=spec.brought,
-    )
-    return Wish(schedule, _rotate_after(manifest.obj), _revoked(manifest.obj))
-
-
-def _import(manifest: Manifest) -> KeySource | None:
-    spec = parse("SigningKey", manifest.obj, loopback=True)
-    return spec.source if spec.brought else None
-
-
-def _spec(manifest: Manifest) -> IdentityProviderSpec:
-    spec = parse("IdentityProvider", manifest.obj, loopback=True)
-    _supported(spec)
-    if spec.publish:
-        text = "is the operator's work in a cluster, and nobody does it here: leave it out"
-        raise SpecError([Finding("spec.publish", text, Reason.NOT_SUPPORTED_YET)])
-    return spec
-
-
-def _secret(manifest: Manifest) -> dict[str, bytes]:
-    """A Secret's data; it needs the same label as in a cluster, so that a folder can move there unchanged."""
-    if (manifest.obj["metadata"].get("labels") or {}).get(ALLOW_LABEL) != "true":
-        return {}
-    try:
-        encoded = {
-            name: base64.b64decode(value, validate=True) for name, value in (manifest.obj.get("data") or {}).items()
-        }
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        raise SpecError([Finding("data", "must be texts in base64; or use stringData")]) from None
-    plain = manifest.obj.get("stringData") or {}
-    if not isinstance(plain, dict) or not all(isinstance(value, str) for value in plain.values()):
-        raise SpecError([Finding("stringData", "must be texts (in YAML: put them in quotes)")])
-    return {**encoded, **{name: value.encode() for name, value in plain.items()}}
-
-
-_MEANINGS = {"SigningKey": _wish, "IdentityProvider": _spec, "Secret": _secret}
-
-
-def _supported(spec: SigningKeySpec | IdentityProviderSpec) -> None:
-    if later := unsupported(spec):
-        raise SpecError(later)
-
-
-def _rotate_after(obj: Mapping[str, Any]) -> float | None:
-    text = (obj["metadata"].get("annotations") or {}).get(ROTATE_ANNOTATION)
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except (ValueError, TypeError):
-        path = f"metadata.annotations[{ROTATE_ANNOTATION}]"
-        raise SpecError([Finding(path, "must be an RFC 3339 time in quotes")]) from None
-
-
-def _revoked(obj: Mapping[str, Any]) -> frozenset[str]:
-    ids = (obj.get("spec") or {}).get("revokedKeyIDs") if isinstance(obj.get("spec"), dict) else None
-    return frozenset(kid for kid in ids if isinstance(kid, str)) if isinstance(ids, list) else frozenset()
 
 
 def _problems(manifest: Manifest, findings: Iterable[Finding]) -> list[FileProblem]:

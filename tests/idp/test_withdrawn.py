@@ -76,6 +76,16 @@ async def test_the_login_of_another_client_in_the_same_browser_goes_on(provider:
     assert (await refresh(ana, given, "opaque")).status_code == 200
 
 
+async def test_the_page_of_what_has_access_shows_what_counts_alone(provider: Provider) -> None:
+    ana = provider.browser()
+    await ana.tokens()
+    assert (await ana.http.get("/")).text.count('name="family"') == 1
+    withdrawn(provider)
+    assert 'name="family"' not in (await ana.http.get("/")).text
+    await ana.tokens()
+    assert (await ana.http.get("/")).text.count('name="family"') == 1
+
+
 async def test_a_token_used_twice_ends_the_login_of_now_and_harms_nothing_by_one_of_before(provider: Provider) -> None:
     ana = provider.browser()
     before = await ana.tokens()

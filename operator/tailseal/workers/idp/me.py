@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tailseal.domain.clients.admission import uid_of
 from tailseal.oauth import credentials
 from tailseal.oauth.admission import Person
 from tailseal.oauth.errors import OAuthError
@@ -16,6 +17,7 @@ from tailseal.oauth.response import to
 from tailseal.state.grants import Family
 from tailseal.state.grants import Kind as Kept
 from tailseal.tokens.answers import Response
+from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.backchannel import Backchannel
 from tailseal.workers.idp.callers import person_of
@@ -41,7 +43,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
             headers=headers,
             title="You, and what has access",
             who=_who(who),
-            access=[_shown(family) for family in families],
+            access=[_shown(family) for family in _counting(families, request.snapshot)],
             registered=[_client(each.content) for each in await runtime.grants.owned(Kept.REGISTERED, owner)],
             action=request.at(END),
             logout=request.at("/logout"),
@@ -108,6 +110,13 @@ def _who(who: Person) -> Sequence[tuple[str, str]]:
         ("Groups", " ".join(who.groups)),
     ]
     return [row for row in rows if row[1]]
+
+
+def _counting(families: Sequence[Family], snapshot: Snapshot) -> Sequence[Family]:
+    """Without those whose client was taken away since, and given back: they count nowhere."""
+    present = {client.uid for client in snapshot.clients.values()}
+    again = {uid_of(uid) for uid in present}
+    return [each for each in families if each.client in present or uid_of(each.client) not in again]
 
 
 def _shown(family: Family) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ def _secret(**data: str) -> dict[str, Any]:
 SOURCES = volumes.Sources(
     secrets={"s": _secret(key="secret", other="more")},
     config_maps={"c": {"data": {"t": "text"}, "binaryData": {"b": base64.b64encode(b"\x00").decode()}}},
+    tokens={"": "for-the-api-server", "vault": "for-vault"},
 )
 
 
@@ -49,6 +50,11 @@ def _content(volume: dict[str, Any]) -> dict[str, bytes]:
         ({"secret": {"secretName": "s", "items": [{"key": "key", "path": "a/b"}]}}, {"a/b": b"secret"}),
         ({"secret": {"secretName": "none", "optional": True}}, {}),
         ({"configMap": {"name": "c"}}, {"t": b"text", "b": b"\x00"}),
+        ({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, {"t": b"for-the-api-server"}),
+        (
+            {"projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]}},
+            {"t": b"for-vault"},
+        ),
         ({"configMap": {"name": "c", "items": [{"key": "no", "path": "x"}], "optional": True}}, {}),
         (
             {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},

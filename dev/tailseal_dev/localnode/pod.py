@@ -17,7 +17,7 @@ from tailseal_dev.localnode import command, status
 from tailseal_dev.localnode.container import Container, State
 from tailseal_dev.localnode.fields import Object, UnsupportedError
 from tailseal_dev.localnode.projection import project
-from tailseal_dev.localnode.volumes import MissingSourceError, Sources, render
+from tailseal_dev.localnode.volumes import MissingSourceError, Sources, audiences, render
 
 _RETRY = 1.0
 _OF_THE_IMAGE = ("SOFTHSM2_CONF",)
@@ -59,6 +59,7 @@ class Pod:
         self._started_at = time.time()
         self._woken, self._unreported = asyncio.Event(), asyncio.Event()
         self._gone = False
+        self._tokens: dict[str, str] = {}
         metadata = pod["metadata"]
         self._path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         self._directory = node.directory / "pods" / metadata["uid"]
@@ -184,7 +185,20 @@ class Pod:
         for plural in ("secrets", "configmaps"):
             listed = await self._node.api.request("GET", f"{self._path.rsplit('/pods/', 1)[0]}/{plural}")
             found.append({obj["metadata"]["name"]: obj for obj in listed["items"]})
-        return Sources(*found)
+        # Once, and not anew before they expire: no pod here lives for an hour.
+        for audience in audiences(self.object) - self._tokens.keys():
+            self._tokens[audience] = await self._token(audience)
+        secrets, config_maps = found
+        return Sources(secrets, config_maps, self._tokens)
+
+    async def _token(self, audience: str) -> str:
+        account = self.object["spec"]["serviceAccountName"]
+        metadata = self.object["metadata"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
+        spec = {"audiences": [audience] if audience else [], "boundObjectRef": pod}
+        path = f"{self._path.rsplit('/pods/', 1)[0]}/serviceaccounts/{account}/token"
+        made = await self._node.api.request("POST", path, {"spec": spec})
+        return str(made["status"]["token"])
 
     def _mount(self, spec: Object) -> None:
         for mount in spec.get("volumeMounts", []):

@@ -26,10 +26,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The Secrets and ConfigMaps of the pod's namespace, by name."""
+    """The Secrets and ConfigMaps of the pod's namespace, by name, and its account's tokens, by audience."""
 
     secrets: Mapping[str, Object]
     config_maps: Mapping[str, Object]
+    tokens: Mapping[str, str]
 
 
 Files = dict[str, File]
@@ -68,8 +69,18 @@ def _source(source: Object, sources: Sources, pod: Object, mode: int) -> Iterato
         for item in source["downwardAPI"].get("items", []):
             content = field(pod, item["fieldRef"]["fieldPath"]).encode()
             yield item["path"], File(content, item.get("mode", mode))
+    elif "serviceAccountToken" in source:
+        wanted = source["serviceAccountToken"]
+        yield wanted["path"], File(sources.tokens[wanted.get("audience", "")].encode(), mode)
     else:
         raise UnsupportedError(f"a projected source {', '.join(source)}")
+
+
+def audiences(pod: Object) -> set[str]:
+    """For whom its containers want tokens of its account; empty: for the API server."""
+    projected = [volume["projected"]["sources"] for volume in pod["spec"].get("volumes", []) if "projected" in volume]
+    wanted = [source.get("serviceAccountToken") for sources in projected for source in sources]
+    return {token.get("audience", "") for token in wanted if token is not None}
 
 
 def _keys(source: Object, kind: str, objects: Mapping[str, Object], mode: int) -> Iterator[tuple[str, File]]:

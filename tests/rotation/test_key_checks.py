@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fakes.keyfiles import key, pem
 from tailseal.domain.keys import imported, public
-from tailseal.domain.keys.imported import KeyRefused, imported_key
+from tailseal.domain.keys.imported import imported_key
+from tailseal.domain.keys.private import KeyRefused
 from tailseal.tokens.keyset import parse_jwks
 
 

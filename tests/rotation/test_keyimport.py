@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fakes.keyfiles import OPENSSH, TRADITIONAL, document, jwk, key, key_set, pem, public_pem
 from tailseal.domain.keys import public
-from tailseal.domain.keys.imported import FILES, LARGEST, ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keys.imported import FILES, LARGEST, ImportedKey, imported_key
+from tailseal.domain.keys.private import KeyRefused
 
 EC, EC2, P384, ED, RSA = key("P-256"), key("P-256", 1), key("P-384"), key("Ed25519"), key("RSA")
 CURVE = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"

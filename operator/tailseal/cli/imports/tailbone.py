@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from tailseal.api.meta import ALLOW_LABEL, API_VERSION
 from tailseal.cli.imports.tailsts import NotTakenOverError
-from tailseal.domain.keys.imported import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keys.imported import ImportedKey, imported_key
+from tailseal.domain.keys.private import KeyRefused
 
 PRIVATE: Final = ".private.jwk"
 """How the names of files with private keys end; before it stands the key's id, `<prefix>-<Unix seconds>`."""

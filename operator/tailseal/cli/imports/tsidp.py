@@ -20,7 +20,8 @@ from tailseal.api.oauthclient import OAuthClientSpec
 from tailseal.api.validation import parse_spec
 from tailseal.cli.imports.tailsts import NotTakenOverError
 from tailseal.domain.clients.secrets import weakness
-from tailseal.domain.keys.imported import KeyRefused, imported_key
+from tailseal.domain.keys.imported import imported_key
+from tailseal.domain.keys.private import KeyRefused
 
 _UNFIT: Final = re.compile(r"[^a-z0-9]+")
 _LONGEST_NAME: Final = NAME_LENGTH - len("-secret")

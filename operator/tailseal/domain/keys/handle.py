@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from tailseal.domain import canonical
 from tailseal.domain.bundle.model import BundleModel
 from tailseal.domain.keys import public
-from tailseal.domain.keys.imported import ImportedKey, KeyRefused, check_rsa
+from tailseal.domain.keys.imported import ImportedKey, check_rsa
+from tailseal.domain.keys.private import KeyRefused
 
 PIN_FILE: Final = "pin"
 """Name under which a Secret holds a token's user PIN."""

@@ -5,25 +5,22 @@ Whatever stands in the files, the outcome is a key, or a `KeyRefused` that shows
 
 from __future__ import annotations
 
-import base64
 import functools
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
-from tailseal.domain.keys import public
+from tailseal.domain.keys import jwk, public
+from tailseal.domain.keys.private import MAX_RSA_BITS, UNREADABLE, KeyRefused, PrivateKey
 
 FILES: Final = ("tls.key", "key.pem", "jwk.json", "jwks.json")
 """Names under which a Secret may hold the key; what is in it says which format it is."""
@@ -31,45 +28,16 @@ FILES: Final = ("tls.key", "key.pem", "jwk.json", "jwks.json")
 LARGEST: Final = 64 * 1024
 """Bytes of a file beyond which it is no key."""
 
-MAX_RSA_BITS: Final = 4096
-"""Larger keys would take longer to check and to sign with than anybody waits."""
-
 MIN_EXPONENT: Final = 65537
 """Smallest public exponent that NIST SP 800-56B allows."""
 
 MAX_EXPONENT: Final = 2**64 - 1
 """Largest public exponent that our own verifiers, like most, put up with."""
 
-MAX_KEYS: Final = 100
-"""Most keys that a JWKS may hold."""
-
 _MAX_PEM: Final = 5 * 1024
-_KEY_ID: Final = re.compile(r"[!-~]{1,128}")
 _BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)-----END \1-----", re.DOTALL)
 _PRIVATE_BLOCKS: Final = (b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY")
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
-_RSA_MEMBERS: Final = ("n", "e", "d", "p", "q", "dp", "dq", "qi")
-_CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = {
-    "P-256": (ec.SECP256R1(), 32),
-    "P-384": (ec.SECP384R1(), 48),
-}
-_UNREADABLE: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
 _CONVERT: Final = "convert it by `openssl pkcs8 -topk8 -nocrypt`"
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-
-
-class KeyRefused(Exception):  # noqa: N818 - what happened, not a fault of ours
-    """The key cannot be used.
-
-    Args:
-        message: what is wrong and what would be right; never anything of the key.
-        member: the field of the member of `spec.source` that it is about.
-    """
-
-    def __init__(self, message: str, member: str = "secretRef") -> None:
-        super().__init__(message)
-        self.member = member
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +59,6 @@ class ImportedKey:
     rsa_bits: int | None = None
     material: bytes = field(default=b"", repr=False)
     path: str = "spec.source.import.secretRef"
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A private key and the `kid` that it came with."""
-
-    key: PrivateKey
-    kid: str | None = None
 
 
 def imported_key(files: Mapping[str, bytes], algorithm: str, key_id: str | None = None) -> ImportedKey:
@@ -123,8 +83,9 @@ def imported_key(files: Mapping[str, bytes], algorithm: str, key_id: str | None 
 @functools.lru_cache(maxsize=64)
 def _outcome(content: bytes, algorithm: str, key_id: str | None) -> ImportedKey | KeyRefused:
     try:
-        found = _from_json if content.lstrip().startswith(b"{") else _from_pem
-        return _checked(found(content, algorithm, key_id), algorithm, key_id)
+        in_json = content.lstrip().startswith(b"{")
+        key, kid = jwk.private_key(content, algorithm, key_id) if in_json else (_from_pem(content), None)
+        return _checked(key, kid or key_id, algorithm)
     except KeyRefused as refused:
         return KeyRefused(str(refused), refused.member)
 
@@ -140,17 +101,17 @@ def _file(files: Mapping[str, bytes]) -> tuple[str, bytes]:
     return there[0], files[there[0]]
 
 
-def _checked(found: _Found, algorithm: str, key_id: str | None) -> ImportedKey:
-    pem = found.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def _checked(key: PrivateKey, kid: str | None, algorithm: str) -> ImportedKey:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        jwk = public.jwk_of(found.key.public_key(), algorithm)
+        published = public.jwk_of(key.public_key(), algorithm)
     except public.KeyMaterialError as error:
         raise KeyRefused(f"{error}: import a key that fits spec.algorithm, or change that") from None
     bits = None
-    if isinstance(found.key, rsa.RSAPrivateKey):
-        bits = check_rsa(found.key.public_key())
-    kid = found.kid or key_id or jwk["kid"]
-    return ImportedKey(kid, algorithm, jwk | {"kid": kid}, bits, pem)
+    if isinstance(key, rsa.RSAPrivateKey):
+        bits = check_rsa(key.public_key())
+    kid = kid or published["kid"]
+    return ImportedKey(kid, algorithm, published | {"kid": kid}, bits, pem)
 
 
 def check_rsa(key: rsa.RSAPublicKey) -> int:
@@ -168,7 +129,7 @@ def check_rsa(key: rsa.RSAPublicKey) -> int:
     return key.key_size
 
 
-def _from_pem(content: bytes, _algorithm: str, _key_id: str | None) -> _Found:
+def _from_pem(content: bytes) -> PrivateKey:
     """The only private key among the blocks; certificates and curve parameters beside it are no harm."""
     blocks = list(_BLOCK.finditer(content))
     labels = [block[1] for block in blocks]
@@ -183,11 +144,11 @@ def _from_pem(content: bytes, _algorithm: str, _key_id: str | None) -> _Found:
         raise KeyRefused(f"an RSA key may have {MAX_RSA_BITS} bits at most: import a smaller one")
     try:
         key = load_pem_private_key(private[0][0], password=None)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise KeyRefused(f"the private key is damaged or of an unknown kind: {_CONVERT}") from None
     if not isinstance(key, PrivateKey):
         raise KeyRefused("the key is of a kind that signs no tokens: import an RSA, P-256, P-384 or Ed25519 key")
-    return _Found(key)
+    return key
 
 
 def _without_private(labels: Sequence[bytes]) -> str:
@@ -196,139 +157,3 @@ def _without_private(labels: Sequence[bytes]) -> str:
     if any(label in (b"PUBLIC KEY", b"RSA PUBLIC KEY", b"CERTIFICATE") for label in labels):
         return "there are only public parts in it: store the private key"
     return "there is neither a PEM private key (PKCS#8, PKCS#1, SEC1) nor a JWK nor a JWKS in it"
-
-
-def _from_json(content: bytes, algorithm: str, key_id: str | None) -> _Found:
-    document = _document(content)
-    entry = _selected(document["keys"], key_id) if "keys" in document else document
-    kid = _kid(entry)
-    if kid is not None and key_id not in (None, kid):
-        raise KeyRefused("the JWK has another kid: leave keyID out, or make both the same", "keyID")
-    _check_purpose(entry, algorithm)
-    return _Found(_private_key(entry, algorithm), kid)
-
-
-def _document(content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content.decode(), object_pairs_hook=_members)
-    except (ValueError, RecursionError):
-        raise KeyRefused("it is not JSON, or a member stands twice in it: store a JWK or JWKS") from None
-    if not isinstance(document, dict):
-        raise KeyRefused("it is not a JSON object: store a JWK or JWKS")
-    return document
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a member stands twice")
-    return members
-
-
-def _selected(entries: object, key_id: str | None) -> dict[str, Any]:
-    """The key of the set that is meant: the one that is named, or the only private one."""
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise KeyRefused("keys: a list of JWKs is needed")
-    if len(entries) > MAX_KEYS:
-        raise KeyRefused(f"keys: there are more than {MAX_KEYS}: keep the one to sign with")
-    names = [kid for entry in entries if isinstance(kid := entry.get("kid"), str)]
-    if len(set(names)) < len(names):
-        raise KeyRefused("two keys of the set have the same kid: a kid has to name one key")
-    meant: list[dict[str, Any]]
-    if key_id is not None:
-        meant = [entry for entry in entries if entry.get("kid") == key_id]
-        if not meant:
-            raise KeyRefused("no key of the set has this kid: name one that is there", "keyID")
-    else:
-        meant = [entry for entry in entries if _is_private(entry)]
-        if not meant:
-            raise KeyRefused("there is no private key in the set: a private JWK has the member d")
-        if len(meant) > 1:
-            raise KeyRefused("there are several private keys in the set: name one by its kid", "keyID")
-    return meant[0]
-
-
-def _is_private(entry: Mapping[str, Any]) -> bool:
-    return "d" in entry or entry.get("kty") == "oct"
-
-
-def _kid(entry: Mapping[str, Any]) -> str | None:
-    kid = entry.get("kid")
-    if kid is None:
-        return None
-    if not isinstance(kid, str) or not _KEY_ID.fullmatch(kid):
-        raise KeyRefused("kid: must be 1 to 128 printable ASCII characters without spaces")
-    return kid
-
-
-def _check_purpose(entry: Mapping[str, Any], algorithm: str) -> None:
-    """What the JWK says that it may be used for."""
-    names = ("EdDSA", "Ed25519") if algorithm == "EdDSA" else (algorithm,)
-    if entry.get("alg") is not None and entry["alg"] not in names:
-        raise KeyRefused(f"alg: the JWK is for another algorithm than spec.algorithm, which is {algorithm}")
-    if entry.get("use") not in (None, "sig"):
-        raise KeyRefused("use: the JWK is not for signatures: sig is needed, or nothing")
-    operations = entry.get("key_ops")
-    if operations is not None and not (isinstance(operations, list) and "sign" in operations):
-        raise KeyRefused("key_ops: the JWK may not sign: sign is needed in it, or leave it out")
-
-
-def _private_key(entry: Mapping[str, Any], algorithm: str) -> PrivateKey:
-    kind = entry.get("kty")
-    if kind == "oct":
-        raise KeyRefused("kty: a symmetric key (oct) has no public part to verify with: import a key pair")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise KeyRefused("kty: RSA, EC or OKP is needed")
-    if "d" not in entry:
-        raise KeyRefused("the JWK is public: a private one has the member d")
-    try:
-        return _KINDS[kind](entry, algorithm)
-    except _UNREADABLE:
-        raise KeyRefused("the members of the JWK do not make up a key: export it anew") from None
-
-
-def _rsa(entry: Mapping[str, Any], _algorithm: str) -> rsa.RSAPrivateKey:
-    if "oth" in entry:
-        raise KeyRefused("oth: keys of more than two primes are not supported: import one of two")
-    n, e, d, p, q, dp, dq, qi = (int.from_bytes(_octets(entry, name, MAX_RSA_BITS // 8)) for name in _RSA_MEMBERS)
-    if n.bit_length() < public.MIN_RSA_BITS:
-        raise KeyRefused(f"an RSA key needs at least {public.MIN_RSA_BITS} bits: import a stronger one")
-    return rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, rsa.RSAPublicNumbers(e, n)).private_key()
-
-
-def _ec(entry: Mapping[str, Any], algorithm: str) -> ec.EllipticCurvePrivateKey:
-    name = entry.get("crv")
-    if not isinstance(name, str) or name not in _CURVES:
-        raise KeyRefused(f"crv: no curve for {algorithm}: P-256 is for ES256, P-384 for ES384")
-    curve, size = _CURVES[name]
-    x, y, d = (int.from_bytes(_octets(entry, member, size, exactly=True)) for member in ("x", "y", "d"))
-    return ec.EllipticCurvePrivateNumbers(d, ec.EllipticCurvePublicNumbers(x, y, curve)).private_key()
-
-
-def _okp(entry: Mapping[str, Any], algorithm: str) -> ed25519.Ed25519PrivateKey:
-    if entry.get("crv") != "Ed25519":
-        raise KeyRefused(f"crv: no curve for {algorithm}: Ed25519 is for EdDSA")
-    key = ed25519.Ed25519PrivateKey.from_private_bytes(_octets(entry, "d", 32, exactly=True))
-    if key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) != _octets(entry, "x", 32, exactly=True):
-        raise KeyRefused("x and d belong to different keys: export the key anew")
-    return key
-
-
-_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], str], PrivateKey]]] = {"RSA": _rsa, "EC": _ec, "OKP": _okp}
-
-
-def _octets(entry: Mapping[str, Any], name: str, size: int, *, exactly: bool = False) -> bytes:
-    """A member's bytes (RFC 7515 section 2)."""
-    text = entry.get(name)
-    if not isinstance(text, str):
-        _malformed(name, "is missing, or no string")
-    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
-        _malformed(name, "is not base64url without padding")
-    octets = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if len(octets) > size or (exactly and len(octets) < size):
-        _malformed(name, f"must have {size} bytes" + ("" if exactly else " at most"))
-    return octets
-
-
-def _malformed(name: str, why: str) -> NoReturn:
-    raise KeyRefused(f"{name}: {why}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from tailseal.api.signingkey import KeySource
 from tailseal.domain.keys.handle import token_key
-from tailseal.domain.keys.imported import ImportedKey, KeyRefused, imported_key
+from tailseal.domain.keys.imported import ImportedKey, imported_key
+from tailseal.domain.keys.private import KeyRefused
 
 
 def needed_secret(source: KeySource | None) -> tuple[str, str] | None:

@@ -8,7 +8,8 @@ from tailseal.api.reasons import Reason
 from tailseal.api.signingkey import SigningKeySpec
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain.keys.imported import ImportedKey, KeyRefused
+from tailseal.domain.keys.imported import ImportedKey
+from tailseal.domain.keys.private import KeyRefused
 from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.rotation import LedgerError
 from tailseal.domain.rotation.ledger import FILE

@@ -17,7 +17,8 @@ from tailseal.api.signingkey import KeySource
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal.domain.clients.compile import chosen_ids
-from tailseal.domain.keys.imported import ImportedKey, KeyRefused
+from tailseal.domain.keys.imported import ImportedKey
+from tailseal.domain.keys.private import KeyRefused
 from tailseal.domain.keys.source import brought_key, needed_secret, refusal
 from tailseal.domain.policy.compile import CompiledPolicy, accepted
 from tailseal.domain.policy.review.gathering import labels_of

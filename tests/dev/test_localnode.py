@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from tailseal_dev.controlplane import ControlPlane
@@ -65,7 +66,11 @@ def _deployment() -> dict[str, Any]:
         "readinessProbe": probe,
         "volumeMounts": [{"name": "content", "mountPath": "/var/content"}],
     }
-    sources = [{"secret": {"name": "content"}}, {"configMap": {"name": "more", "optional": True}}]
+    sources: list[dict[str, Any]] = [
+        {"secret": {"name": "content"}},
+        {"configMap": {"name": "more", "optional": True}},
+        {"serviceAccountToken": {"path": "token", "audience": "vault"}},
+    ]
     pod = {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
@@ -143,6 +148,13 @@ def test_an_optional_source_appears_and_disappears_without_a_restart(web: str, k
     kubectl("annotate", "pod", name, "-n", web, "poke=2", "--overwrite")
     _eventually(lambda: _get(address, "/y") == "404")
     assert _pid(_pods(kubectl)[0]) == _pid(pod)
+
+
+def test_a_pod_has_the_token_that_it_asks_for(web: str, kubectl: Kubectl) -> None:
+    pod = _pods(kubectl)[0]
+    claims = jwt.decode(_get(pod["status"]["podIP"], "/token"), options={"verify_signature": False})
+    assert (claims["aud"], claims["sub"]) == (["vault"], f"system:serviceaccount:{web}:default")
+    assert claims["kubernetes.io"]["pod"]["name"] == pod["metadata"]["name"]
 
 
 def test_a_crashed_process_is_started_again_and_counted(web: str, kubectl: Kubectl) -> None:

@@ -34,12 +34,14 @@ class PostgresServer:
 
     Args:
         settings: lines of `postgresql.conf`.
+        beside: a process in whose network namespace it runs, open to all who are there; 0: on our own loopback.
     """
 
-    def __init__(self, settings: Mapping[str, str] = {}) -> None:
+    def __init__(self, settings: Mapping[str, str] = {}, beside: int = 0) -> None:
         found = programs()
         assert found is not None, "see the fixture"
-        self._programs, self._settings = found, dict(settings)
+        self._programs, self._settings = found, dict(settings) | ({"listen_addresses": "*"} if beside else {})
+        self._enter = ["nsenter", f"--target={beside}", "--net"] if beside else []
         self._user: dict[str, Any] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="tailseal-postgres-"))
         if os.geteuid() == 0:
@@ -73,6 +75,9 @@ class PostgresServer:
         self._run(
             "initdb", "-D", data, "-U", "tailseal", "-A", "scram-sha-256", "--pwfile", password, "-N", "-E", "UTF8"
         )
+        if self._enter:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as allowed:
+                allowed.write("host all all all scram-sha-256\n")
         self.start()
         return self
 
@@ -93,13 +98,16 @@ class PostgresServer:
             "logging_collector": "off",
         } | self._settings
         given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        enter, user = self._enter, self._user
+        if enter and user:  # a namespace is root's to enter
+            enter, user = [*enter, f"--setuid={user['user']}", f"--setgid={user['group']}"], {}
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.folder / "data", *given],
+                [*enter, self._programs / "postgres", "-D", self.folder / "data", *given],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=self.folder,
-                **self._user,
+                **user,
             )
         self._await_ready()
 
@@ -146,7 +154,7 @@ class PostgresServer:
     def _await_ready(self) -> None:
         until = time.monotonic() + _DEADLINE
         ask: list[str | Path] = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        while subprocess.run(ask, check=False).returncode != 0:
+        while subprocess.run([*self._enter, *ask], check=False).returncode != 0:
             assert self._process is not None
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < until, (self.folder / "log").read_text()

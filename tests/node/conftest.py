@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from node.world import PROVIDERS, RELEASE, SYSTEM, World, render_table, until
+from node import table
+from node.world import PROVIDERS, RELEASE, SYSTEM, World, until
 from tailseal_dev.realnode import images
 from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.node import RealNode
@@ -104,6 +105,6 @@ def job(world: World) -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The measured figures, as a table."""
-    for line in render_table():
+    """What was seen, as a table: the one place that prints it."""
+    for line in table.render():
         terminalreporter.write_line(line)

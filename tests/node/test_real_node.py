@@ -10,14 +10,15 @@ import time
 import pytest
 
 from node.conftest import ROOT
-from node.world import PROVIDERS, RELEASE, SPACE, SYSTEM, WITHIN, Load, World, measured, quantiles, until
+from node.load import Load, exchanges
+from node.table import measured
+from node.world import PROVIDERS, RELEASE, SPACE, SYSTEM, World, until
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import kid_of, kids, verify
 from tailseal_dev.realnode import images
 
 pytestmark = [pytest.mark.node, pytest.mark.helm]
 
-CHANGES = 20
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:tailseal-operator"
 FACTS = """
 import json, os
@@ -41,14 +42,14 @@ print(json.dumps({
 
 
 def test_our_image_adds_less_to_its_base_than_the_gate(image: images.Built) -> None:
-    measured("image over its base", f"{image.added / 1e6:.0f} MB (gate {images.SIZE_GATE / 1e6:.0f} MB)")
+    measured("image over its base", f"{image.added / 1e6:.0f} MB", f"at most {images.SIZE_GATE / 1e6:.0f} MB")
     assert image.added <= images.SIZE_GATE
 
 
 def test_both_workers_become_available_and_the_provider_ready(world: World) -> None:
-    measured("IdentityProvider applied → Ready, three pods serving", f"{world.ready_after:.1f} s")
+    measured("IdentityProvider applied", "Ready", "Ready, three pods serving", world.ready_after)
     for component in ("sts", "idp"):
-        world.kubectl("wait", f"deployment/corp-{component}", "--for=condition=Available", SPACE, "--timeout=30s")
+        world.kubectl("wait", f"deployment/corp-{component}", "--for=condition=Available", SPACE, "--timeout=180s")
 
 
 def test_an_exchange_gives_a_token_that_verifies(world: World, job: str) -> None:
@@ -57,35 +58,19 @@ def test_an_exchange_gives_a_token_that_verifies(world: World, job: str) -> None
     assert claims["sub"] == f"policy:{PROVIDERS}/deploy"
 
 
-def test_a_policy_converges_on_every_replica_when_applied_and_when_deleted(world: World) -> None:
-    token, applied, deleted = world.job(), [], []
-    for _ in range(CHANGES):
-        started = time.monotonic()
-        world.trust()
-        until(lambda: world.granted(token), "every replica grants")
-        applied.append(time.monotonic() - started)
-        started = time.monotonic()
-        world.withdraw()
-        until(lambda: world.refused(token), "every replica refuses")
-        deleted.append(time.monotonic() - started)
-    measured("policy applied → granted by every replica", quantiles(applied))
-    measured("policy deleted → refused by every replica", quantiles(deleted))
-
-
 def test_a_rolling_update_loses_no_exchange(world: World, job: str) -> None:
-    before = set(world.pods("sts"))
-    with Load(world, job) as load:
-        until(lambda: load.asked > 10, "the load runs")
+    before, kept = set(world.pods("sts")), "over kept connections"
+    work = {"exchanges": exchanges(world, job), kept: exchanges(world, job, kept=True)}
+    with Load(work, lossy=frozenset({kept})) as load:
         started = time.monotonic()
         change = json.dumps({"spec": {"workload": {"labels": {"rolled": "once"}}}})
         world.kubectl("patch", "identityprovider/corp", SPACE, "--type=merge", f"--patch={change}")
         selector = "--selector=app.kubernetes.io/component=sts,rolled=once"
         until(lambda: "corp-sts" in world.kubectl("get", "pods", SPACE, selector), "the rollout begins")
-        world.kubectl("rollout", "status", "deployment/corp-sts", SPACE, "--timeout=90s")
-        until(lambda: not before & set(world.pods("sts")), "the old pods are gone", within=60)
+        world.kubectl("rollout", "status", "deployment/corp-sts", SPACE, "--timeout=180s")
+        until(lambda: not before & set(world.pods("sts")), "the old pods are gone", within=120)
         seconds = time.monotonic() - started
-    measured("rolling update of both replicas", f"{seconds:.1f} s, {load.asked} exchanges, {len(load.failed)} failed")
-    measured("the same over connections that are kept", f"{load.kept} exchanges, {load.kept_lost} lost")
+    measured("rolling update of both token services", load.seen(), "0 failed, every token verifies", seconds)
     assert load.failed == []
 
 
@@ -100,10 +85,11 @@ def test_a_rotated_key_signs_only_after_every_replica_published_it(world: World,
     def signer() -> str:
         return kid_of(world.caller.exchange(job, audience=manifests.AUDIENCE).token)
 
-    seconds = until(published_everywhere, "every replica publishes the new key", within=2 * WITHIN)
+    seconds = until(published_everywhere, "every replica publishes the new key")
     assert signer() == old
-    signing = until(lambda: signer() != old, "the new key signs", within=120)
-    measured("key rotated → published by every replica / signs", f"{seconds:.1f} s / {seconds + signing:.1f} s")
+    signing = until(lambda: signer() != old, "the new key signs", within=240)
+    measured("key rotated", "published by every replica", "published before it signs", seconds)
+    measured("the same", "the new key signs", "not before 31 s", seconds + signing)
 
 
 def _facts(world: World, namespace: str, pod: str) -> dict[str, object]:
@@ -155,7 +141,7 @@ def test_neither_rights_nor_fence_refused_the_operator_anything(world: World) ->
 def _upgrade(world: World, helm: str, *values: str) -> None:
     argv = [helm, "upgrade", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", "--reuse-values"]
     environment = os.environ | {"KUBECONFIG": str(world.node.plane.kubeconfig)}
-    argv += ["--wait", "--timeout=90s", *values]
+    argv += ["--wait", "--timeout=180s", *values]
     result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
@@ -169,12 +155,12 @@ def test_an_image_that_cannot_be_pulled_is_named_while_the_old_pods_serve_on(wor
     image = "127.0.0.1:9/nobody:1"
     _upgrade(world, helm, "--set=fence.deployments=false", f"--set=operator.extraArgs={{--worker-image={image}}}")
     try:
-        seconds = until(lambda: "ImagePullBackOff" in _condition(world, "WorkersAvailable"), "it is said", within=60)
+        seconds = until(lambda: "ImagePullBackOff" in _condition(world, "WorkersAvailable"), "it is said", within=120)
         text = _condition(world, "WorkersAvailable")
         until(lambda: "deployments" in _condition(world, "Fenced"), "the missing fence is said")
         assert image in text
         assert world.caller.exchange(job, audience=manifests.AUDIENCE).token
     finally:
         _upgrade(world, helm, "--set=fence.deployments=true", "--set-json=operator.extraArgs=[]")
-    until(lambda: not _condition(world, "WorkersAvailable"), "it is over", within=60)
-    measured("image not pullable, said after", f"{seconds:.1f} s: {text}")
+    until(lambda: not _condition(world, "WorkersAvailable"), "it is over", within=120)
+    measured("image that cannot be pulled", text, "status names it, the old pods serve", seconds)

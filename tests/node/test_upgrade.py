@@ -1,4 +1,4 @@
-"""What happens to a cluster in daily operation, while exchanges go on without a pause: none is lost."""
+"""From one release to another and back, while exchanges go on without a pause: none is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from node.conftest import ROOT
-from node.world import PROVIDERS, SPACE, Load, World, evict, measured, until, upgrade
+from node.load import Load, exchanges
+from node.table import measured
+from node.world import PROVIDERS, SPACE, World, evict, until, upgrade
 from tailseal_dev.former import COMMIT as FORMER
 from tailseal_dev.realnode import images
 
@@ -34,15 +36,14 @@ def former(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evicting_each_worker_under_its_disruption_budget_loses_no_exchange(world: World, job: str) -> None:
     before = world.pods("sts")
-    with Load(world, job) as load:
-        until(lambda: load.asked > 10, "the load runs")
+    with Load({"exchanges": exchanges(world, job)}) as load:
         started = time.monotonic()
         refused = sum(evict(world, pod) for pod in before)
-        until(lambda: not set(before) & set(world.pods("sts")), "the evicted pods are gone", within=90)
-        world.kubectl("rollout", "status", "deployment/corp-sts", SPACE, "--timeout=90s")
+        until(lambda: not set(before) & set(world.pods("sts")), "the evicted pods are gone", within=180)
+        world.kubectl("rollout", "status", "deployment/corp-sts", SPACE, "--timeout=180s")
         seconds = time.monotonic() - started
-    text = f"{seconds:.1f} s, {load.asked} exchanges, {len(load.failed)} failed, the budget refused {refused} times"
-    measured("both replicas evicted, one after the other", text)
+    text = f"{load.seen()}; the budget refused {refused} times"
+    measured("both token services evicted, one after the other", text, "0 failed, every token verifies", seconds)
     assert refused > 0, "the second waits for the first one's successor"
     assert load.failed == []
 
@@ -55,8 +56,7 @@ def test_a_rollback_to_the_former_release_and_the_upgrade_from_it_lose_no_exchan
         ("upgraded from the former release", ROOT / "charts" / "tailseal", images.TAG.rpartition(":")[2]),
     ):
         image = f"{REPOSITORY}:{tag}"
-        with Load(world, job) as load:
-            until(lambda load=load: load.asked > 10, "the load runs")  # type: ignore[misc]
+        with Load({"exchanges": exchanges(world, job)}) as load:
             started = time.monotonic()
             values = (
                 f"--set=namespaces={{{PROVIDERS}}}",
@@ -64,9 +64,9 @@ def test_a_rollback_to_the_former_release_and_the_upgrade_from_it_lose_no_exchan
                 f"--set=image.tag={tag}",
             )
             upgrade(world, helm, chart, "--reset-values", *values)
-            until(lambda image=image: _all_run(world, image), f"every worker runs {image}", within=120)  # type: ignore[misc]
+            until(lambda image=image: _all_run(world, image), f"every worker runs {image}", within=240)  # type: ignore[misc]
             seconds = time.monotonic() - started
-        measured(what, f"{seconds:.1f} s, {load.asked} exchanges, {len(load.failed)} failed")
+        measured(what, load.seen(), "0 failed, every token verifies", seconds)
         assert load.failed == []
         assert world.granted(job)
 

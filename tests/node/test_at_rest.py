@@ -1,0 +1,73 @@
+"""Nothing happens: then nothing is written, and what it costs to run is measured."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from node.table import FULL, measured
+from node.world import PROVIDERS, SYSTEM, World, until
+
+pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("image")]
+
+REST = 600.0 if FULL else 10.0
+"""Seconds."""
+
+COST = """
+import json, os
+status = dict(line.split(":", 1) for line in open("/proc/1/status"))
+ticks = open("/proc/1/stat").read().rpartition(")")[2].split()[11:13]
+print(json.dumps([int(status["VmRSS"].split()[0]) / 1024, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")]))
+"""
+
+
+def test_at_rest_nothing_is_written(world: World) -> None:
+    """The operator's Lease aside, which says that it lives."""
+    until(lambda: _quiet_since(world) > 5, "what was begun is done", within=120)
+    before, costs = len(_writes(world)), _costs(world)
+    time.sleep(REST)
+    after, written = _costs(world), _writes(world)[before:]
+    for name, (memory, spent) in after.items():
+        seen = f"{memory:.0f} MB resident, {1000 * (spent - costs[name][1]) / REST:.1f} ms CPU a second"
+        measured(f"at rest: {name}", seen, "little")
+    leases = Counter("lease" in line for line in written)
+    text = f"{leases[False]} writes, {leases[True]} renewals of the Lease"
+    measured("at rest, by the audit log of the API server", text, "0 writes", REST)
+    assert [line for line in written if "lease" not in line] == []
+
+
+def _ours(world: World) -> list[dict[str, Any]]:
+    """Writes by our accounts."""
+    spaces = (f"system:serviceaccount:{SYSTEM}:", f"system:serviceaccount:{PROVIDERS}:")
+    return [event for event in world.node.plane.audit() if event["user"]["username"].startswith(spaces)]
+
+
+def _writes(world: World) -> list[str]:
+    return [f"{event['verb']} {event['requestURI']}" for event in _ours(world) if "dryRun" not in event["requestURI"]]
+
+
+def _quiet_since(world: World) -> float:
+    """Seconds since the last write that was not the Lease's."""
+    seen = [event["stageTimestamp"] for event in _ours(world) if "lease" not in event["requestURI"]]
+    return time.time() - _seconds(seen[-1]) if seen else 0.0
+
+
+def _seconds(stamp: str) -> float:
+    return float(calendar.timegm(time.strptime(stamp.partition(".")[0], "%Y-%m-%dT%H:%M:%S")))
+
+
+def _costs(world: World) -> dict[str, tuple[float, float]]:
+    """Megabytes resident and CPU seconds so far, of one pod of each component."""
+    pods = {"operator": (SYSTEM, "deployment/tailseal-operator")}
+    pods |= {component: (PROVIDERS, world.pods(component)[0]) for component in ("sts", "idp")}
+    found = {}
+    for name, (namespace, pod) in pods.items():
+        answer = world.kubectl("exec", pod, f"--namespace={namespace}", "--", "python", "-c", COST)
+        memory, spent = json.loads(answer)
+        found[name] = (memory, spent)
+    return found

@@ -72,7 +72,7 @@ async def serve(made: World) -> None:
         text = made.cluster.peek(kinds.CONFIG_MAP, "identity", "corp-policies")["data"][model.MANIFEST_FILE]
         now = made.clock.now()
         wanted = {"policies": digest.policies_digest(text.encode())}
-        report = Report(now, now, now, wanted, frozenset(), frozenset(), {})
+        report = Report(now, now, now, wanted, frozenset(), frozenset(), {}, reads=model.VERSION)
         made.replicas.tell("identity", "corp", [Replica("sts-0", "sts-0", "sts", True, True, False, report)])
         await made.converge()
 

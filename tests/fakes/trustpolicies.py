@@ -10,7 +10,7 @@ from fakes import trust
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.domain.bundle import digest
+from tailseal.domain.bundle import digest, model
 from tailseal.domain.evidence import Replica, Report
 from tailseal.reconcile import trustpolicy
 from tailseal.reconcile.bundle import controller as bundle
@@ -51,9 +51,8 @@ def replicas(made: World, *names: str) -> list[Replica]:
         "manifest.json"
     ]
     now = made.clock.now()
-    report = Report(
-        now, now, now, {"policies": digest.policies_digest(manifest.encode())}, frozenset(), frozenset(), {}
-    )
+    wanted = {"policies": digest.policies_digest(manifest.encode())}
+    report = Report(now, now, now, wanted, frozenset(), frozenset(), {}, reads=model.VERSION)
     return [Replica(name, name, "sts", True, True, False, report) for name in names]
 
 

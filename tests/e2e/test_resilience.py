@@ -108,9 +108,9 @@ def test_owned_objects_that_are_deleted_come_back_one_after_the_other(world: Sta
     # What carries a ledger is not repaired but lost: that is another story, with its own rules.
     for name in sorted(names - {"secret/corp-issuer"}):
         world.cluster.kubectl("delete", name, SPACE)
-        until(lambda: owned() >= names, within=30, what=f"{name} is there again")
-    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=90s")
-    until(lambda: _granted(world, token), within=30, what="tokens are granted")
+        until(lambda: owned() >= names, within=90, what=f"{name} is there again")
+    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=180s")
+    until(lambda: _granted(world, token), within=90, what="tokens are granted")
 
 
 def test_a_pod_that_is_deleted_is_replaced_without_a_failed_exchange(world: Stage, token: str) -> None:
@@ -118,7 +118,7 @@ def test_a_pod_that_is_deleted_is_replaced_without_a_failed_exchange(world: Stag
     # Those of Deployments that were deleted before may be on their way out still.
     staying = next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
     world.cluster.kubectl("delete", f"pod/{staying}", SPACE)
-    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=60s")
+    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=120s")
     assert _failures(world, token, seconds=2) == []
 
 

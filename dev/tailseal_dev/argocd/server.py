@@ -26,7 +26,7 @@ HEALTH_CHECKS: Final = Path(__file__).resolve().parents[3] / "deploy" / "argocd"
 
 _PACKAGES: Final = {"redis-server": "redis-server", "git": "git"}
 _PART: Final = {"app.kubernetes.io/part-of": "argocd"}
-_READY_WITHIN: Final = 60.0
+_READY_WITHIN: Final = 120.0
 
 
 class ArgoError(Exception):

@@ -104,7 +104,7 @@ class Stage:
     def jwks(self) -> dict[str, Any]:
         """The keys that a replica publishes now."""
         (replica, *_) = self.replicas()
-        with httpx.Client(verify=False, timeout=5, trust_env=False) as client:  # noqa: S501 - loopback, keys only
+        with httpx.Client(verify=False, timeout=30, trust_env=False) as client:  # noqa: S501 - loopback, keys only
             document: dict[str, Any] = client.get(f"https://{replica}/.well-known/jwks.json").raise_for_status().json()
         return document
 

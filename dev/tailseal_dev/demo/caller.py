@@ -7,13 +7,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import jwt
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
+
+_PATIENCE: Final = httpx.Timeout(60.0, connect=15.0)
+"""A busy machine answers late; a pod that is gone never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Caller:
     def __init__(self, issuer: str, ca: Path) -> None:
         self.issuer = issuer
         self._context = ssl.create_default_context(cafile=str(ca))
-        self._client = httpx.Client(verify=self._context, timeout=5, trust_env=False)
+        self._client = httpx.Client(verify=self._context, timeout=_PATIENCE, trust_env=False)
         self._replicas = ssl.create_default_context(cafile=str(ca))
         self._replicas.check_hostname = False  # a replica is asked by its address, which no certificate names
 
@@ -60,7 +63,7 @@ class Caller:
 
     def exchange_at(self, address: str, subject_token: str, **parameters: str) -> Answer:
         """The same, at one replica's own address."""
-        with httpx.Client(verify=self._replicas, timeout=5, trust_env=False) as client:
+        with httpx.Client(verify=self._replicas, timeout=_PATIENCE, trust_env=False) as client:
             return self._exchange(client, f"https://{address}", subject_token, parameters)
 
     def _exchange(self, client: httpx.Client, url: str, subject_token: str, parameters: Mapping[str, str]) -> Answer:
@@ -87,7 +90,7 @@ class Caller:
     def jwks_of_replica(self, address: str) -> set[str]:
         """Key ids that one replica serves, asked at its own address."""
         answer = httpx.get(
-            f"https://{address}/.well-known/jwks.json", verify=self._replicas, timeout=5, trust_env=False
+            f"https://{address}/.well-known/jwks.json", verify=self._replicas, timeout=_PATIENCE, trust_env=False
         )
         return kids(answer.raise_for_status().json())
 

@@ -230,7 +230,7 @@ def set_up(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> Stage:
     def open_way() -> None:
         if not cluster.is_local:
             ways.update(_relayed(stack, cluster, port))
-        until(lambda: _answers(caller), within=30, what=f"{issuer} answers")
+        until(lambda: _answers(caller), within=60, what=f"{issuer} answers")
 
     def way_to(address: str) -> str:
         return ways.get(address, f"{address}:{SERVING_PORT}")
@@ -271,7 +271,7 @@ def _relayed(stack: contextlib.ExitStack, cluster: Cluster, port: int) -> dict[s
     manifest = cluster.directory / "relay.json"
     manifest.write_text(reach.pod(cluster.image, arguments))
     cluster.kubectl("apply", "-f", str(manifest))
-    cluster.kubectl("wait", f"pod/{reach.RELAY}", "--for=condition=Ready", SPACE, "--timeout=60s")
+    cluster.kubectl("wait", f"pod/{reach.RELAY}", "--for=condition=Ready", SPACE, "--timeout=120s")
     stack.enter_context(_forwarded(cluster, forwarded))
     return {address: f"127.0.0.1:{way}" for address, way in local.items()}
 

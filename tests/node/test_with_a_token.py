@@ -45,7 +45,7 @@ def test_pods_sign_in_a_token_and_the_private_key_is_nowhere_else(
     public = fake.make(tmp_path / "hsm").put(key, "corp-2026")
     node.load(_image(tmp_path))
     _upgrade(world, helm, "--set=fence.deployments=false", f"--set=operator.extraArgs={{--worker-image={IMAGE}}}")
-    until(lambda: set(_images(world)) == {IMAGE}, "the workers run the image with the library", within=90)
+    until(lambda: set(_images(world)) == {IMAGE}, "the workers run the image with the library", within=180)
     world.trust()
     until(lambda: world.granted(world.job()), "every replica grants")
     former = _signer(world)
@@ -61,7 +61,7 @@ def test_pods_sign_in_a_token_and_the_private_key_is_nowhere_else(
     patch = json.dumps({"spec": {"source": {"pkcs11": source}}})
     world.kubectl("patch", "signingkey/corp", SPACE, "--type=merge", f"--patch={patch}")
     asked = time.monotonic()
-    seconds = until(lambda: _signer(world) != former, "the key in the token signs", within=120)
+    seconds = until(lambda: _signer(world) != former, "the key in the token signs", within=240)
     assert time.monotonic() - asked >= 30, "caches were given their time"
     assert world.kubectl("get", "signingkey/corp", SPACE, "--output=jsonpath={.status.activeKeyID}")
     number = key.private_numbers().private_value.to_bytes(32, "big")

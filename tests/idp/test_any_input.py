@@ -67,7 +67,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# One house will do for all examples; and no test asserts speed.
+WHATEVER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=WHATEVER)
 @given(changes=CHANGES, keep=st.booleans(), method=st.sampled_from(["GET", "POST"]))
 def test_an_authorization_request_leads_nowhere_else(
     house: House, changes: list[tuple[str, str]], method: str, *, keep: bool
@@ -85,7 +89,7 @@ def test_an_authorization_request_leads_nowhere_else(
         assert answer.headers["content-type"].startswith("text/html")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=WHATEVER)
 @given(
     pairs=CHANGES,
     path=st.sampled_from(["/token", "/userinfo", "/introspect", "/revoke", "/par", "/device_authorization"]),

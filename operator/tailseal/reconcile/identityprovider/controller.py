@@ -189,8 +189,8 @@ async def _run_workers(run: _Run, component: Component) -> None:
         await run.attempt(_remove(run, ref.kind, ref.name))
     for wanted in provider_workers.due(run.ctx.objects, objects):
         made = await run.ensure(wanted)
-        if made is None and wanted["kind"] == kinds.SECRET.kind:
-            return  # a node's, and somebody else's: nobody is given a right to it, and no pod is made for it
+        if made is None and provider_workers.is_of_a_node(run.provider, wanted):
+            return  # somebody else's, or forbidden: nobody is given a right to it, and no pod is made with it
 
 
 async def _remove(run: _Run, kind: Kind, name: str) -> bool:

@@ -15,7 +15,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain.render import drift
 from tailseal.domain.render.claim import claim
-from tailseal.domain.render.common import Component, Provider
+from tailseal.domain.render.common import COMPONENTS, Component, Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.networkpolicy import network_policy
 from tailseal.domain.render.nodestate import account, role, role_binding, state
@@ -108,6 +108,13 @@ def _is_up(present: Object | None) -> bool:
     status, replicas = present.get("status", {}), present["spec"].get("replicas", 1)
     counted = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
     return status.get("observedGeneration", 0) >= present["metadata"].get("generation", 0) and counted == [replicas] * 3
+
+
+def is_of_a_node(provider: Provider, obj: Object) -> bool:
+    """Whether it says who a node of the tailnet is, or what that may do."""
+    if obj["kind"] == kinds.SERVICE_ACCOUNT.kind:
+        return obj["metadata"]["name"] not in {meta.workload(provider.name, component) for component in COMPONENTS}
+    return obj["kind"] in {kind.kind for kind in (kinds.ROLE, kinds.SECRET, kinds.ROLE_BINDING)}
 
 
 def is_numbered(component: Component, spec: IdentityProviderSpec) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from fakes import bundles, exchange
 from tailseal.domain import poll
+from tailseal.domain.bundle.model import VERSION
 from tailseal.domain.bundle.model import Staleness as Limits
 from tailseal.workers.common.bundle.loader import Loader
 from tailseal.workers.common.bundle.snapshot import Snapshot
@@ -156,12 +157,13 @@ def test_where_no_operator_is_expected_silence_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("off", [-301.0, 301.0])
-def test_a_question_from_another_time_is_told_our_clock_and_nothing_else(off: float) -> None:
+def test_a_question_from_another_time_is_told_our_clock_and_what_we_read_and_nothing_else(off: float) -> None:
     bench = Bench()
     heard = bench.staleness.heard_at
     answer = bench.ask({"policies": "sha256:other"}, time=bench.now + off)
-    assert answer == poll.Answer("n", "uid-1", bench.now, {}, (), (), {}, ("ClockSkew",))
+    assert answer == poll.Answer("n", "uid-1", bench.now, {}, (), (), {}, ("ClockSkew",), reads=VERSION)
     assert answer.mute
+    assert answer.report(sent_at=0, heard_at=0).reads == VERSION, "one clock that is off makes nobody a former release"
     assert bench.staleness.heard_at == heard
     bench.now += 130
     assert bench.withheld is None, "a replay must not make anybody believe to be behind"

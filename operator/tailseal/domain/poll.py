@@ -82,7 +82,7 @@ class Answer:
 
     @property
     def mute(self) -> bool:
-        """Whether it tells only the clock, since the question was too old or too young to be trusted."""
+        """Whether it tells only clock and `reads`, since the question was too old or too young to be trusted."""
         return self.problems == (CLOCK_SKEW,)
 
     def report(self, *, sent_at: float, heard_at: float) -> Report:

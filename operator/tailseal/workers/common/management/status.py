@@ -39,8 +39,8 @@ class Status:
         key = snapshot.signing.status_key
         try:
             question = poll.open_question(body, key, now=now)
-        except poll.TooFarOff as far:  # may be a replay: nothing is told but our clock, so that people can set it
-            mute = poll.Answer(far.nonce, self._pod_uid, now, {}, (), (), {}, (poll.CLOCK_SKEW,))
+        except poll.TooFarOff as far:  # may be a replay: our clock is told, for people to set, our release, and no more
+            mute = poll.Answer(far.nonce, self._pod_uid, now, {}, (), (), {}, (poll.CLOCK_SKEW,), reads=VERSION)
             return poll.seal_answer(mute, key)
         self._staleness.hear(question, snapshot)
         return poll.seal_answer(self._report(question.nonce, snapshot, now), key)

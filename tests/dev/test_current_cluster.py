@@ -11,9 +11,12 @@ from typing import NoReturn
 
 import pytest
 
+from tailseal_dev.argocd import stage
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode import current
+
+_CRD = "customresourcedefinition.apiextensions.k8s.io"
 
 
 def refuse(what: str) -> NoReturn:
@@ -31,6 +34,34 @@ def test_where_we_would_delete_what_is_somebody_s_nothing_is_begun(
     assert control_plane.kubectl("get", "namespace", current.NAMESPACE, "--ignore-not-found") == ""
     phase = control_plane.kubectl("get", "namespace", namespace, "--output=jsonpath={.status.phase}")
     assert phase == "Active"
+
+
+def test_argo_cd_of_somebody_is_left_as_it_is_wherever_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its CRDs belong to the whole cluster: ours would be written over them."""
+    cluster = stage._current(tmp_path, "image:tag")
+    said: list[str] = []
+
+    def kubectl(*arguments: str, **_: object) -> str:
+        said.append(" ".join(arguments))
+        return f"{_CRD}/applications.argoproj.io\n" if arguments[:2] == ("get", "crds") else ""
+
+    monkeypatch.setattr(cluster, "kubectl", kubectl)
+    with pytest.raises(ControlPlaneError, match=r"applications\.argoproj\.io: there already"):
+        cluster._open()
+    assert all(line.startswith("get ") for line in said)
+
+
+def test_what_others_install_meanwhile_is_not_taken_along_at_the_end() -> None:
+    made = ("policies.tailseal.dev", "applications.argoproj.io", "appprojects.argoproj.io")
+    theirs = ("certificates.cert-manager.io", "workflows.argoproj.io")
+    deleted: list[str] = []
+
+    def kubectl(*arguments: str, **_: object) -> str:
+        deleted.extend(arguments[1:] if arguments[0] == "delete" else ())
+        return "\n".join(f"{_CRD}/{name}" for name in made + theirs) if arguments[0] == "get" else ""
+
+    stage._leave(kubectl)
+    assert {name for name in deleted if name.startswith(_CRD)} == {f"{_CRD}/{name}" for name in made}
 
 
 def test_one_forwarded_port_leads_to_every_address() -> None:

@@ -21,6 +21,7 @@ from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.packages import find_program
 
 NAMESPACE: Final = "argocd"
+CRDS: Final = ("applications.argoproj.io", "appprojects.argoproj.io")
 HEALTH_CHECKS: Final = Path(__file__).resolve().parents[3] / "deploy" / "argocd"
 """A kustomization that patches `argocd-cm`, and what it is made from."""
 
@@ -71,7 +72,7 @@ class ArgoCD(Lifetime):
         files = [f"--filename={programs / name}" for name in ("application-crd.yaml", "appproject-crd.yaml")]
         kubectl("apply", "--server-side", *files)
         # Of a CRD that has no conditions yet, kubectl ends at once with an error.
-        kinds = ("crd/applications.argoproj.io", "crd/appprojects.argoproj.io")
+        kinds = [f"crd/{name}" for name in CRDS]
         wait = ("wait", "--for=condition=Established", "--timeout=10s", *kinds)
         until(lambda: len(kubectl(*wait, check=False).splitlines()) == len(kinds), within=_READY_WITHIN, what="CRDs")
         kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all(_settings()))

@@ -15,13 +15,13 @@ import httpx
 from tailseal_dev import pki
 from tailseal_dev.argocd import application, manifests
 from tailseal_dev.argocd.repository import Repository
-from tailseal_dev.argocd.server import NAMESPACE, ArgoCD
+from tailseal_dev.argocd.server import CRDS, NAMESPACE, ArgoCD
 from tailseal_dev.demo.caller import Answer, Caller
 from tailseal_dev.demo.narrator import Narrator, until
 from tailseal_dev.issuer import Issuer
 from tailseal_dev.ports import free_ports
 from tailseal_dev.realnode import images
-from tailseal_dev.realnode.current import CurrentCluster
+from tailseal_dev.realnode.current import CurrentCluster, crds_of_ours
 from tailseal_dev.realnode.node import NodeError, RealNode
 
 SPACE = f"--namespace={manifests.IDENTITY}"
@@ -137,13 +137,12 @@ def set_up(told: Narrator, directory: Path, revision: str = "HEAD", image: str =
             node = stack.enter_context(_current(directory, image))
         else:
             node = stack.enter_context(_own(directory, revision))
-        before = set(_crds(node.plane.kubectl))
         argo = stack.enter_context(ArgoCD(node.plane, directory / "argocd"))
         authority = pki.Authority("tailseal-gitops")
         (directory / "ca.crt").write_bytes(authority.certificate)
         certificate, key = authority.server().write(directory, "serving")
         if image:
-            stack.callback(_leave, node.plane.kubectl, before)
+            stack.callback(_leave, node.plane.kubectl)
         _prepare(node.plane.kubectl, certificate, key)
         ci = stack.enter_context(Issuer())
         repository = Repository(directory / "repository", revision)
@@ -165,18 +164,14 @@ def _current(directory: Path, image: str) -> CurrentCluster:
         raise NodeError(what)
 
     ours = (NAMESPACE, manifests.IDENTITY, manifests.SYSTEM)
-    return CurrentCluster(directory / "cluster", image, ours, refuse)
+    return CurrentCluster(directory / "cluster", image, ours, refuse, CRDS)
 
 
-def _crds(kubectl: Callable[..., str]) -> list[str]:
-    return kubectl("get", "crds", "-o=name").split()
-
-
-def _leave(kubectl: Callable[..., str], before: set[str]) -> None:
+def _leave(kubectl: Callable[..., str]) -> None:
     """Leave somebody's cluster as it was found; Argo CD, which still runs, deletes what it made."""
     kubectl("delete", f"application/{manifests.APPLICATION}", f"--namespace={NAMESPACE}", "--timeout=240s", check=False)
     kubectl("delete", "namespace", NAMESPACE, manifests.IDENTITY, manifests.SYSTEM, "--ignore-not-found", check=False)
-    if ours := [name for name in _crds(kubectl) if name not in before]:
+    if ours := crds_of_ours(kubectl, CRDS):
         kubectl("delete", *ours, check=False)
 
 

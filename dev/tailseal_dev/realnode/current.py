@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -39,16 +39,23 @@ class CurrentCluster(Lifetime):
         namespaces: what the caller makes, and deletes at the end: where one is there already, or a CRD of ours, nothing
             is begun.
         refuse: called with what only a node of our own could do.
+        crds: names of others that the caller makes: the same holds for them.
 
     Raises:
         ControlPlaneError: there is none, it has what we would delete, or the pod does not come up.
     """
 
     def __init__(
-        self, directory: Path, image: str, namespaces: Sequence[str], refuse: Callable[[str], NoReturn]
+        self,
+        directory: Path,
+        image: str,
+        namespaces: Sequence[str],
+        refuse: Callable[[str], NoReturn],
+        crds: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.directory, self.image, self._namespaces, self._refuse = directory, image, namespaces, refuse
+        self._crds = crds
         self.programs = ensure("kubernetes")
         self.kubeconfig = directory / "kubeconfig"
         self._forward = 0
@@ -103,7 +110,7 @@ class CurrentCluster(Lifetime):
 
     def _open(self) -> None:
         there = self.kubectl("get", "namespaces", *self._namespaces, "--ignore-not-found", "-o=name").split()
-        there += [name for name in self.kubectl("get", "crds", "-o=name").split() if name.endswith(".tailseal.dev")]
+        there += crds_of_ours(self.kubectl, self._crds)
         if there:
             raise ControlPlaneError(
                 f"{', '.join(there)}: there already, and would be deleted at the end: use another cluster"
@@ -122,6 +129,12 @@ class CurrentCluster(Lifetime):
     def _start(self, name: str, argv: list[str], **environment: str) -> None:
         running = process.start(argv, self.directory / f"{name}.log", os.environ | environment)
         self._stack.callback(process.stop, running)
+
+
+def crds_of_ours(kubectl: Callable[..., str], others: Collection[str] = ()) -> list[str]:
+    """Which there are of our CRDs, and of others by name: as `kubectl delete` takes them."""
+    found = kubectl("get", "crds", "-o=name").split()
+    return [name for name in found if name.endswith(".tailseal.dev") or name.rpartition("/")[2] in others]
 
 
 def _listens(port: int) -> bool:

@@ -86,6 +86,17 @@ def test_a_variable_that_is_empty_is_one_without_a_value() -> None:
     assert drift.differs({"data": {"empty": ""}}, {"data": {}}), "an empty file is a file"
 
 
+def test_a_variable_that_is_empty_is_read_from_nowhere_else() -> None:
+    """An apply would leave it: only where a value is not empty, the API server refuses to have it from two places."""
+    wanted, present = copy.deepcopy(WANTED), defaulted()
+    for obj, more in ((wanted, {"value": ""}), (present, {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})):
+        obj["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "TS_KUBE_SECRET", **more})
+    patch = drift.foreign(wanted, present)
+    assert patch is not None
+    changed = patch["spec"]["template"]["spec"]
+    assert changed["containers"] == wanted["spec"]["template"]["spec"]["containers"]
+
+
 def test_the_patch_removes_what_is_foreign_and_keeps_what_is_ours() -> None:
     present = defaulted()
     pod = present["spec"]["template"]["spec"]

@@ -184,6 +184,7 @@ def _foreign_in_container(ours: Mapping[str, Value], theirs: Mapping[str, Value]
     return (
         any(theirs.get(field) and field not in ours for field in _CONTAINER_FIELDS)
         or _extra("name", ours["env"], theirs.get("env"))
+        or _extra("name", _referring(ours["env"]), _referring(theirs.get("env") or []))
         or _extra("mountPath", ours["volumeMounts"], theirs.get("volumeMounts"))
         or bool((theirs.get("lifecycle") or {}).keys() - ours.get("lifecycle", {}).keys())
         or _more(ours["securityContext"], theirs.get("securityContext") or {})
@@ -192,6 +193,11 @@ def _foreign_in_container(ours: Mapping[str, Value], theirs: Mapping[str, Value]
 
 def _extra(key: str, ours: list[Value], theirs: list[Value] | None) -> bool:
     return bool({entry[key] for entry in theirs or ()} - {entry[key] for entry in ours})
+
+
+def _referring(env: list[Value]) -> list[Value]:
+    """The variables that come from elsewhere."""
+    return [entry for entry in env if entry.get("valueFrom")]
 
 
 def _more(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:

@@ -107,6 +107,10 @@ class Exchanges:
             raise RefusedError(f"{answer.status} {answer.reason}")
         self._keys.verify(answer.token, self.audience)
 
+    def close(self) -> None:
+        """Let go of the connection that is kept."""
+        self._caller.close()
+
 
 def exchanges(world: World, token: str, *, kept: bool = False) -> Exchanges:
     """Of the world's own provider."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -60,8 +61,10 @@ def test_an_exchange_gives_a_token_that_verifies(world: World, job: str) -> None
 
 def test_a_rolling_update_loses_no_exchange(world: World, job: str) -> None:
     before, kept = set(world.pods("sts")), "over kept connections"
-    work = {"exchanges": exchanges(world, job), kept: exchanges(world, job, kept=True)}
-    with Load(work, lossy=frozenset({kept})) as load:
+    with (
+        contextlib.closing(exchanges(world, job, kept=True)) as keeping,
+        Load({"exchanges": exchanges(world, job), kept: keeping}, lossy=frozenset({kept})) as load,
+    ):
         started = time.monotonic()
         change = json.dumps({"spec": {"workload": {"labels": {"rolled": "once"}}}})
         world.kubectl("patch", "identityprovider/corp", SPACE, "--type=merge", f"--patch={change}")

@@ -176,6 +176,23 @@ async def test_a_slip_in_its_spec_pauses_a_client_and_ends_nothing() -> None:
     assert before == admissions(made)
 
 
+@pytest.mark.parametrize("slip", [{"claims": ["sub"]}, {"idTokenAlgorithm": "none"}], ids=["wrong", "unreadable"])
+async def test_a_slip_hides_no_withdrawal(slip: dict[str, Any]) -> None:
+    made = two()
+    await serve(made)
+    before = admissions(made)
+    made.cluster.user_apply(client(**slip))
+    await serve(made)
+    made.cluster.user_apply(provider(bounds=[WIDE | {"namespaces": {"from": "Names", "names": ["team-b"]}}]))
+    await serve(made)
+    assert served(made) == {}
+    give_back(made)
+    made.cluster.user_apply(client())
+    await serve(made)
+    assert before.keys() == admissions(made).keys()
+    assert not set(before.values()) & set(admissions(made).values())
+
+
 async def test_a_secret_that_is_deleted_ends_no_login() -> None:
     made = two()
     await serve(made)

@@ -141,7 +141,8 @@ def compile_client(record: ClientRecord, settings: Settings) -> CompiledClient:
     try:
         spec = parse_spec(OAuthClientSpec, record.spec, loopback=settings.issuer.startswith("http://"))
     except SpecError as error:
-        raise ClientError(error.findings) from None
+        # So whoever expects to lose his permission cannot hide that behind a spec that nobody can read.
+        raise ClientError((*error.findings, *_not_admitted(record.namespace, settings))) from None
     findings = [*unsupported(spec), *_wrong(spec), *_reserved(spec, settings)]
     expire_at = _expiry(spec, findings)
     allow = _people(spec.allow, findings) if spec.allow is not None else None
@@ -241,11 +242,16 @@ def _beyond_rules(namespace: str, spec: OAuthClientSpec, settings: Settings) -> 
     """What no single rule of the bounds allows; of several rules, what the most generous one lacks."""
     if is_unbounded(namespace, settings):
         return ()
-    rules = rules_for(namespace, settings)
-    if not rules:
-        message = f"the IdentityProvider admits no clients of namespace {namespace}: its bounds must name it"
-        return (Finding("spec.identityProviderRef", message, Reason.EXCEEDS_BOUNDS),)
-    return min((tuple(_beyond(spec, rule)) for rule in rules), key=len)
+    beyond = (tuple(_beyond(spec, rule)) for rule in rules_for(namespace, settings))
+    return _not_admitted(namespace, settings) or min(beyond, key=len)
+
+
+def _not_admitted(namespace: str, settings: Settings) -> tuple[Finding, ...]:
+    """What no spec of the namespace can help."""
+    if is_unbounded(namespace, settings) or rules_for(namespace, settings):
+        return ()
+    message = f"the IdentityProvider admits no clients of namespace {namespace}: its bounds must name it"
+    return (Finding("spec.identityProviderRef", message, Reason.EXCEEDS_BOUNDS),)
 
 
 def _led_to(spec: OAuthClientSpec) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import re
@@ -48,9 +49,17 @@ def test_the_archive_is_the_same_bytes_whatever_the_times_and_rights_of_the_file
         os.utime(tmp_path / "krew" / name, (1, 1))
     monkeypatch.setattr(krew, "PLACE", tmp_path / "krew")
     assert krew.archive() == packed
+    assert packed[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff", "neither a time nor the system that it was made on"
+    assert (krew.ROOT / "LICENSE").read_bytes() in packed, "zlibs compress alike, but not the same"
     (tmp_path / "krew" / LAUNCHERS[1]).write_text("name=x version=9.9.9\n")
     with pytest.raises(krew.ReleaseError, match=f"{LAUNCHERS[1]}: says another version"):
         krew.version()
+
+
+@pytest.mark.parametrize("size", [1, 0xFFFF, 0x10000, 200_000])
+def test_a_content_of_any_size_is_unpacked_again(size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    assert gzip.decompress(krew._wrapped(content)) == content
 
 
 @pytest.mark.cluster

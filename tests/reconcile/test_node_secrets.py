@@ -53,6 +53,16 @@ def assert_there(seen: World) -> None:
     assert seen.cluster.exists(kinds.SECRET, NS, NAME)
 
 
+def rolled_out(seen: World, number: int) -> None:
+    """What the cluster's own controller would say by now."""
+
+    def tell(obj: Object) -> None:
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 1)
+        obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
+
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
+
+
 async def test_it_becomes_ready_and_then_rests() -> None:
     seen = on_a_tailnet()
     await seen.converge()
@@ -202,6 +212,24 @@ async def test_leaving_the_tailnet_takes_the_right_and_keeps_the_secret() -> Non
     for kind in (kinds.ROLE, kinds.ROLE_BINDING, kinds.SERVICE_ACCOUNT):
         assert not seen.cluster.exists(kind, NS, "corp-idp-0")
     assert seen.cluster.peek(kinds.SECRET, NS, NAME)["data"] == PLANTED
+
+
+async def test_a_node_that_waits_for_its_turn_keeps_its_right_until_then() -> None:
+    seen = on_a_tailnet(idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        rolled_out(seen, number)
+    on_a_disk = NODE | {"volume": {"size": "64Mi"}}
+    seen.cluster.user_apply(provider(tailnet=on_a_disk, storage=POSTGRES, idp={"replicas": 2}))
+    await seen.run_for(60)
+    assert [pod(seen, number)["serviceAccountName"] for number in range(2)] == ["corp-idp", "corp-idp-1"]
+    for kind in (kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING):
+        assert [seen.cluster.exists(kind, NS, f"corp-idp-{number}") for number in range(2)] == [False, True]
+    rolled_out(seen, 0)
+    await seen.run_for(60)
+    assert pod(seen, 1)["serviceAccountName"] == "corp-idp"
+    for kind in (kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING):
+        assert not seen.cluster.exists(kind, NS, "corp-idp-1")
 
 
 async def test_nodes_that_answer_for_a_service_serve_its_name_and_no_other() -> None:

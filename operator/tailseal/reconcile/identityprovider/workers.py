@@ -62,12 +62,20 @@ def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec,
 
 
 def unwanted(provider: Provider, component: Component, objects: Objects, keep: list[Object]) -> Iterator[Ref]:
-    """What is there of the component and should not be."""
+    """What is there of the component and should not be; of a node that waits for its turn, not yet who it is."""
     kept = {kinds.ref(obj) for obj in keep}
     for kind in _REMOVABLE:
         for obj in objects.select(kind, provider.namespace, provider.labels(component)):
-            if (ref := kinds.ref(obj)) not in kept:
+            ref = kinds.ref(obj)
+            if ref not in kept and not (is_of_a_node(provider, obj) and _runs_as(objects, ref, kept)):
                 yield ref
+
+
+def _runs_as(objects: Objects, account: Ref, kept: set[Ref]) -> bool:
+    """Whether pods that stay run under the account, or by what is called as it is."""
+    ref = Ref(kinds.DEPLOYMENT, account.namespace, account.name)
+    present = objects.get(ref) if ref in kept else None
+    return present is not None and present["spec"]["template"]["spec"].get("serviceAccountName") == account.name
 
 
 def due(objects: Objects, wanted: list[Object]) -> Iterator[Object]:

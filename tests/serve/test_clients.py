@@ -121,3 +121,77 @@ def test_admissions_that_are_lost_or_spoilt_end_all_logins(tmp_path: Path, spoil
     kept = tmp_path / "state" / "clients.json"
     kept.unlink() if spoilt is None else kept.write_bytes(spoilt)
     assert admission(tmp_path, tmp_path / "state") not in {"", before}
+
+
+SELECTED = PROVIDER.replace(
+    "spec:\n",
+    """spec:
+  bounds:
+  - name: apps
+    namespaces: {from: Selector, selector: {matchLabels: {apps: "yes"}}}
+    redirectHosts: [grafana.example]
+    grantTypes: [authorization_code, refresh_token]
+""",
+)
+NAMESPACE = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: default, labels: {apps: "yes"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "lost", "given"),
+    [
+        ({}, "provider", {"provider": PROVIDER}),
+        ({"provider": SELECTED, "space": NAMESPACE}, "space", {"space": NAMESPACE}),
+    ],
+    ids=["a provider that is saved anew", "labels in a file that cannot be read"],
+)
+def test_what_others_files_say_for_a_moment_ends_nothing(
+    tmp_path: Path, files: dict[str, str], lost: str, given: dict[str, str]
+) -> None:
+    read(tmp_path, client=PUBLIC, **files)
+    state = tmp_path / "state"
+    made = Embedded(Options(tmp_path, state, None, Address("127.0.0.1", 0)), lambda *_: None, State(state))
+
+    def served() -> list[str]:
+        made.turn()
+        assert made.worker.loader.snapshot
+        return [client.uid for client in made.worker.loader.snapshot.clients.values()]
+
+    try:
+        before = served()
+        assert len(before) == 1
+        if lost == "provider":
+            (tmp_path / "provider.yaml").unlink()
+        else:
+            (tmp_path / f"{lost}.yaml").write_text("{")
+        during = served()
+        assert during == ([] if lost == "provider" else before)
+        for name, text in given.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+        assert served() == before
+    finally:
+        asyncio.run(made.worker.state.aclose())
+        made.state.close()
+
+
+def test_a_client_that_leaves_while_there_is_no_provider_comes_back_as_another(tmp_path: Path) -> None:
+    read(tmp_path, client=PUBLIC)
+    state = tmp_path / "state"
+    made = Embedded(Options(tmp_path, state, None, Address("127.0.0.1", 0)), lambda *_: None, State(state))
+    try:
+        made.turn()
+        assert made.worker.loader.snapshot
+        (before,) = (client.uid for client in made.worker.loader.snapshot.clients.values())
+        for name in ("provider", "client"):
+            (tmp_path / f"{name}.yaml").unlink()
+            made.turn()
+        read(tmp_path, client=PUBLIC)
+        made.turn()
+        (after,) = (client.uid for client in made.worker.loader.snapshot.clients.values())
+        assert before != after
+    finally:
+        asyncio.run(made.worker.state.aclose())
+        made.state.close()

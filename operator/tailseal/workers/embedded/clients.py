@@ -15,7 +15,7 @@ from tailseal.domain.bundle.model import ClientRecord, ClientSecret, Settings
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.admission import Outcome, admitted
 from tailseal.domain.clients.compile import CompiledClient
-from tailseal.domain.clients.gathering import judge
+from tailseal.domain.clients.gathering import judge, record_of
 from tailseal.workers.embedded.manifests import FileProblem, Manifest
 from tailseal.workers.embedded.state import State
 
@@ -39,6 +39,16 @@ class Clients:
     usable: tuple[ClientRecord, ...] = ()
     judged: tuple[tuple[ClientRecord, Outcome], ...] = ()
     whole: bool = True
+
+
+def unjudged(objects: Sequence[Mapping[str, Any]], *, whole: bool) -> Clients:
+    """What is in a folder without a provider: nobody is served, and who stays there loses nothing by it.
+
+    Args:
+        objects: manifests of clients.
+        whole: as in `Clients`.
+    """
+    return Clients(judged=tuple((record_of(obj), ()) for obj in objects), whole=whole)
 
 
 def admit(found: Clients, state: State, draw: Callable[[int], bytes]) -> tuple[ClientRecord, ...]:

@@ -26,7 +26,7 @@ from tailseal.domain.rotation import IssuerSpec
 from tailseal.domain.rotation.signingkey.plan import Wish
 from tailseal.domain.tenancy import bounds
 from tailseal.workers.embedded import sharedstate
-from tailseal.workers.embedded.clients import Clients, clients
+from tailseal.workers.embedded.clients import Clients, clients, unjudged
 from tailseal.workers.embedded.manifests import FileProblem, Folder, Manifest
 from tailseal.workers.embedded.meanings import MEANINGS, brought, revoked
 
@@ -102,14 +102,15 @@ class Reader:
             problems += self._learn(manifest)
         provider = self._provider(problems)
         if provider is None:
-            return Household(None, problems=tuple(problems))
+            present = [manifest.obj for manifest in folder.manifests if manifest.kind == "OAuthClient"]
+            return Household(None, problems=tuple(problems), clients=unjudged(present, whole=not folder.unreadable))
         settings = sharedstate.with_state(
             build.settings_of(
                 provider.spec,
                 namespace=provider.namespace,
                 name=provider.name,
                 open_hosts=self._open_hosts,
-                namespaces=labels_of(manifest.obj for manifest in folder.manifests),
+                namespaces=labels_of([*(each.obj for each in folder.manifests), *self._namespaces()]),
             )
         )
         policies = [manifest for manifest in folder.manifests if manifest.kind in _ATTACHED]
@@ -137,6 +138,10 @@ class Reader:
     def _secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         data: Mapping[str, bytes] = self._good.get(("Secret", namespace, name), ("", {}))[1]
         return data
+
+    def _namespaces(self) -> Iterator[dict[str, Any]]:
+        """Namespaces of the folder, also of files that cannot be read now: bounds select by their labels."""
+        return (value for (kind, _, _), (_, value) in self._good.items() if kind == "Namespace")
 
     def _forget(self, folder: Folder) -> None:
         """Drop what was taken out of the folder; what stands in a file that cannot be read now, stays."""

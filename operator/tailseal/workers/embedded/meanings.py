@@ -69,6 +69,10 @@ def _secret(manifest: Manifest) -> dict[str, bytes]:
     return {**encoded, **{name: value.encode() for name, value in plain.items()}}
 
 
+def _namespace(manifest: Manifest) -> dict[str, Any]:
+    return manifest.obj
+
+
 def _supported(spec: SigningKeySpec | IdentityProviderSpec) -> None:
     if later := unsupported(spec):
         raise SpecError(later)
@@ -91,5 +95,5 @@ def revoked(obj: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(kid for kid in ids if isinstance(kid, str)) if isinstance(ids, list) else frozenset()
 
 
-MEANINGS: Final = {"SigningKey": _wish, "IdentityProvider": _spec, "Secret": _secret}
+MEANINGS: Final = {"SigningKey": _wish, "IdentityProvider": _spec, "Secret": _secret, "Namespace": _namespace}
 """By kind; of others no single manifest means anything. Each raises SpecError."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -170,7 +170,7 @@ class Embedded:
         if household.provider is None and self.household.provider is not None:
             # The provider was taken away: its keys and settings stay as they are, and nothing is granted.
             former = self.household
-            household = Household(former.provider, former.wishes, former.settings, problems=household.problems)
+            household = replace(household, provider=former.provider, wishes=former.wishes, settings=former.settings)
         self.household = household
         if household.settings is not None:
             own = household.settings.namespace

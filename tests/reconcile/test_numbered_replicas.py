@@ -319,6 +319,24 @@ async def test_replicas_that_serve_change_one_after_the_other() -> None:
     assert _labels(seen) == ["twice", "twice"]
 
 
+async def test_what_others_change_is_repaired_at_once_whoever_is_down() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        _rolled_out(seen, number)
+    await seen.run_for(30)
+    _rolled_out(seen, 0, available=0)
+
+    def swap(obj: Object) -> None:
+        obj["spec"]["template"]["spec"]["containers"][0]["image"] = "evil:1"
+
+    ours = pod(seen, 1)["containers"][0]["image"]
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-idp-1", swap)
+    _rolled_out(seen, 1)
+    await seen.run_for(60)
+    assert pod(seen, 1)["containers"][0]["image"] == ours
+
+
 async def test_replicas_that_do_not_serve_wait_for_nobody() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()

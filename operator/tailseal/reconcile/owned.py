@@ -65,8 +65,7 @@ async def ensure(
         ClusterError: whatever the API server said to the write.
     """
     ref = kinds.ref(wanted)
-    made_before = _memory(ctx, ref.namespace, wanted["metadata"]["labels"].get(PROVIDER_LABEL))
-    wish = canonical.digest(canonical.dumps(wanted))
+    made_before, wish = _memory_of(ctx, wanted), _digest(wanted)
     if seen is not None:
         _refuse_foreign(wanted, seen, remedy)
     present = seen or await find(ctx, wanted, remedy=remedy)
@@ -75,9 +74,23 @@ async def ensure(
     return made
 
 
+def made(ctx: Context, wanted: Object) -> bool:
+    """Whether we made it so already: then what differs was changed by others."""
+    return _memory_of(ctx, wanted).get(kinds.ref(wanted)) == _digest(wanted)
+
+
 def forget(ctx: Context, namespace: str, provider: str) -> None:
     """Keep nothing of what was made for a provider that is gone."""
     ctx.memory.pop(Key("Owned", namespace, provider), None)
+
+
+def _digest(wanted: Object) -> str:
+    return canonical.digest(canonical.dumps(wanted))
+
+
+def _memory_of(ctx: Context, wanted: Object) -> dict[Ref, str]:
+    metadata = wanted["metadata"]
+    return _memory(ctx, metadata["namespace"], metadata["labels"].get(PROVIDER_LABEL))
 
 
 def _memory(ctx: Context, namespace: str, provider: str | None) -> dict[Ref, str]:

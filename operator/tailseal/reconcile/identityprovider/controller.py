@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from tailseal.api import meta
@@ -34,7 +35,7 @@ from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen
 from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import load_or_create, save
-from tailseal.reconcile.owned import ensure, forget, remove
+from tailseal.reconcile.owned import ensure, forget, made, remove
 from tailseal.reconcile.ownership import Leaving, NameTaken
 from tailseal.reconcile.publish import seen as publish_seen
 
@@ -187,9 +188,8 @@ async def _run_workers(run: _Run, component: Component) -> None:
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings)
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))
-    for wanted in provider_workers.due(run.ctx.objects, objects):
-        made = await run.ensure(wanted)
-        if made is None and provider_workers.is_of_a_node(run.provider, wanted):
+    for wanted in provider_workers.due(run.ctx.objects, objects, partial(made, run.ctx)):
+        if await run.ensure(wanted) is None and provider_workers.is_of_a_node(run.provider, wanted):
             return  # somebody else's, or forbidden: nobody is given a right to it, and no pod is made with it
 
 

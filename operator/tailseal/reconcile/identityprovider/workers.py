@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -78,7 +78,7 @@ def _runs_as(objects: Objects, account: Ref, kept: set[Ref]) -> bool:
     return present is not None and present["spec"]["template"]["spec"].get("serviceAccountName") == account.name
 
 
-def due(objects: Objects, wanted: list[Object]) -> Iterator[Object]:
+def due(objects: Objects, wanted: list[Object], made: Callable[[Object], bool]) -> Iterator[Object]:
     """What may be written now: of numbered replicas that serve, the next one changes when the others are up again.
 
     Each is a Deployment of one pod that ends before its successor starts: changed together, all would be down together.
@@ -86,6 +86,7 @@ def due(objects: Objects, wanted: list[Object]) -> Iterator[Object]:
     Args:
         objects: as they are there.
         wanted: all objects of one component.
+        made: whether we wrote one so already: what others changed in it is put back at once.
     """
     numbered = {kinds.ref(obj): objects.get(kinds.ref(obj)) for obj in wanted if _is_replica(obj)}
     down = {ref for ref, present in numbered.items() if not _is_up(present)}
@@ -93,7 +94,7 @@ def due(objects: Objects, wanted: list[Object]) -> Iterator[Object]:
         ref = kinds.ref(obj)
         present = numbered.get(ref)
         if present is not None and _takes_down(obj, present):
-            if down - {ref}:
+            if down - {ref} and not made(obj):
                 continue
             down.add(ref)
         yield obj

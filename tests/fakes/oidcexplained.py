@@ -41,7 +41,10 @@ RULES: Final = (
         r"404 .*",
     ),
     Rule(
-        "Answers browsers' questions about other origins also without `Origin`.", r"/(token|revoke)", "204 ok", "404 .*"
+        "Answers browsers' questions about other origins also without `Origin`.",
+        r"/(token|revoke|par|device_authorization)",
+        "204 ok",
+        "404 .*",
     ),
     Rule(
         "RFC 6749 section 5.2: `invalid_client` is also for a request without client authentication, or with one that "

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
+import yaml
 
 from chart.installed import ACCOUNT, CLIENTS, IMAGE, OBJECTS, OPEN, PROVIDERS, STAMP, Kubectl, attempt, eventually
+from tailseal.domain.render.common import Provider
+from tailseal.domain.render.deployment import Own, Workload, deployment
+from tailseal.domain.render.sidecar import Sidecar
 from tailseal.reconcile.identityprovider import fences
 from tailseal_dev import chart
 from tailseal_dev.controlplane import ControlPlaneError
@@ -194,6 +199,18 @@ def test_the_operator_gets_no_token_of_another_account_through_a_node(
 ) -> None:
     flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
     eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_node(name, account)))
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["in a Secret", "on a disk"])
+@pytest.mark.parametrize("by", ["authkey", "id-token"])
+def test_the_operator_runs_every_node_that_it_renders(
+    pods: str, kubectl: Kubectl, by: Literal["authkey", "id-token"], *, claimed: bool
+) -> None:
+    image = yaml.safe_load((chart.CHART / "values.yaml").read_text())["tailscale"]["image"]
+    node = Sidecar(image, "Serve", "idp", by, claimed=claimed, client_id="T1", audience="api.tailscale.com/T1")
+    rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
 
 
 def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:

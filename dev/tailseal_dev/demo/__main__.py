@@ -57,8 +57,8 @@ def _tell(scene: stage.Stage, *, keep: bool) -> None:
     told = scene.cluster.told
     told.summary()
     if keep:
-        told.say(f"Everything is left running, its files are in {scene.cluster.directory}; Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # which may come as soon as it is said
+            told.say(f"Everything is left running, its files are in {scene.cluster.directory}; Ctrl-C ends it.")
             signal.pause()
 
 

@@ -25,9 +25,9 @@ def main() -> int:
         with RealNode(directory) as node:
             for archive in (images.pause(), *map(Path, sys.argv[1:])):
                 node.load(archive)
-            print(f"a node is up after {time.monotonic() - started:.1f} s; Ctrl-C ends it. To use it:")
-            print(f"  export KUBECONFIG={node.plane.kubeconfig} PATH={node.plane.programs}:$PATH", flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt):  # which may come as soon as it is said
+                print(f"a node is up after {time.monotonic() - started:.1f} s; Ctrl-C ends it. To use it:")
+                print(f"  export KUBECONFIG={node.plane.kubeconfig} PATH={node.plane.programs}:$PATH", flush=True)
                 signal.pause()
     except (BuildError, ImageError, NodeError) as error:
         print(error, file=sys.stderr)

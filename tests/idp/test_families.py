@@ -120,6 +120,17 @@ async def test_a_login_lasts_as_long_as_refresh_tokens_may_and_no_longer(provide
     assert (await ana.post("/token", refreshing(given))).json()["error"] == "invalid_grant"
 
 
+async def test_while_no_settings_name_the_capability_logins_by_it_wait_and_do_not_end(provider: Provider) -> None:
+    ana = provider.browser()
+    given = await ana.tokens(scope="openid offline_access")
+    by_capability: dict[str, Any] = {"allow": {"capability": {"action": "login", "resource": "client/grafana"}}}
+    provider.load(oauthclients.record(scopes=["openid", "offline_access"], **by_capability), capability="")
+    answer = await ana.post("/token", refreshing(given))
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    provider.load(APP)
+    assert (await ana.post("/token", refreshing(given))).status_code == 200
+
+
 # ------------------------------------------------------------------------------------------------------------- keys
 
 

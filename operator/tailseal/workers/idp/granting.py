@@ -19,6 +19,7 @@ from tailseal.tailnet.errors import NobodyError
 from tailseal.tokens.answers import Response
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.idp import callers, codes, issuing, proof
+from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request
 from tailseal.workers.idp.issuing import Grant, Made
@@ -114,7 +115,8 @@ async def still(runtime: IdpRuntime, snapshot: Snapshot, client: Client, family:
 
     Raises:
         OAuthError: `invalid_grant`: they are gone, another, or may not log in there any more.
-        UnavailableError: nobody can say; the login stays.
+            Or `temporarily_unavailable`: nobody can say; the login stays.
+        UnavailableError: likewise.
     """
     try:
         who = await callers.person_again(runtime, login.known, snapshot)
@@ -123,10 +125,12 @@ async def still(runtime: IdpRuntime, snapshot: Snapshot, client: Client, family:
         await runtime.grants.end(family.id)
         raise refresh.gone() from None
     except OAuthError as error:
-        if error.reason == "LoginNotAllowed":
-            await runtime.grants.end(family.id)
-            raise refresh.gone() from None
-        raise
+        if error.reason != "LoginNotAllowed":
+            raise
+        if not snapshot.settings.capability:  # beside workers of a former release nobody can say what it allows
+            raise unavailable("CapabilityUnsaid") from None
+        await runtime.grants.end(family.id)
+        raise refresh.gone() from None
     return who
 
 

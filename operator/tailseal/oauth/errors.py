@@ -58,6 +58,15 @@ def limited(wait: float, description: str, reason: str) -> OAuthError:
     return of(Refusal(429, "temporarily_unavailable", reason, description, int(wait) + 1))
 
 
+def unavailable(reason: str) -> OAuthError:
+    """The answer where nothing can be decided now.
+
+    Args:
+        reason: stable word.
+    """
+    return OAuthError("temporarily_unavailable", "this cannot be decided now: try again", status=503, reason=reason)
+
+
 def answer(error: OAuthError, decision: str) -> Response:
     """The answer as JSON, whatever was accepted.
 

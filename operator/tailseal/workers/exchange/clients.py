@@ -9,7 +9,7 @@ from typing import Final
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import clientauth, errors
 from tailseal.oauth.clientauth import Presented
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.state.protocol import StateUnavailable
 from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Refusal
@@ -62,11 +62,6 @@ async def identified(
     if GRANT_TYPE not in client.grant_types:
         return turned_away(call, _UNREGISTERED, runtime.clock())
     return call._replace(client=client.client_id)
-
-
-def unavailable(reason: str) -> OAuthError:
-    """The answer where nothing can be decided now."""
-    return OAuthError("temporarily_unavailable", "this cannot be decided now: try again", status=503, reason=reason)
 
 
 def _anywhere() -> AbstractContextManager[bool]:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import clientauth
 from tailseal.workers.common.http import wire
-from tailseal.workers.exchange.clients import proven, unavailable
+from tailseal.workers.exchange.clients import proven
 from tailseal.workers.idp.context import IdpRuntime
 
 if TYPE_CHECKING:
     from tailseal.workers.idp.endpoint import Request
-
-__all__ = ["client_of", "unavailable"]
 
 _WANTED: Final = frozenset({b"authorization"})
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from tailseal.oauth import login, response
 from tailseal.oauth.authorize import RedirectedError, Target
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.oauth.parameters import ALL, one
 from tailseal.state.protocol import StateUnavailable
 from tailseal.tokens import form as forms
 from tailseal.tokens.answers import Header, Response
 from tailseal.workers.idp import cookies, pages, sessions
 from tailseal.workers.idp.asking import CONFIRM, page
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.codes import Login, issue
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request

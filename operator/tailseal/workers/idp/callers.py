@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 from tailseal.domain.caller import Caller, Known
 from tailseal.oauth import admission
 from tailseal.oauth.admission import Person
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.tailnet import headers
 from tailseal.tailnet.errors import NobodyError, Refusal
 from tailseal.tailnet.resolve import CallerResolver
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.http.wire import Scope
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.context import IdpRuntime
 
 _ACCEPTED = "tailseal.accepted"

@@ -10,7 +10,7 @@ import orjson
 
 from tailseal.oauth import admission, credentials, device, parameters
 from tailseal.oauth.device import Device
-from tailseal.oauth.errors import OAuthError, limited
+from tailseal.oauth.errors import OAuthError, limited, unavailable
 from tailseal.oauth.records import Login
 from tailseal.state.grants import Family, Record
 from tailseal.state.grants import Kind as Kept
@@ -19,7 +19,7 @@ from tailseal.workers.common.limits.bucket import Limiter
 from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.asking import wants
-from tailseal.workers.idp.authenticated import client_of, unavailable
+from tailseal.workers.idp.authenticated import client_of
 from tailseal.workers.idp.callers import person_of
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from tailseal.oauth import errors
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.state.protocol import StateUnavailable
 from tailseal.tailnet import headers as tailnet_headers
 from tailseal.tailnet.errors import NobodyError, UnavailableError
@@ -28,7 +28,6 @@ from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.common.telemetry.audit import AuditError
 from tailseal.workers.common.telemetry.event import event, origin
 from tailseal.workers.exchange.peer import caller, networks
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.callers import source_of
 from tailseal.workers.idp.context import IdpRuntime
 

@@ -12,14 +12,13 @@ from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import admission, code, credentials, device, parameters, refresh
 from tailseal.oauth.accesstoken import Terms
 from tailseal.oauth.admission import Person
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.oauth.records import Code, Login, Refreshing
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.tailnet.errors import NobodyError
 from tailseal.tokens.answers import Response
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.idp import callers, codes, issuing, proof
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request
 from tailseal.workers.idp.issuing import Grant, Made

@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.state.grants import Grants, Kind
 from tailseal.workers.common.bundle.snapshot import Snapshot
-from tailseal.workers.idp.authenticated import unavailable
 
 if TYPE_CHECKING:
     from tailseal.domain.clients.compile import CompiledClient

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from tailseal.oauth.errors import unavailable
 from tailseal.tokens.errors import KeySetError
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.mint import joined, unsigned
@@ -13,7 +14,6 @@ from tailseal.tokens.refusals import Outage
 from tailseal.tokens.signers import Signer
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.outbound.signing import SigningUnavailable
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.context import IdpRuntime
 
 USUAL: Final = "RS256"

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from tailseal.oauth import admission, authorize, credentials, login, logout, pushed
 from tailseal.oauth.admission import Person
 from tailseal.oauth.authorize import AuthorizationRequest, RedirectedError, Target
-from tailseal.oauth.errors import OAuthError
+from tailseal.oauth.errors import OAuthError, unavailable
 from tailseal.oauth.login import Asks, Seen
 from tailseal.oauth.parameters import Form, one
 from tailseal.oauth.records import Consent, consent_handle
@@ -16,7 +16,6 @@ from tailseal.state.grants import Kind as Kept
 from tailseal.state.protocol import StateUnavailable
 from tailseal.tailnet.errors import NobodyError, UnavailableError
 from tailseal.workers.idp import callers, pages, par, sessions, signing
-from tailseal.workers.idp.authenticated import unavailable
 from tailseal.workers.idp.codes import subject
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Request

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -14,18 +13,13 @@ from tailseal_dev.tailnet.headscale import TailnetError
 from tailseal_dev.tailnet.node import Node
 from tailseal_dev.tailnet.provider import CHALLENGE, Browser, Provider
 from tailseal_dev.tailnet.story import stage, world
+from tailseal_dev.tailnet.story.freshness import EXCHANGE, KIND, SCOPE, gone, withdrawn
 from tailseal_dev.tailnet.story.stage import Stage
 from tailseal_dev.tailnet.story.table import Table
 from tailseal_dev.tailnet.story.world import BILLING, GRAFANA, WIKI
 
-_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_KIND: Final = "urn:ietf:params:oauth:token-type:"
-_SCOPE: Final = "openid email groups offline_access"
 _NOBODYS: Final = "100.64.99.99"
 _EVERYTHING: Final = {"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}
-_SLOWER: Final = 6.0
-"""Seconds after which a device may ask again."""
 
 
 def forged(victim: str) -> list[str]:
@@ -47,7 +41,7 @@ def people(table: Table, on: Stage) -> None:
     ana, found = on.node("ana"), dict[str, Any]()
 
     def logs_in() -> str:
-        found.update(Browser(ana, on.one).log_in(GRAFANA, _SCOPE))
+        found.update(Browser(ana, on.one).log_in(GRAFANA, SCOPE))
         claims = on.one.verified(found["id_token"])
         return f"{claims['sub']}, {claims['email']}, {claims['groups']}"
 
@@ -62,7 +56,7 @@ def people(table: Table, on: Stage) -> None:
     else:
         table.once("the other replica refreshes what the first one gave", "userid:1", refreshes)
         ask = ("ID token for a code of the first one, redeemed at the other", "userid:1")
-        table.once(*ask, lambda: _sub(on, Browser(ana, on.one).log_in(GRAFANA, _SCOPE, at=on.other)))
+        table.once(*ask, lambda: _sub(on, Browser(ana, on.one).log_in(GRAFANA, SCOPE, at=on.other)))
     table.once("Ben, whom nothing is granted, wants to log in", "403", lambda: _authorize(on.one, on.node("ben")))
     table.once("so does a machine", "403", lambda: _authorize(on.one, on.node("robot")))
 
@@ -91,51 +85,12 @@ def forgeries(table: Table, on: Stage) -> None:
         table.once(f"{each.mode}: a neighbour on loopback says so", neighbour, lambda at=each: _neighbour(at, lies))  # type: ignore[misc]
 
 
-def withdrawn(table: Table, on: Stage) -> None:
-    """A grant leaves the policy file: a login, its exchanges and a device that was let in end with it."""
-    ana, at = on.node("ana"), on.one
-    browser = Browser(ana, at)
-    begun = _begun(at)
-    table.once("Ana lets a device in", "200", lambda: _lets_in(browser, begun))
-    table.once("the device has tokens", "userid:1", lambda: _polled(at, begun))
-    given = browser.log_in(GRAFANA, _SCOPE)
-    table.once("Ana's token is exchanged for one for the wiki", WIKI, lambda: _exchanged(at, given))
-    late = _begun(at)
-    table.once("Ana lets another device in", "200", lambda: _lets_in(browser, late))
-    on.net.set_policy(world.policy(engineers=False))
-    table.soon("the grant is withdrawn: userinfo", "401", lambda: str(at.told(given["access_token"])))
-    table.soon("                        exchange", "invalid_request", lambda: _exchanged(at, given))
-    table.soon("                        refresh", "invalid_grant", lambda: _refreshed(at, given))
-    table.soon("                        device polling", "invalid_grant", lambda: _polled(at, late))
-    table.soon("                        POST /issue", "403 access_denied", lambda: _issued(at, ana))
-    on.net.set_policy(world.policy())
-    again = f"userid:1 [] for {BILLING}"
-    table.soon("it is granted again", again, lambda: _issued(at, ana))
-
-
-def gone(table: Table, on: Stage) -> None:
-    """Nodes that expire or are deleted, and people who leave."""
-    at, headscale = on.other, on.net.headscale
-    phone, cleo = on.node("phone"), on.node("cleo")
-    on_phone, of_cleo = (Browser(node, at).log_in(GRAFANA, _SCOPE) for node in (phone, cleo))
-    address = phone.addresses[0]
-    headscale.expire("phone")
-    table.soon("Ana's phone expires: userinfo", "401", lambda: str(at.told(on_phone["access_token"])))
-    table.soon("                     refresh", "invalid_grant", lambda: _refreshed(at, on_phone))
-    known = "ana@corp.example, expired"
-    table.soon("                     tailscaled itself goes on naming it", known, lambda: _whois(at.node, address))
-    headscale.delete("cleo")
-    table.soon("Cleo's laptop is deleted: userinfo", "401", lambda: str(at.told(of_cleo["access_token"])))
-    headscale.json("users", "destroy", "--name", "cleo", "--force")
-    table.soon("Cleo leaves: refresh", "invalid_grant", lambda: _refreshed(at, of_cleo))
-
-
 def job_joins(table: Table, on: Stage) -> None:
     """A CI job has an OIDC token, and no secret: it gets a key that counts once, and joins."""
     at, net, found = on.one, on.net, dict[str, Any]()
 
     def asks() -> str:
-        form = {"grant_type": _EXCHANGE, "subject_token": stage.job(on.ci), "subject_token_type": f"{_KIND}jwt"}
+        form = {"grant_type": EXCHANGE, "subject_token": stage.job(on.ci), "subject_token_type": f"{KIND}jwt"}
         body = at.elsewhere("/token", "--data", urlencode(form | {"requested_token_type": AUTH_KEY}))[1]
         found.update(json.loads(body))
         return str(found.get("issued_token_type", body))
@@ -215,46 +170,8 @@ def _neighbour(at: Provider, lies: list[str]) -> str:
     return f"{status} {json.loads(body)['error']}"
 
 
-def _exchanged(at: Provider, given: dict[str, Any]) -> str:
-    """The audience of a token for one of a session; else why there is none."""
-    form = {"grant_type": _EXCHANGE, "subject_token": given["access_token"]}
-    form |= {"subject_token_type": f"{_KIND}access_token", "audience": WIKI}
-    answer = json.loads(at.elsewhere("/token", "--data", urlencode(form))[1])
-    return str(answer["error"] if "error" in answer else at.verified(answer["access_token"])["aud"])
-
-
-def _refreshed(at: Provider, given: dict[str, Any]) -> str:
-    answer = at.refreshed(GRAFANA, given["refresh_token"])
-    given |= answer
-    return str(answer.get("error", "tokens"))
-
-
-def _begun(at: Provider) -> dict[str, Any]:
-    """A device that shows a code."""
-    sent = ("--user", f"{GRAFANA.id}:{GRAFANA.secret}", "--data", urlencode({"scope": "openid"}))
-    found: dict[str, Any] = json.loads(at.elsewhere("/device_authorization", *sent)[1])
-    return found
-
-
-def _lets_in(browser: Browser, begun: dict[str, Any]) -> str:
-    return str(browser.connect(begun["verification_uri_complete"])[0])
-
-
-def _polled(at: Provider, begun: dict[str, Any]) -> str:
-    """Whose tokens a device gets; else why none."""
-    answer = at.redeemed(GRAFANA, grant_type=_DEVICE, device_code=begun["device_code"])
-    if answer.get("error") in {"slow_down", "temporarily_unavailable"}:
-        time.sleep(_SLOWER)
-    return str(answer["error"] if "error" in answer else at.verified(answer["id_token"])["sub"])
-
-
 def _sub(on: Stage, given: dict[str, Any]) -> str:
     return str(on.one.verified(given["id_token"])["sub"])
-
-
-def _whois(node: Node, address: str) -> str:
-    found = node.whois(address) or {"Node": {}, "UserProfile": {}}
-    return f"{found['UserProfile'].get('LoginName')}, {'expired' if found['Node'].get('Expired') else 'valid'}"
 
 
 def _there(on: Stage, name: str) -> str:

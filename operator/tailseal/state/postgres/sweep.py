@@ -35,13 +35,18 @@ _FALLEN: Final = f"""
 {_ALONE}, fallen AS MATERIALIZED (
     SELECT id FROM tailseal_family WHERE (ended OR expires_at <= {_NOW}) AND (SELECT we_are FROM alone)
     LIMIT $1 FOR UPDATE SKIP LOCKED
-), members AS (
-    DELETE FROM tailseal_record WHERE family <> '' AND family IN (SELECT id FROM fallen)
+), members AS MATERIALIZED (
+    SELECT theirs.kind, theirs.digest FROM fallen, LATERAL (
+        SELECT kind, digest FROM tailseal_record WHERE family = fallen.id AND family <> ''
+    ) AS theirs LIMIT $1
+), emptied AS (
+    DELETE FROM tailseal_record WHERE (kind, digest) IN (SELECT kind, digest FROM members)
 ), gone AS (
-    DELETE FROM tailseal_family WHERE id IN (SELECT id FROM fallen) RETURNING 1
+    DELETE FROM tailseal_family WHERE id IN (SELECT id FROM fallen) AND (SELECT count(*) FROM members) < $1
 )
-SELECT count(*) FROM gone
+SELECT greatest((SELECT count(*) FROM members), (SELECT count(*) FROM fallen))
 """
+"""Families go when all of their records are seen to go with them: one login may hold any number of opaque tokens."""
 
 OLDEST: Final = f"""
 {_ALONE}, gone AS (
@@ -57,8 +62,8 @@ SELECT we_are FROM alone
 """
 """Drops the used records of some families beyond those that they keep; false: another replica sweeps."""
 
-DROPS: Final = ((once.SWEEP, 1000), (_EXPIRED, 1000), (_FALLEN, 100))
-"""Statements, and how many each is to drop at a time: it says how many it did."""
+DROPS: Final = ((once.SWEEP, 1000), (_EXPIRED, 1000), (_FALLEN, 1000))
+"""Statements, and how many of a table each drops at most: it answers as many where there may be more."""
 
 COUNT: Final = f"""
 SELECT '{MARK}' AS name, (SELECT count(*) FROM (SELECT FROM tailseal_once LIMIT $1) AS counted) AS held

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Browser, Provider
+from fakes.idpplaces import FORM, PLACES, check
 from tailseal.domain.bundle.model import Introductions
 from tailseal.oauth import device
 from tailseal.tokens import compact
@@ -19,51 +19,12 @@ from tailseal.workers.idp import app
 from tailseal.workers.idp.endpoint import MAX_BODY_BYTES
 
 API = "https://api.example"
-FORM = "application/x-www-form-urlencoded"
 GRANTS = ["authorization_code", "refresh_token", "client_credentials", device.GRANT_TYPE]
 EVERYBODY = {"users": ["*@corp.example"]}
 APP = oauthclients.record(grantTypes=GRANTS, audiences=[API], allow=EVERYBODY)
 OTHER = oauthclients.record("other", grantTypes=GRANTS, allow=EVERYBODY)
 RELAXED = oauthclients.record("relaxed", pkce="OptionalWithNonce", allow=EVERYBODY)
 
-
-@dataclass(frozen=True)
-class Place:
-    """An endpoint.
-
-    Args:
-        methods: that it answers to.
-        reads: content type of its body.
-        page: whether its refusals are pages.
-        cors: whether scripts of any origin may read it.
-        funnel: whether the public internet may call it.
-    """
-
-    methods: str = "POST"
-    reads: str = FORM
-    page: bool = False
-    cors: bool = False
-    funnel: bool = False
-
-
-PLACES = {
-    "/token": Place(cors=True, funnel=True),
-    "/userinfo": Place("GET POST", cors=True, funnel=True),
-    "/authorize": Place("GET POST", page=True),
-    "/authorize/confirm": Place(page=True),
-    "/introspect": Place(funnel=True),
-    "/revoke": Place(cors=True, funnel=True),
-    "/par": Place(cors=True),
-    "/device_authorization": Place(cors=True),
-    "/device": Place("GET POST", page=True),
-    "/register": Place(reads="application/json"),
-    "/register/x": Place("GET PUT DELETE", reads="application/json"),
-    "/clients/": Place("GET HEAD"),
-    "/logout": Place("GET POST", page=True),
-    "/logout/confirm": Place(page=True),
-    "/access/end": Place(page=True),
-    "/": Place("GET HEAD", page=True),
-}
 POSTED = {path: place for path, place in PLACES.items() if "POST" in place.methods}
 FORMS = {path: place for path, place in POSTED.items() if place.reads == FORM}
 every = pytest.mark.parametrize("path", PLACES)
@@ -80,46 +41,6 @@ async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
 @pytest.fixture
 def ana(provider: Provider) -> Browser:
     return provider.browser()
-
-
-def check(answer: httpx.Response, status: int, place: Place, error: str = "invalid_request") -> None:
-    """A refusal in the form that is right there, whatever was accepted."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    if place.page:
-        assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        assert f"<code>{error}</code>" in answer.text
-    else:
-        assert answer.headers["content-type"] == "application/json"
-        assert answer.json()["error"] == error
-        assert set(answer.json()) == {"error", "error_description", "tailseal_reason", "decision_id"}
-    for internal in ("Traceback", "tailseal.", ".py", "Exception"):
-        assert internal not in answer.text
-    assert ("access-control-allow-origin" in answer.headers) == place.cors
-
-
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE"}
-OWN = {path: {*place.methods.split(), *(["OPTIONS"] if place.cors else [])} for path, place in PLACES.items()}
-OTHERS = [(path, method) for path in PLACES for method in sorted(METHODS - OWN[path])]
-
-
-@pytest.mark.parametrize(("path", "method"), OTHERS)
-async def test_another_method_is_refused_and_the_right_ones_are_named(ana: Browser, path: str, method: str) -> None:
-    place = PLACES[path]
-    answer = await ana.http.request(method, path, headers={"accept": "text/html,*/*"})
-    check(answer, 405, place)
-    assert set(answer.headers["allow"].split(", ")) == set(place.methods.split())
-
-
-@every
-async def test_only_what_scripts_call_answers_their_browsers_question(ana: Browser, path: str) -> None:
-    answer = await ana.http.options(path, headers={"origin": "https://spa.example"})
-    if PLACES[path].cors:
-        assert answer.status_code == 204
-        assert answer.headers["access-control-allow-origin"] == "*"
-    else:
-        assert answer.status_code == 405
-        assert "access-control-allow-origin" not in answer.headers
 
 
 @posted

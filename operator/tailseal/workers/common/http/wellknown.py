@@ -193,13 +193,14 @@ _PREFLIGHT: Final = Response(
         (b"allow", b"GET, HEAD, OPTIONS"),
     ),
 )
-_NOT_FOUND: Final = Response(404, b'{"error":"not_found"}', ((b"content-type", _JSON), *_OPEN))
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+_NOT_FOUND: Final = Response(404, b'{"error":"not_found"}', ((b"content-type", _JSON), _NO_STORE, *_OPEN))
 _NOT_YET: Final = Response(
     503,
     b'{"error":"temporarily_unavailable"}',
     (
         (b"content-type", _JSON),
-        (b"cache-control", b"no-store"),
+        _NO_STORE,
         (b"retry-after", b"%d" % RETRY_AFTER_SECONDS),
         *_OPEN,
     ),

@@ -1,7 +1,7 @@
-"""What stands before headscale and answers what it has not got: federation, and keys made with the token of that.
+"""What stands before headscale and answers what it has not got: OAuth clients, federation, keys made with their tokens.
 
-`front.py PORT CONTROL_PORT FILE`: everything else goes to the control server as it is. FILE says what the identity is
-and which key is given out; beside it, with the suffix `.asked`, stands what was asked.
+`front.py PORT CONTROL_PORT FILE`: everything else goes to the control server as it is. FILE says what the identity is,
+what the OAuth client may tag, and which key is given out; beside it, with the suffix `.asked`, stands what was asked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-API = ("/api/v2/oauth/token-exchange", "/api/v2/tailnet/-/keys")
+API = ("/api/v2/oauth/token", "/api/v2/oauth/token-exchange", "/api/v2/tailnet/-/keys")
 
 
 async def main() -> None:
@@ -20,7 +20,7 @@ async def main() -> None:
 
     port, control, file = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     told = json.loads(file.read_text())  # noqa: ASYNC240 - nobody else waits yet
-    tailscale = Tailscale(identity=Identity(**told["identity"]), key=told["key"])
+    tailscale = Tailscale(tags=tuple(told["tags"]), identity=Identity(**told["identity"]), key=told["key"])
     assert told["client"] == FEDERATED_ID
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

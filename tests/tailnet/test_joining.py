@@ -1,10 +1,12 @@
 """How a provider's node joins: Tailscale's own containerboot in the environment that we render, with folders moved.
 
-headscale has no federation: a stand-in before it checks the token as Tailscale does, and gives out a key of its.
+headscale has neither federation nor, in this release, OAuth clients: a stand-in before it checks token and secret as
+Tailscale does, and gives out a key of headscale's.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
@@ -18,9 +20,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fakes.tailscale import FEDERATED_ID
+from fakes.tailscale import FEDERATED_ID, SECRET
+from tailseal.api import meta
+from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.cluster.port import Ref
 from tailseal.domain.render.common import Provider
 from tailseal.domain.render.sidecar import AUTH_FILE, SERVE_SOCKET, Sidecar, container, serve_config
+from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal_dev import process
 from tailseal_dev.cache import ensure
 from tailseal_dev.tailnet import Tailnet
@@ -75,7 +81,7 @@ def before(net: Tailnet, stack: ExitStack, folder: Path, cluster: Cluster) -> Pa
     identity |= {"scopes": ["auth_keys"], "tags": ["tag:idp"]}
     key = net.key(Member("federated", tags=("tag:idp",)))
     file = folder / "front.json"
-    file.write_text(json.dumps({"identity": identity, "client": FEDERATED_ID, "key": key}))
+    file.write_text(json.dumps({"identity": identity, "client": FEDERATED_ID, "tags": ["tag:idp"], "key": key}))
     argv = [sys.executable, str(ROOT / "tests/tailnet/front.py"), str(PORT), "8443", str(file)]
     front = net.space.start(argv, folder / "front.log", {"PYTHONPATH": str(ROOT / "operator"), "PATH": "/usr/bin:/bin"})
     stack.callback(process.stop, front)
@@ -123,6 +129,34 @@ def federated(**changes: Any) -> Sidecar:  # noqa: ANN401
     return Sidecar(**given | changes)
 
 
+def by_client() -> Sidecar:
+    return federated(by="client-secret", client_id="", audience="")
+
+
+class Holding:
+    """The objects of a cluster where somebody has stored the secret of an OAuth client, and nothing else is."""
+
+    def __init__(self, secret: str) -> None:
+        data = {"client_secret": base64.b64encode(secret.encode()).decode()}
+        self._secret = {"metadata": {"labels": {meta.ALLOW_LABEL: "true"}}, "data": data}
+
+    def get(self, ref: Ref) -> dict[str, Any] | None:
+        return self._secret if ref.name == "client" else None
+
+
+def store(folder: Path, secret: str) -> None:
+    """What the operator mounts in the node, with one more word: else it would ask Tailscale itself."""
+    auth = {"oauthClientSecretRef": {"name": "client"}}
+    spec = {
+        "issuer": "https://login.tn.test",
+        "signingKeys": [{"name": "corp"}],
+        "tailnet": {"mode": "Direct", "port": 8444, "auth": auth, "tags": ["tag:idp"]},
+    }
+    given = joining(Holding(secret), "identity", "login", IdentityProviderSpec.model_validate(spec))
+    assert given is not None
+    (folder / AUTH_FILE).write_bytes(given.files[AUTH_FILE] + f"&baseURL=http://127.0.0.1:{PORT}".encode())
+
+
 def until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not condition():
@@ -164,6 +198,35 @@ def test_with_a_token_that_is_not_for_it_a_node_is_refused_and_says_so(
     until(lambda: "token exchange failed with status 403" in log.read_text(), "the node says that it is refused")
     assert json.loads(asked.read_text())["keys"] == 0
     assert token not in log.read_text()
+
+
+def test_a_node_joins_by_an_oauth_clients_secret_with_a_key_that_lasts(
+    tailnet: Tailnet, stack: ExitStack, tmp_path: Path, cluster: Cluster
+) -> None:
+    asked = before(tailnet, stack, tmp_path, cluster)
+    store(tmp_path, SECRET)
+    log = boots(tailnet, stack, tmp_path, by_client())
+    until(lambda: asked.exists() and json.loads(asked.read_text())["keys"], "it is given a key")
+    (_, form), (_, wish) = json.loads(asked.read_text())["asked"][:2]
+    assert form == {"grant_type": "client_credentials"}
+    made = wish["capabilities"]["devices"]["create"]
+    assert made == {"reusable": False, "ephemeral": False, "preauthorized": True, "tags": ["tag:idp"]}
+    # As with federation: the key is good, and headscale lets no node that brings one ask for tags.
+    until(lambda: "requested tags" in log.read_text(), "headscale has looked at the key and refuses the tags")
+    assert SECRET not in log.read_text()
+
+
+def test_with_a_secret_that_is_nobodys_a_node_is_refused_and_says_so(
+    tailnet: Tailnet, stack: ExitStack, tmp_path: Path, cluster: Cluster
+) -> None:
+    asked = before(tailnet, stack, tmp_path, cluster)
+    store(tmp_path, f"{SECRET}-former")
+    log = boots(tailnet, stack, tmp_path, by_client())
+    until(
+        lambda: '"invalid_client" "invalid client credentials"' in log.read_text(), "the node says that it is refused"
+    )
+    assert json.loads(asked.read_text())["keys"] == 0
+    assert SECRET not in log.read_text()
 
 
 def test_nodes_serve_and_advertise_the_service_that_they_answer_for_together(

@@ -137,6 +137,8 @@ FORGED = [
         "X_Forwarded_For: 100.64.99.99",
         "Tailscale-User-Login: root@example.com",
         f"Tailscale-App-Capabilities: {json.dumps({world.CAPABILITY: [world.login_to('grafana')]})}",
+        f"Tailscale_App_Capabilities: {json.dumps({world.CAPABILITY: [world.login_to('grafana')]})}",
+        "Tailscale_User_Login: root@example.com",
     )
     for part in ("--header", header)
 ]

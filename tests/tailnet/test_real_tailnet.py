@@ -268,6 +268,7 @@ FORGED = (
     f"X-Real-IP: {NOBODYS}",
     "Tailscale-Funnel-Request: ?1",
     'Tailscale-App-Capabilities: {"tailseal.dev/cap/idp": [{"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}]}',
+    'Tailscale_App_Capabilities: {"tailseal.dev/cap/idp": [{"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}]}',
 )
 FORGING = [part for header in FORGED for part in ("--header", header)]
 

@@ -24,6 +24,7 @@ _EVERYTHING: Final = {"v": 1, "allow": [{"action": ["*"], "resource": ["*"]}]}
 
 def forged(victim: str) -> list[str]:
     """Arguments of curl: headers by which somebody says that they are the node with this address."""
+    everything = json.dumps({world.IDP: [_EVERYTHING], world.APP: [_EVERYTHING]})
     lines = (
         f"X-Forwarded-For: {victim}",
         f"X_Forwarded_For: {victim}",
@@ -31,7 +32,8 @@ def forged(victim: str) -> list[str]:
         f"X-Real-IP: {victim}",
         "Tailscale-User-Login: ana@corp.example",
         "Tailscale_User_Login: ana@corp.example",
-        f"Tailscale-App-Capabilities: {json.dumps({world.IDP: [_EVERYTHING], world.APP: [_EVERYTHING]})}",
+        f"Tailscale-App-Capabilities: {everything}",
+        f"Tailscale_App_Capabilities: {everything}",
     )
     return [part for line in lines for part in ("--header", line)]
 
@@ -79,7 +81,7 @@ def forgeries(table: Table, on: Stage) -> None:
     machine = f"node:{on.net.headscale.nodes()['robot']['id']} ['tag:ci'] for {WIKI}"
     for each in on.replicas:
         denied = "403 access_denied"
-        table.once(f"{each.mode}: Ben says by seven headers he is Ana", denied, lambda at=each: _issued(at, ben, *lies))  # type: ignore[misc]
+        table.once(f"{each.mode}: Ben says by eight headers he is Ana", denied, lambda at=each: _issued(at, ben, *lies))  # type: ignore[misc]
         table.once(f"{each.mode}: the machine says it is nobody", machine, lambda at=each: _issued(at, robot, *nobody))  # type: ignore[misc]
         neighbour = "401 access_denied"
         table.once(f"{each.mode}: a neighbour on loopback says so", neighbour, lambda at=each: _neighbour(at, lies))  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -179,6 +180,14 @@ async def test_nodes_join_by_what_the_spec_names(tailnet: dict[str, Any], expect
     seen = on_a_tailnet(tailnet=tailnet)
     await seen.converge()
     assert files(seen, "corp-tailnet") == {"auth": expected}
+
+
+@pytest.mark.parametrize(("funnel", "there"), [({}, False), ({"enabled": False}, False), ({"enabled": True}, True)])
+async def test_the_internet_comes_in_only_where_the_spec_says_so(funnel: dict[str, Any], there: bool) -> None:  # noqa: FBT001
+    seen = on_a_tailnet(tailnet=SERVE | {"funnel": funnel})
+    await seen.converge()
+    served = json.loads(seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-serve")["data"]["serve.json"])
+    assert served.get("AllowFunnel") == ({"${TS_CERT_DOMAIN}:443": True} if there else None)
 
 
 async def test_a_key_that_goes_away_leaves_the_last_one_and_is_said() -> None:

@@ -1,0 +1,36 @@
+"""The node of the tailnet in a provider's pod: what ties it to the pod's readiness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tailseal.domain.render.common import Provider
+from tailseal.domain.render.deployment import Own, Workload, deployment
+from tailseal.domain.render.sidecar import NAME, Sidecar
+
+PROVIDER = Provider("identity", "corp", "uid-1")
+SERVE = Sidecar("tailscale:test", "Serve", "corp", "authkey")
+DIRECT = Sidecar("tailscale:test", "Direct", "corp", "authkey", port=8444)
+
+
+def node(sidecar: Sidecar) -> dict[str, Any]:
+    """Its container, in the Deployment."""
+    rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=Own(0, sidecar=sidecar)))
+    found: dict[str, Any]
+    (found,) = rendered["spec"]["template"]["spec"]["initContainers"]
+    assert found["name"] == NAME
+    return found
+
+
+@pytest.mark.parametrize("sidecar", [SERVE, DIRECT], ids=["Serve", "Direct"])
+def test_a_pod_is_not_ready_while_its_node_has_no_address_in_the_tailnet(sidecar: Sidecar) -> None:
+    found = node(sidecar)
+    probe = found["readinessProbe"]
+    assert probe["httpGet"] == {"path": "/healthz", "port": 9002, "scheme": "HTTP"}
+    assert (probe["periodSeconds"], probe["timeoutSeconds"], probe["failureThreshold"]) == (2, 2, 2)
+    assert found["restartPolicy"] == "Always", "only a sidecar's probe counts, not that of a container that ends"
+    told = {entry["name"]: entry.get("value") for entry in found["env"]}
+    assert told["TS_ENABLE_HEALTH_CHECK"] == "true", "else nothing answers there"
+    assert told["TS_LOCAL_ADDR_PORT"] == "$(POD_IP):9002", "where the kubelet asks"

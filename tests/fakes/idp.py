@@ -132,7 +132,8 @@ class Provider:
 async def running(folder: Path, *records: ClientRecord, **changes: Any) -> AsyncIterator[Provider]:  # noqa: ANN401
     """A provider with these clients."""
     clock = [exchange.NOW]
-    source = bundles.source(signing(), build.policies_volume(settings(**changes), {}, build.clients(records)[0]))
+    ours = settings(**changes)
+    source = bundles.source(signing(ours.issuer), build.policies_volume(ours, {}, build.clients(records)[0]))
     audit = folder / "audit"
     fd = os.open(audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     worker = Worker("idp", source, clock=lambda: clock[0], pod_uid="u", audit=Audit(fd), polled=False)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -74,9 +75,19 @@ def application(issuer: str, base: str, client_id: str, secret: str) -> Starlett
 
 
 @contextmanager
-def running(app: Starlette, port: int) -> Iterator[None]:
-    """The application on a port of this machine."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
+def running(app: Starlette, port: int, tls: tuple[Path, Path] | None = None) -> Iterator[None]:
+    """The application on a port of this machine.
+
+    Args:
+        app: the application.
+        port: where.
+        tls: its certificate and key; None: it answers to plain http.
+    """
+    certificate, key = tls or (None, None)
+    configuration = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="error", ssl_certfile=certificate, ssl_keyfile=key
+    )
+    server = uvicorn.Server(configuration)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + _PATIENCE

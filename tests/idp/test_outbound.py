@@ -9,9 +9,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from fakes import oauthclients, secured
+from fakes import idp, oauthclients, secured
 from fakes.secured import Application
 from fakes.worker import until
+from tailseal.domain.bundle.model import Introductions
 from tailseal.oauth import logout
 
 EVERYBODY = {"users": ["*@corp.example"]}
@@ -49,3 +50,49 @@ async def test_an_application_is_told_of_a_logout_by_a_token_that_another_librar
     assert told["iat"] <= provider.clock[0] < told["exp"]
     assert told["jti"]
     assert "nonce" not in told
+
+
+# ------------------------------------------------------------------------------- clients whose id is a document's URL
+
+
+async def test_a_client_is_known_by_a_document_that_is_fetched_once_and_people_log_in_to_it(
+    tmp_path: Path, web: Application
+) -> None:
+    url = f"{web.base}/client.json"
+    web.documents["/client.json"] = {
+        "client_id": url,
+        "client_name": "Known by its document",
+        "redirect_uris": [idp.CALLBACK],
+        "scope": "openid",
+    }
+    ways = Introductions(metadata_hosts=(secured.HOST,))
+    async with secured.provider(tmp_path, web, introductions=ways) as provider:
+        for name, subject in (("ana", "userid:1"), ("bob", "userid:2")):
+            async with secured.browser(provider, name) as person:
+                page = await person.http.get("/authorize", params=idp.authorization(client_id=url, nonce=name))
+                assert "Known by its document" in page.text
+                code = idp.parameters(await person.submit(page, answer="yes"))["code"]
+                answer = await person.http.post("/token", data=idp.redemption(code) | {"client_id": url})
+                assert answer.status_code == 200, answer.text
+                keys = KeySet.import_key_set((await person.http.get("/.well-known/jwks.json")).json())
+                claims = jwt.decode(answer.json()["id_token"], keys, algorithms=["RS256", "ES256"]).claims
+                assert (claims["aud"], claims["sub"], claims["nonce"]) == (url, subject, name)
+                bearer = {"authorization": f"Bearer {answer.json()['access_token']}"}
+                assert (await person.http.get("/userinfo", headers=bearer)).json()["sub"] == subject
+    assert web.asked == ["/client.json"]
+
+
+async def test_no_document_of_another_host_is_fetched_or_counts_for_another_url(
+    tmp_path: Path, web: Application
+) -> None:
+    web.documents["/copied.json"] = {"client_id": f"{web.base}/client.json", "redirect_uris": [idp.CALLBACK]}
+    elsewhere = web.base.replace(secured.HOST, "127.0.0.1") + "/copied.json"
+    ways = Introductions(metadata_hosts=(secured.HOST,))
+    async with (
+        secured.provider(tmp_path, web, introductions=ways, open_hosts=("127.0.0.0/8", "::1")) as provider,
+        secured.browser(provider) as ana,
+    ):
+        for url, asked in ((elsewhere, []), (f"{web.base}/copied.json", ["/copied.json"])):
+            answer = await ana.http.get("/authorize", params=idp.authorization(client_id=url))
+            assert (answer.status_code, "location" in answer.headers) == (400, False)
+            assert web.asked == asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -119,3 +120,26 @@ def test_grafana_logs_people_in_as_the_page_configures_it(tmp_path: Path) -> Non
         told = httpx.get(place["api_url"], headers={"authorization": f"Bearer {tokens['access_token']}"}).json()
     assert (told["email"], told["name"], told["groups"]) == ("ana@corp.example", "Ana", ["sre"])
     assert "contains(groups[*], 'sre')" in grafana["role_attribute_path"]
+
+
+def test_the_callers_for_the_conformance_suite_may_register_and_no_page_shows_what_was_registered(
+    tmp_path: Path,
+) -> None:
+    folder, base = EXAMPLES / "conformance", served.base_url()
+    text = "---\n".join(path.read_text() for path in sorted(folder.glob("*.yaml")))
+    objects = list(yaml.safe_load_all(text.replace("https://idp.conformance.example", base)))
+    suite = "https://localhost.emobix.co.uk:8443/test/a/tailseal"
+    shown = {name: f"{suite}/{name}" for name in ("logo_uri", "policy_uri", "tos_uri")}
+    people = json.loads((folder / "callers.json").read_text())
+    with served.serving(tmp_path, base, objects, callers_are=people), httpx.Client(base_url=base) as browser:
+        answer = browser.post("/register", json={"redirect_uris": [f"{suite}/callback"], **shown})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        assert made.items() >= shown.items()
+        asked = {"client_id": made["client_id"], "redirect_uri": f"{suite}/callback", "scope": "openid"}
+        asked |= {"response_type": "code", "code_challenge": CHALLENGE, "code_challenge_method": "S256"}
+        page = browser.get("/authorize", params=asked)
+        assert page.status_code == 200, page.text
+        assert form(page)
+        assert not [uri for uri in shown.values() if uri in page.text]
+    assert "--callers examples/conformance/callers.json" in (folder / "README.md").read_text()

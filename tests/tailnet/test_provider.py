@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -22,7 +23,7 @@ from tailseal.domain.bundle.model import HeadscaleUpstream, PolicyRecord, Settin
 from tailseal.domain.policy.grants import AUTH_KEY
 from tailseal_dev.tailnet import Node, Tailnet
 from tailseal_dev.tailnet.headscale import URL
-from tailseal_dev.tailnet.provider import Client, Provider
+from tailseal_dev.tailnet.provider import Browser, Client, Provider
 
 pytestmark = pytest.mark.tailnet
 ROOT = Path(__file__).parents[2]
@@ -196,6 +197,41 @@ def test_a_grant_that_is_withdrawn_is_gone_with_the_next_call(provider: Provider
         provider.tailnet.set_policy(world.policy(world.login_to("grafana")))
         while provider.asked(alice, "/issue", *ask)[0] != 200:
             time.sleep(0.02)
+
+
+def answered(provider: Provider, path: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Status and body of one try, for who does not come over the tailnet."""
+    argv = ["curl", "--silent", "--noproxy", "*", "--write-out", "\n%{http_code}", *arguments]
+    said = provider.tailnet.space.run([*argv, f"http://127.0.0.1:{PORT}{path}"]).stdout
+    body, _, status = said.rpartition("\n")
+    return int(status), json.loads(body or "{}")
+
+
+def test_while_its_node_is_away_nobody_is_refused_and_logins_outlive_that(provider: Provider) -> None:
+    alice, node = provider.tailnet.nodes["alice"], provider.node
+    given = Browser(alice, provider).log_in(CLIENT)
+    userinfo = ("/userinfo", "--header", f"Authorization: Bearer {given['access_token']}")
+    form = urlencode({"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    refresh = ("/token", "--user", f"{CLIENT.id}:{CLIENT.secret}", "--data", form)
+    assert answered(provider, *userinfo)[0] == 200
+    node.stop()
+    try:
+        for ask in (userinfo, refresh):
+            status, body = answered(provider, *ask)
+            assert (status, body["error"]) == (503, "temporarily_unavailable"), body
+    finally:
+        node.start()
+    deadline, seen = time.monotonic() + WITHIN, [503]
+    while seen[-1] != 200:
+        assert time.monotonic() < deadline, f"still {seen[-1]}"
+        seen.append(answered(provider, *userinfo)[0])
+    assert set(seen[:-1]) == {503}, "neither refused nor taken for somebody"
+    again = provider.refreshed(CLIENT, given["refresh_token"])
+    assert provider.verified(again["id_token"])["sub"] == "userid:1"
+    deadline = time.monotonic() + WITHIN
+    while (status := provider.asked(alice, "/issue", "--request", "POST", "--data", f"audience={WIKI}")[0]) != 200:
+        assert status == 502, "her own proxy's, until her node finds ours again"
+        assert time.monotonic() < deadline
 
 
 def test_health_goes_by_what_the_node_says(provider: Provider) -> None:

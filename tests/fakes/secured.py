@@ -65,13 +65,13 @@ class Application:
 
 @contextmanager
 def application(folder: Path) -> Iterator[Application]:
-    """It listens, with a certificate for its name.
+    """It listens, with a certificate for every name of this machine.
 
     Args:
         folder: for its certificate and key.
     """
     (port,), authority = free_ports(1), Authority()
-    pair = authority.server((HOST,)).write(folder / "tls", "application")
+    pair = authority.server().write(folder / "tls", "application")
     made = Application(f"https://{HOST}:{port}", authority.certificate.decode())
     routes = [Route("/told", made.hear, methods=["POST"]), Route("/{path:path}", made.give)]
     with relying.running(Starlette(routes=routes), port, tls=pair):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from fakes import idp, oauthclients, secured
+from fakes import exchange, idp, oauthclients, secured
 from fakes.secured import Application
 from fakes.worker import until
 from tailseal.domain.bundle.model import Introductions
-from tailseal.oauth import logout
+from tailseal.oauth import clientauth, logout
+from tailseal.workers.common.outbound.keycache import REFETCH_INTERVAL
 
 EVERYBODY = {"users": ["*@corp.example"]}
 
@@ -86,13 +88,58 @@ async def test_no_document_of_another_host_is_fetched_or_counts_for_another_url(
     tmp_path: Path, web: Application
 ) -> None:
     web.documents["/copied.json"] = {"client_id": f"{web.base}/client.json", "redirect_uris": [idp.CALLBACK]}
-    elsewhere = web.base.replace(secured.HOST, "127.0.0.1") + "/copied.json"
+    elsewhere = web.base.replace(secured.HOST, "127.0.0.1") + "/client.json"
+    web.documents["/client.json"] = {"client_id": elsewhere, "redirect_uris": [idp.CALLBACK]}
     ways = Introductions(metadata_hosts=(secured.HOST,))
     async with (
-        secured.provider(tmp_path, web, introductions=ways, open_hosts=("127.0.0.0/8", "::1")) as provider,
+        secured.provider(tmp_path, web, introductions=ways, open_hosts=("127.0.0.1", "localhost")) as provider,
         secured.browser(provider) as ana,
     ):
         for url, asked in ((elsewhere, []), (f"{web.base}/copied.json", ["/copied.json"])):
             answer = await ana.http.get("/authorize", params=idp.authorization(client_id=url))
             assert (answer.status_code, "location" in answer.headers) == (400, False)
             assert web.asked == asked
+
+
+# --------------------------------------------------------------------------------------------------- keys of a client
+
+
+async def test_a_client_proves_itself_by_keys_at_its_url_and_by_new_ones_once_they_are_there(
+    tmp_path: Path, web: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = exchange.ed_key("first"), exchange.ed_key("second")
+    web.documents["/keys"] = oauthclients.jwks(first, "k1")
+    client = oauthclients.record(
+        "robot",
+        authMethod="private_key_jwt",
+        jwksURI=f"{web.base}/keys",
+        grantTypes=["client_credentials"],
+        redirectURIs=None,
+        audiences=["https://api.example"],
+    )
+    ticks = [0.0]
+    async with secured.provider(tmp_path, web, client) as provider, secured.browser(provider) as robot:
+        monkeypatch.setattr(provider.worker.runtime.keys, "_monotonic", lambda: ticks[0])
+        sent = 0
+
+        async def asks(key: Any, kid: str) -> tuple[int, str]:  # noqa: ANN401 - of any kind
+            nonlocal sent
+            sent += 1
+            now = int(provider.clock[0])
+            claims = {"iss": "robot", "sub": "robot", "aud": provider.issuer, "iat": now, "exp": now + 60}
+            proof = oauthclients.jwt(key, {"kid": kid}, claims | {"jti": f"j{sent}"})
+            form = {"client_assertion": proof, "client_assertion_type": clientauth.ASSERTION_TYPE}
+            answer = await robot.http.post("/token", data={"grant_type": "client_credentials", **form})
+            return answer.status_code, answer.json().get("error", "")
+
+        assert await asks(first, "k1") == (200, "")
+        assert await asks(first, "k1") == (200, "")
+        assert await asks(second, "k1") == (401, "invalid_client")
+        assert await asks(second, "k2") == (401, "invalid_client")
+        assert web.asked == ["/keys"]
+        web.documents["/keys"] = oauthclients.jwks(second, "k2")
+        ticks[0] += REFETCH_INTERVAL
+        assert await asks(second, "k2") == (200, "")
+        assert await asks(first, "k1") == (401, "invalid_client")
+        assert await asks(first, "k2") == (401, "invalid_client")
+        assert web.asked == ["/keys", "/keys"]

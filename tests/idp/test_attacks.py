@@ -12,6 +12,7 @@ import pytest
 
 from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Browser, Provider, authorization, parameters
+from fakes.statebytes import leaked
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import Introductions
 from tailseal.oauth import credentials, device
@@ -342,5 +343,7 @@ async def test_no_endpoint_writes_a_secret_down(
     written = provider.audit.read_text() + "".join(capfd.readouterr()) + measured
     assert 'endpoint="authorize"' in measured
     assert not [secret for secret in secrets if secret in written]
+    kept = {"secret-nonce", "secret-state"}
+    assert not leaked(provider.audit.parent, {*secrets} - kept)
     told = [answer.text for answer in answers if "json" in answer.headers.get("content-type", "") or answer.is_error]
     assert not [text for secret in secrets for text in told if secret in text]

@@ -15,6 +15,7 @@ import pytest
 
 from fakes import idp, oauthclients
 from fakes.idp import CALLBACK, Provider, authorization, form, parameters, signing
+from fakes.statebytes import leaked
 from tailseal.oauth import idtoken
 from tailseal.workers.idp import app
 
@@ -364,6 +365,7 @@ async def test_no_secret_is_ever_written_down(provider: Provider, capfd: pytest.
     secrets = [code, *(given[name] for name in ("access_token", "id_token", "refresh_token")), oauthclients.SECRET]
     secrets += [cookie.value or "" for cookie in ana.http.cookies.jar]
     assert not [secret for secret in secrets if secret in written]
+    assert not leaked(provider.audit.parent, secrets)
 
 
 async def test_each_step_is_written_down(provider: Provider) -> None:

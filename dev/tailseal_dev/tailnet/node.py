@@ -1,4 +1,4 @@
-"""One node: a tailscaled in userspace mode with a proxy of its own, and the command line that goes with it."""
+"""One node: a tailscaled, in userspace mode unless told otherwise, with a proxy of its own, and its command line."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Node:
         directory: for its state, socket and log; short, as a socket's path is.
         proxy: port of its SOCKS and HTTP proxy on loopback.
         control: its control server.
+        tun: its network interface, which takes root and /dev/net/tun; by default it has none.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Node:
         directory: Path,
         proxy: int,
         control: Control | None = None,
+        tun: str = "userspace-networking",
     ) -> None:
         self.name, self.directory, self.proxy = name, directory, proxy
+        self._tun = tun
         self._control = control or Control()
         self._space, self._programs = space, programs
         self._running: Popen[bytes] | None = None
@@ -65,7 +68,7 @@ class Node:
         listen = f"127.0.0.1:{self.proxy}"
         argv = [
             str(self._programs / "tailscaled"),
-            "--tun=userspace-networking",
+            f"--tun={self._tun}",
             f"--statedir={self.directory}",
             f"--socket={self.socket}",
             "--port=0",
@@ -81,8 +84,8 @@ class Node:
                 raise TailnetError(f"tailscaled of {self.name} did not come up:\n{process.tail(log)}")
             time.sleep(0.02)
 
-    def up(self, key: str) -> None:
-        """Join the tailnet.
+    def up(self, key: str, *flags: str) -> None:
+        """Join the tailnet, with these further flags of `tailscale up`.
 
         Raises:
             TailnetError: it could not; says why.
@@ -94,6 +97,7 @@ class Node:
             f"--hostname={self.name}",
             "--accept-dns=false",
             f"--timeout={_UP_WITHIN}s",
+            *flags,
         )
 
     def stop(self) -> None:

@@ -35,14 +35,18 @@ class PostgresServer:
     Args:
         settings: lines of `postgresql.conf`.
         beside: a process in whose network namespace it runs, open to all who are there; 0: on our own loopback.
+        primary: a server that runs, whose standby it is, and without which that one commits nothing any more.
     """
 
-    def __init__(self, settings: Mapping[str, str] = {}, beside: int = 0) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] = {}, beside: int = 0, primary: PostgresServer | None = None
+    ) -> None:
         found = programs()
         assert found is not None, "see the fixture"
         self._programs, self._settings = found, dict(settings) | ({"listen_addresses": "*"} if beside else {})
         self._enter = ["nsenter", f"--target={beside}", "--net"] if beside else []
         self._user: dict[str, Any] = {}
+        self._primary = primary
         self.folder = Path(tempfile.mkdtemp(prefix="tailseal-postgres-"))
         if os.geteuid() == 0:
             unprivileged = pwd.getpwnam("nobody")
@@ -70,6 +74,9 @@ class PostgresServer:
         return path
 
     def __enter__(self) -> Self:
+        if self._primary is not None:
+            self._follow(self._primary)
+            return self
         password = self.file("password", PASSWORD)
         data = self.folder / "data"
         self._run(
@@ -125,6 +132,10 @@ class PostgresServer:
         self._process.wait(60)
         self._process = None
 
+    def promote(self) -> None:
+        """Let a standby take writes, now that its primary is lost."""
+        assert self.sql(f"SELECT pg_promote(wait_seconds => {_DEADLINE:.0f})") == "t"
+
     def sql(self, statement: str, url: str = "") -> str:
         """What `psql` prints, as the owner of everything, or of another URL."""
         done = subprocess.run(
@@ -150,6 +161,16 @@ class PostgresServer:
         ):
             self.sql(statement, url)
         return url
+
+    def _follow(self, primary: PostgresServer) -> None:
+        self._run("pg_basebackup", "-D", self.folder / "data", "-R", "-X", "stream", "-c", "fast", "-d", primary.url)
+        self.start()
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.sql("SELECT pg_reload_conf()")
+        until = time.monotonic() + _DEADLINE
+        while primary.sql("SELECT sync_state FROM pg_stat_replication") != "sync":
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.1)
 
     def _await_ready(self) -> None:
         until = time.monotonic() + _DEADLINE

@@ -19,6 +19,7 @@ from kubernetes.aio.config import incluster_config
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Gone, Invalid, NotFound, Transient
 from tailseal.cluster.port import Kind, Object, Ref
+from tailseal.cluster.undeclared import declared
 
 PAGE = 500
 LARGE_PAGE = 25
@@ -141,8 +142,15 @@ class KubeCluster:
         return await self._apply(obj, manager, "")
 
     async def apply_status(self, obj: Object, *, manager: str) -> Object:
-        """See `Cluster.apply_status`."""
-        return await self._apply(obj, manager, "/status")
+        """See `Cluster.apply_status`; what older CRDs do not declare is left out."""
+        while True:
+            try:
+                return await self._apply(obj, manager, "/status")
+            except (Transient, Invalid) as error:
+                known = declared(obj, str(error))
+                if known == obj:
+                    raise
+                obj = known
 
     async def delete(self, ref: Ref, *, uid: str = "") -> None:
         """See `Cluster.delete`; dependents are collected in the background."""

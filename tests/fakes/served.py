@@ -80,7 +80,7 @@ def serving(
     """The program, once it has a key to sign with; its log.
 
     Args:
-        folder: for all that it has.
+        folder: for all that it has; what is in its `served` is served too.
         base: where it answers to plain http.
         objects: its manifests.
         options: of the command.
@@ -88,7 +88,7 @@ def serving(
     """
     state, log, callers = folder / "state", folder / "log", folder / "callers.yaml"
     place = folder / "served"
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     (place / "all.yaml").write_text(yaml.safe_dump_all(objects))
     callers.write_text(yaml.safe_dump(callers_are))
     argv = [PROGRAM, "serve", str(place), "--state", str(state), "--callers", str(callers), *options]

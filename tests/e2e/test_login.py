@@ -15,20 +15,17 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
-from joserfc import jwt
-from joserfc.jwk import KeySet
 
-from fakes import idp, replicas
+from fakes import replicas
+from fakes.application import App
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.demo.narrator import Narrator, until
 from tailseal_dev.demo.stage import OPERATOR, ROOT, Cluster, Operator
@@ -77,6 +74,7 @@ spec:
     namespaces: {{from: Selector, selector: {{matchLabels: {{apps: "true"}}}}}}
     redirectHosts: [app.example]
     grantTypes: [authorization_code, refresh_token]
+    audiences: ["team-a.*"]
 """
 CLIENT = """\
 apiVersion: tailseal.dev/v1alpha1
@@ -87,6 +85,23 @@ spec:
   redirectURIs: [https://app.example/callback]
   subjectType: Pairwise
   allow: {users: ["*@example.com"]}
+"""
+OWN_ID, OWN_SECRET = "team-a.wiki", "0123456789abcdef" * 2
+OWN = f"""\
+apiVersion: v1
+kind: Secret
+metadata: {{name: brought, namespace: apps, labels: {{tailseal.dev/allow: "true"}}}}
+stringData: {{client_secret: {OWN_SECRET}}}
+---
+apiVersion: tailseal.dev/v1alpha1
+kind: OAuthClient
+metadata: {{name: wiki, namespace: apps}}
+spec:
+  identityProviderRef: {{name: corp, namespace: identity}}
+  clientID: {OWN_ID}
+  secretRef: {{name: brought}}
+  redirectURIs: [{CALLBACK}]
+  allow: {{users: ["*@example.com"]}}
 """
 IDENTITY, APPS = "--namespace=identity", "--namespace=apps"
 
@@ -120,77 +135,15 @@ class World:
         found = [self.directory / "node/pods" / pod["metadata"]["uid"] / "root/run/tailnet/idp.sock" for pod in pods]
         return [socket for socket in found if socket.exists()]
 
-    def secret(self) -> dict[str, str]:
-        """The application's."""
-        data = json.loads(self.kubectl("get", "secret/app-oauthclient", APPS, "--output=json"))["data"]
+    def secret(self, client: str = "app") -> dict[str, str]:
+        """The application's; empty if there is none."""
+        found = self.kubectl("get", f"secret/{client}-oauthclient", APPS, "--output=json", "--ignore-not-found")
+        data = json.loads(found or "{}").get("data", {})
         return {name: base64.b64decode(value).decode() for name, value in data.items()}
 
     def http(self, address: str = replicas.ALICE) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """A program at somebody's node."""
         return replicas.over_tailnet(self.sockets(), address, ISSUER)
-
-
-@dataclass
-class App:
-    """An application that knows its Secret, and speaks OpenID Connect.
-
-    Args:
-        secret: the nine keys.
-        http: of the person's browser, and the application's own.
-    """
-
-    secret: Mapping[str, str]
-    http: httpx.AsyncClient
-    keys: list[dict[str, Any]] = field(default_factory=list)
-
-    async def login(self) -> dict[str, Any]:
-        """The tokens after a person said who they are; the ID token verifies."""
-        asked = {
-            "client_id": self.secret["client_id"],
-            "redirect_uri": self.secret["redirect_uris"].split()[0],
-            "response_type": "code",
-            "scope": "openid email",
-            "nonce": "n1",
-            "code_challenge": base64.urlsafe_b64encode(sha256(idp.VERIFIER.encode()).digest()).rstrip(b"=").decode(),
-            "code_challenge_method": "S256",
-        }
-        answer = await self.http.get(f"{self.secret['authorization_endpoint']}?{urlencode(asked)}")
-        if answer.status_code == 200:
-            action, fields = idp.form(answer)
-            answer = await self.http.post(action, data=fields | {"answer": "yes"})
-        assert answer.status_code == 303, answer.text
-        assert answer.headers["location"].startswith(CALLBACK)
-        sent = parse_qs(urlsplit(answer.headers["location"]).query)
-        assert "code" in sent, sent
-        tokens = await self.redeem("authorization_code", code=sent["code"][0])
-        assert tokens.status_code == 200, tokens.text
-        found: dict[str, Any] = tokens.json()
-        assert (await self.verified(found["id_token"]))["nonce"] == "n1"
-        return found
-
-    async def redeem(self, grant_type: str, **fields: str) -> httpx.Response:
-        data = {"grant_type": grant_type, **fields}
-        if grant_type == "authorization_code":
-            data |= {"redirect_uri": CALLBACK, "code_verifier": idp.VERIFIER}
-        auth = (self.secret["client_id"], self.secret["client_secret"])
-        return await self.http.post(self.secret["token_endpoint"], data=data, auth=auth)
-
-    async def refresh(self, token: str) -> httpx.Response:
-        return await self.redeem("refresh_token", refresh_token=token)
-
-    async def told(self, token: str) -> httpx.Response:
-        return await self.http.get(self.secret["userinfo_endpoint"], headers={"authorization": f"Bearer {token}"})
-
-    async def verified(self, token: str) -> dict[str, Any]:
-        """Claims, by the keys that are published now."""
-        keys = KeySet.import_key_set((await self.http.get(self.secret["jwks_uri"])).json())
-        registry = jwt.JWTClaimsRegistry(
-            iss={"essential": True, "value": self.secret["issuer"]},
-            aud={"essential": True, "value": self.secret["client_id"]},
-        )
-        found = jwt.decode(token, keys, algorithms=["ES256"])
-        registry.validate(found.claims)
-        return dict(found.claims)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +192,15 @@ async def eventually(holds: Callable[[], Any], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def everywhere(app: App, *, known: bool) -> None:
+    """Wait until both replicas take its id and secret for right, or both for wrong."""
+
+    async def holds() -> bool:
+        return await app.known() == [known, known]
+
+    await eventually(holds, f"known to both: {known}")
+
+
 async def test_an_application_that_knows_nothing_but_its_secret_logs_a_person_in(world: World) -> None:
     secret = world.secret()
     assert set(secret) == KEYS
@@ -269,6 +231,52 @@ async def test_a_secret_is_rotated_while_people_log_in_and_the_former_one_goes_o
         for secret in (former, world.secret()):
             for _ in range(4):  # two at each replica
                 assert (await App(secret, http).login())["access_token"]
+
+
+async def test_a_secret_that_others_changed_or_deleted_is_repaired_and_its_application_goes_on_logging_in(
+    world: World,
+) -> None:
+    former, forged = world.secret(), "f0rgedbyhand" * 4
+    by_hand = json.dumps(
+        {"stringData": {"client_secret": forged, "issuer": "https://evil.example"}, "data": {"x": "eA=="}}
+    )
+
+    async with world.http() as http:
+        tokens = await App(former, http).login()
+        world.kubectl("patch", "secret/app-oauthclient", APPS, "--type=merge", f"--patch={by_hand}")
+        until(lambda: world.secret().get("client_secret") != forged, within=60, what="the change is repaired")
+        repaired = world.secret()
+        assert repaired == former | {"client_secret": repaired["client_secret"]}, "all else is as it was"
+        assert repaired["client_secret"] != former["client_secret"], "as docs/clients.md says"
+        await everywhere(App(repaired, http), known=True)
+        assert await App(former | {"client_secret": forged}, http).known() == [False, False]
+        for secret in (former, repaired):
+            await everywhere(App(secret, http), known=True)
+            assert (await App(secret, http).login())["access_token"]
+        world.kubectl("delete", "secret/app-oauthclient", APPS)
+        until(lambda: world.secret().get("client_secret", "") != "", within=60, what="another is made")
+        anew = world.secret()
+        assert anew == former | {"client_secret": anew["client_secret"]}, "the same client id and endpoints"
+        await everywhere(App(anew, http), known=True)
+        for secret in (former, repaired):
+            await everywhere(App(secret, http), known=False)
+        assert (await App(anew, http).login())["access_token"]
+        refreshed = await App(anew, http).refresh(tokens["refresh_token"])
+        assert refreshed.status_code == 200, refreshed.text
+
+
+async def test_a_client_with_an_id_and_a_secret_of_its_own_logs_in_by_them(world: World) -> None:
+    world.apply(OWN)
+    world.ready("oauthclient/wiki", APPS)
+    secret = world.secret("wiki")
+    assert set(secret) == KEYS
+    assert (secret["client_id"], secret["client_secret"]) == (OWN_ID, OWN_SECRET)
+    async with world.http() as http:
+        app = App(secret, http)
+        await everywhere(app, known=True)
+        assert (await app.verified((await app.login())["id_token"]))["aud"] == OWN_ID
+        assert await App(secret | {"client_secret": OWN_SECRET[::-1]}, http).known() == [False, False]
+    world.kubectl("delete", "oauthclient/wiki", "secret/brought", APPS)
 
 
 async def test_who_may_not_have_a_client_any_more_has_it_no_more_and_what_it_had_is_over(world: World) -> None:

@@ -220,9 +220,9 @@ class TokenEndpoint:
         try:
             while not isinstance(outcome, Answered):
                 if isinstance(outcome, NeedKeys):
-                    if self._places.full:
-                        return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
-                    with self._places.place():
+                    with self._places.place() as free:
+                        if not free:
+                            return unavailable(call, Outage.OVERLOADED, self._runtime.clock())
                         await loads.wait(outcome)
                 else:
                     met = await self._meet(outcome, call, loads.missing)

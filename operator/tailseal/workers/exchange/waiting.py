@@ -26,15 +26,10 @@ class Places:
     def __init__(self, limit: int) -> None:
         self._limit, self._taken = limit, 0
 
-    @property
-    def full(self) -> bool:
-        """Whether half of all places are taken so."""
-        return 2 * self._taken >= self._limit
-
     @contextlib.contextmanager
     def place(self) -> Iterator[bool]:
-        """A place; False: there is none."""
-        free = not self.full
+        """A place; False: there is none, as half of all are taken so."""
+        free = 2 * self._taken < self._limit
         self._taken += free
         try:
             yield free

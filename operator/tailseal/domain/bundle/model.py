@@ -107,8 +107,8 @@ class Manifest(BundleModel):
     """Digest of the clients' file; absent: there are no clients."""
 
 
-class PolicyRecord(BundleModel):
-    """One TrustPolicy in a shard: its spec exactly as the API server stores it.
+class Record(BundleModel):
+    """An object of a tenant: its spec exactly as the API server stores it.
 
     The worker compiles it again, with the same code with which the operator accepted it.
     """
@@ -118,6 +118,15 @@ class PolicyRecord(BundleModel):
     uid: str
     generation: int
     spec: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Namespace and name."""
+        return f"{self.namespace}/{self.name}"
+
+
+class PolicyRecord(Record):
+    """One TrustPolicy in a shard."""
 
 
 class Shard(BundleModel):
@@ -135,15 +144,12 @@ class ClientSecret(BundleModel):
     """Unix seconds from which it counts no more; absent: it does as long as it is here."""
 
 
-class ClientRecord(BundleModel):
-    """One OAuthClient: its spec exactly as the API server stores it, and hashes of its secrets."""
+class ClientRecord(Record):
+    """One OAuthClient, and hashes of its secrets; `uid` is of the object and, in the file, of its present admission.
 
-    namespace: str
-    name: str
-    uid: str
-    """Of the object, and of its present admission (`domain.clients.admission`)."""
-    generation: int
-    spec: dict[str, Any]
+    See `domain.clients.admission`.
+    """
+
     secrets: tuple[ClientSecret, ...] = ()
 
 

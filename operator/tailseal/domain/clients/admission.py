@@ -43,12 +43,11 @@ def admitted(
     """
     found: dict[str, str] = {}
     for record, outcome in judged:
-        name = f"{record.namespace}/{record.name}"
-        kept = former.get(name, "")
+        kept = former.get(record.id, "")
         if uid_of(kept) != record.uid:
             kept = ""
         if isinstance(outcome, CompiledClient):
-            found[name] = kept or f"{record.uid}{_BETWEEN}{draw(MARK_BYTES).hex()}"
+            found[record.id] = kept or f"{record.uid}{_BETWEEN}{draw(MARK_BYTES).hex()}"
         elif kept and not any(finding.reason is Reason.EXCEEDS_BOUNDS for finding in outcome):
-            found[name] = kept
+            found[record.id] = kept
     return found

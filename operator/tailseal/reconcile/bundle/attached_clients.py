@@ -34,12 +34,12 @@ def gather(ctx: Context, provider: Object, settings: model.Settings, known: Clie
     usable = list(_usable(judged))
     former = known.admissions if known is not None else written.admissions(ctx.objects, namespace, name)
     admissions = admitted(judged, former, ctx.entropy.token)
-    told = [record.model_copy(update={"uid": admissions[_id(record)]}) for record in usable]
+    told = [record.model_copy(update={"uid": admissions[record.id]}) for record in usable]
     content, refused = build.clients(told, settings.namespace)
-    places: dict[str, ClientVersion | Placement] = {_id(record): _version(record) for record in usable}
-    places |= dict.fromkeys(map(_id, refused), Placement.NO_ROOM)
-    left_out = {_id(record) for record in refused}
-    chosen = chosen_ids(record for record in usable if _id(record) not in left_out)
+    places: dict[str, ClientVersion | Placement] = {record.id: _version(record) for record in usable}
+    places |= dict.fromkeys((record.id for record in refused), Placement.NO_ROOM)
+    left_out = {record.id for record in refused}
+    chosen = chosen_ids(record for record in usable if record.id not in left_out)
     return ClientsContent(made_from, content, places, chosen, admissions)
 
 
@@ -109,10 +109,6 @@ def record_of(client: Object, secrets: Sequence[model.ClientSecret]) -> model.Cl
         spec=client["spec"],
         secrets=tuple(secrets),
     )
-
-
-def _id(record: model.ClientRecord) -> str:
-    return f"{record.namespace}/{record.name}"
 
 
 def _version(record: model.ClientRecord) -> ClientVersion:

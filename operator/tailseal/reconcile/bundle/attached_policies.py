@@ -135,6 +135,6 @@ def _shard(policies: Sequence[Object], settings: model.Settings, made_from: obje
             records.append(record)
             ttls[id_of(policy)] = compiled.longest_ttl
     content, refused = build.shard(records, settings.namespace)
-    left_out = frozenset(f"{record.namespace}/{record.name}" for record in refused)
+    left_out = frozenset(record.id for record in refused)
     held = {id_of(policy): version_of(policy) for policy in policies if id_of(policy) in ttls.keys() - left_out}
     return ShardContent(made_from, content, held, left_out, max((ttls[name] for name in held), default=0))

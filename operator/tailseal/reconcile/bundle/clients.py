@@ -69,11 +69,7 @@ def withdrawn(objects: Objects, provider: Provider, named: str) -> bytes:
         return b""
     current = attached_versions(objects, kinds.OAUTH_CLIENT, provider.namespace, provider.name)
     records = _records(present)
-    kept = [
-        record
-        for record in records
-        if current.get(f"{record.namespace}/{record.name}") == (uid_of(record.uid), record.generation)
-    ]
+    kept = [record for record in records if current.get(record.id) == (uid_of(record.uid), record.generation)]
     return present if len(kept) == len(records) else build.clients(kept)[0]
 
 
@@ -87,7 +83,7 @@ def admissions(objects: Objects, namespace: str, name: str) -> dict[str, str]:
     records = _records(_present(objects, namespace, name))
     policies = objects.get(Ref(kinds.CONFIG_MAP, namespace, meta.policies_config_map(name)))
     if policies is None:
-        return {f"{record.namespace}/{record.name}": record.uid for record in records}
+        return {record.id: record.uid for record in records}
     data: Mapping[str, str] = policies.get("data") or {}
     try:
         named = model.Manifest.model_validate_json(data.get(model.MANIFEST_FILE, "")).clients
@@ -95,7 +91,7 @@ def admissions(objects: Objects, namespace: str, name: str) -> dict[str, str]:
     except ValueError:
         return {}
     return {
-        f"{record.namespace}/{record.name}": record.uid
+        record.id: record.uid
         for record in (records if named else ())
         if isinstance(accepted(record, settings), CompiledClient)
     }

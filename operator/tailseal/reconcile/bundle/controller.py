@@ -103,11 +103,7 @@ async def _withdraw(ctx: Context, provider: Provider) -> None:
     files = {}
     for number, content in _present_shards(ctx.objects, provider):
         records = _records(content) if canonical.digest(content) == named.get(number) else []
-        kept = [
-            record
-            for record in records
-            if current.get(f"{record.namespace}/{record.name}") == (record.uid, record.generation)
-        ]
+        kept = [record for record in records if current.get(record.id) == (record.uid, record.generation)]
         if kept:
             files[number] = content if len(kept) == len(records) else build.shard(kept)[0]
     clients = bundle_clients.withdrawn(ctx.objects, provider, present.clients or "")

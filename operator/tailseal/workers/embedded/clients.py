@@ -62,11 +62,11 @@ def admit(found: Clients, state: State, draw: Callable[[int], bytes]) -> tuple[C
     Raises:
         StateError: the folder of state cannot be read or written.
     """
-    former, names = _former(state), {_name(record) for record, _ in found.judged}
+    former, names = _former(state), {record.id for record, _ in found.judged}
     unseen = {} if found.whole else {name: kept for name, kept in former.items() if name not in names}
     present = unseen | admitted(found.judged, former, draw)
     state.save(_ENTRY, {_FILE: canonical.dumps(present)})
-    return tuple(record.model_copy(update={"uid": present[_name(record)]}) for record in found.usable)
+    return tuple(record.model_copy(update={"uid": present[record.id]}) for record in found.usable)
 
 
 def _former(state: State) -> dict[str, str]:
@@ -76,10 +76,6 @@ def _former(state: State) -> dict[str, str]:
         return {name: str(admission) for name, admission in known.items()}
     except (ValueError, AttributeError):
         return {}
-
-
-def _name(record: ClientRecord) -> str:
-    return f"{record.namespace}/{record.name}"
 
 
 def clients(

@@ -79,6 +79,11 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal}}
 ---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal}}
+rules: []
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: given-away, labels: {app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
@@ -91,7 +96,9 @@ spec:
 
 def test_what_the_operator_asks_to_know_of_a_fence_is_what_the_fence_refuses(pods: str, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", f"--namespace={pods}", stdin=OURS)
-    for resource in ("pods/ours", "deployments/given-away", "configmaps/given-away"):
+    of_ours = ("pods/ours", "deployments/given-away", "configmaps/given-away", "roles/given-away")
+    assert {resource.partition("/")[0] for resource in of_ours} == {kind.plural for kind in fences.FENCED}
+    for resource in of_ours:
         asked = ("patch", resource, "--type=merge", f"--patch={json.dumps(fences.PROBE)}", "--dry-run=server")
         eventually(lambda asked=asked: "ValidatingAdmissionPolicy" in attempt(kubectl, pods, *asked))  # type: ignore[misc]
         assert "patched" in kubectl(*asked, f"--namespace={pods}"), "it is the fence that refuses"

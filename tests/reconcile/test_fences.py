@@ -39,6 +39,14 @@ async def test_a_missing_fence_is_named_and_does_not_make_it_unready(kind: Kind)
     assert f"may do to {kind.plural} here" in text
 
 
+async def test_where_nodes_have_rights_their_roles_are_asked_about_too() -> None:
+    tailnet = {"mode": "Direct", "port": 8443, "auth": {"authKeySecretRef": {"name": "join"}}}
+    seen = world(signing_key(), provider(tailnet=tailnet))
+    seen.cluster.unfenced = {kinds.ROLE}
+    await seen.converge()
+    assert conditions(seen)["Fenced"] == ("False", "NotFenced")
+
+
 async def test_pods_are_asked_about_once_there_are_some() -> None:
     seen = await settled()
     seen.cluster.unfenced = {kinds.POD}

@@ -24,8 +24,8 @@ EVERY: Final = 600.0
 PROBE: Final[Mapping[str, Any]] = {"metadata": {"labels": {MANAGED_BY: "nobody"}}}
 """A patch that every fence refuses: it would give away an object of ours."""
 
-FENCED: Final = (kinds.POD, kinds.DEPLOYMENT, kinds.CONFIG_MAP)
-"""One kind of each fence of the chart."""
+FENCED: Final = (kinds.POD, kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.ROLE)
+"""One kind of each fence of the chart, and Roles: a fence that was installed before nodes had any does not know them."""
 
 
 async def missing(ctx: Context, namespace: str, provider: str) -> Fact | None:

@@ -25,7 +25,7 @@ PROBE: Final[Mapping[str, Any]] = {"metadata": {"labels": {MANAGED_BY: "nobody"}
 """A patch that every fence refuses: it would give away an object of ours."""
 
 FENCED: Final = (kinds.POD, kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.ROLE)
-"""One kind of each fence of the chart, and Roles: a fence that was installed before nodes had any does not know them."""
+"""One kind of each fence of the chart, and Roles, which a fence from before nodes had any does not know."""
 
 
 async def missing(ctx: Context, namespace: str, provider: str) -> Fact | None:

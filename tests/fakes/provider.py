@@ -135,6 +135,22 @@ def signing(seen: World) -> dict[str, Any]:
     return found
 
 
+def pod(seen: World, number: int = 0) -> Object:
+    """What the pod of this numbered replica is to be."""
+    found: Object = seen.cluster.peek(kinds.DEPLOYMENT, NS, f"corp-idp-{number}")["spec"]["template"]["spec"]
+    return found
+
+
+def rolled_out(seen: World, number: int, available: int = 1) -> None:
+    """What the cluster's own controller would say of this numbered replica by now."""
+
+    def tell(obj: Object) -> None:
+        counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": available}
+        obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
+
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
+
+
 def revoke(seen: World) -> None:
     """Revoke what signs now."""
     kid = signing(seen)["active"]["ES256"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fakes.provider import NS, conditions, message, policy, provider, secret, signing_key, world
+from fakes.provider import NS, conditions, message, pod, policy, provider, rolled_out, secret, signing_key, world
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Kind, Object
@@ -24,11 +24,6 @@ PLANTED = {"_machinekey": "cGxhbnRlZC1ub2RlLWtleQ==", "_current-profile": "cGxhb
 def on_a_tailnet(order: int | None = None, *others: Object, **spec: Any) -> World:  # noqa: ANN401
     asked = {"tailnet": NODE, "storage": POSTGRES} | spec
     return world(KEY, DATABASE, signing_key(), provider(**asked), policy(), *others, order=order)
-
-
-def pod(seen: World, number: int = 0) -> Object:
-    found: Object = seen.cluster.peek(kinds.DEPLOYMENT, NS, f"corp-idp-{number}")["spec"]["template"]["spec"]
-    return found
 
 
 def env(seen: World) -> dict[str, str]:
@@ -51,16 +46,6 @@ def assert_there(seen: World) -> None:
     for kind in (kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING):
         assert seen.cluster.exists(kind, NS, "corp-idp-0")
     assert seen.cluster.exists(kinds.SECRET, NS, NAME)
-
-
-def rolled_out(seen: World, number: int) -> None:
-    """What the cluster's own controller would say by now."""
-
-    def tell(obj: Object) -> None:
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 1)
-        obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
-
-    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
 
 
 async def test_it_becomes_ready_and_then_rests() -> None:

@@ -1,11 +1,11 @@
-"""The CRDs on the real API server, and a small client that shows its answers."""
+"""A small client of the real API server that shows its answers."""
 
 from __future__ import annotations
 
 import base64
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,6 @@ import yaml
 from tailseal.api.kinds import KINDS
 from tailseal.api.meta import GROUP, VERSION
 from tailseal_dev.controlplane import ControlPlane
-
-CRDS = Path(__file__).parents[2] / "crds"
-
-
-@pytest.fixture(scope="module")
-def crds(kubectl: Callable[..., str]) -> Iterator[Path]:
-    """Our CRDs, installed and established; taken away again if they were not there before."""
-    before = kubectl("get", "crd", f"signingkeys.{GROUP}", "--ignore-not-found", "--output=name")
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", *_files())
-    yield CRDS
-    if not before:
-        kubectl("delete", "-k", str(CRDS))
-
-
-def _files() -> list[str]:
-    return [",".join(str(path) for path in sorted(CRDS.glob(f"{GROUP}_*.yaml")))]
 
 
 @dataclass(frozen=True)

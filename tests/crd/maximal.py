@@ -107,6 +107,8 @@ def _obey_of_tailnets(message: str, members: dict[str, Any]) -> None:
         members["idp"]["replicas"] = 8
     if message.startswith("funnel does not go with service"):
         members["funnel"]["enabled"] = False
+    if message.startswith("sharedBy goes with mode Direct only"):
+        members.pop("sharedBy", None)
     if message.startswith("with tailnet.service, the issuer's host"):
         begins = f"https://{members['tailnet']['service'].removeprefix('svc:')}."
         members["issuer"] = begins + members["issuer"][len(begins) :]

@@ -194,6 +194,11 @@ CASES: tuple[Case, ...] = (
         {"service": "svc:idp", "mode": "Direct", "port": 8443},
     ),
     _tailnet(
+        "sharedBy goes with mode Direct only: `tailscale serve` answers by the node's own name",
+        {"sharedBy": "DNS", "mode": "Direct", "port": 8443},
+        {"sharedBy": "DNS"},
+    ),
+    _tailnet(
         "funnel does not go with service: it leads to one node's own name",
         {"service": "svc:idp"},
         {"service": "svc:idp", "funnel": {"enabled": True}},

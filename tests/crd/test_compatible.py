@@ -30,6 +30,8 @@ ALLOWED: dict[str, str] = {
     "<tailnet> for svc:idp": _NOT_YET,
     "IdentityProvider.spec.tailnet: new rule: service goes with mode Serve only: what a Service forwards does not say "
     "whose it is": _NOT_YET,
+    "IdentityProvider.spec.tailnet: new rule: sharedBy goes with mode Direct only: `tailscale serve` answers by the "
+    "node's own name": "no object has it yet",
     "IdentityProvider.spec.tailnet: new rule: funnel does not go with service: it leads to one node's own name": (
         _NOT_YET
     ),

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from fakes.provider import NS, conditions, files, message, policy, provider, secret, signing_key, status, world
+from fakes.provider import (
+    NS,
+    conditions,
+    files,
+    message,
+    pod,
+    policy,
+    provider,
+    rolled_out,
+    secret,
+    signing_key,
+    status,
+    world,
+)
 from fakes.world import World, crash_everywhere, fail_everywhere, in_any_order
 from tailseal.api import meta
 from tailseal.cluster import kinds
@@ -37,11 +50,6 @@ def on_a_tailnet(order: int | None = None, **spec: Any) -> World:  # noqa: ANN40
 
 def deployments(seen: World) -> list[str]:
     return sorted(obj["metadata"]["name"] for obj in seen.cluster.all(kinds.DEPLOYMENT, NS))
-
-
-def pod(seen: World, number: int = 0) -> Object:
-    found: Object = seen.cluster.peek(kinds.DEPLOYMENT, NS, f"corp-idp-{number}")["spec"]["template"]["spec"]
-    return found
 
 
 def assert_there(seen: World) -> None:
@@ -253,6 +261,29 @@ async def test_status_says_what_the_nodes_are_called_and_that_the_issuer_has_sev
     assert "Restricted" not in conditions(seen)
 
 
+@pytest.mark.parametrize(
+    ("tailnet", "replicas", "asks_for"),
+    [
+        (DIRECT, 1, ""),
+        (DIRECT, 2, "spec.tailnet.sharedBy: DNS"),
+        (DIRECT | {"sharedBy": "DNS"}, 2, ""),
+        (SERVE, 2, "spec.tailnet.service"),
+        (SERVE | {"auth": DIRECT["auth"], "tags": ["tag:idp"], "service": "svc:idp"}, 2, ""),
+    ],
+    ids=["one", "Direct", "Direct by DNS", "Serve", "Serve by a Service"],
+)
+async def test_several_nodes_share_an_issuer_where_something_is_said_to_lead_to_all_of_them(
+    tailnet: dict[str, Any], replicas: int, asks_for: str
+) -> None:
+    issuer = "https://idp.corp.example"
+    seen = on_a_tailnet(issuer=issuer, tailnet=tailnet, storage=POSTGRES, idp={"replicas": replicas})
+    await seen.converge()
+    assert conditions(seen)["Ready"] == ("True", "Ready")
+    assert ("IssuerShared" in conditions(seen)) == bool(asks_for)
+    if asks_for:
+        assert message(seen, "IssuerShared").endswith(asks_for)
+
+
 async def test_behind_serve_an_endpoint_is_the_nodes_own_https_name() -> None:
     seen = on_a_tailnet()
     await seen.converge()
@@ -312,18 +343,18 @@ async def test_replicas_that_serve_change_one_after_the_other() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()
     for number in range(2):
-        _rolled_out(seen, number)
+        rolled_out(seen, number)
     await seen.run_for(30)
     seen.cluster.user_apply(_relabelled("once"))
     await seen.run_for(30)
     assert _labels(seen) == ["once", None], "the second waits while the first is down"
-    _rolled_out(seen, 0, available=0)
+    rolled_out(seen, 0, available=0)
     await seen.run_for(30)
     assert _labels(seen) == ["once", None], "and while its successor is not ready"
     seen.cluster.user_apply(_relabelled("twice"))
     await seen.run_for(30)
     assert _labels(seen) == ["twice", None], "one that is down may be repaired at any time"
-    _rolled_out(seen, 0)
+    rolled_out(seen, 0)
     await seen.run_for(30)
     assert _labels(seen) == ["twice", "twice"]
 
@@ -332,16 +363,16 @@ async def test_what_others_change_is_repaired_at_once_whoever_is_down() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()
     for number in range(2):
-        _rolled_out(seen, number)
+        rolled_out(seen, number)
     await seen.run_for(30)
-    _rolled_out(seen, 0, available=0)
+    rolled_out(seen, 0, available=0)
 
     def swap(obj: Object) -> None:
         obj["spec"]["template"]["spec"]["containers"][0]["image"] = "evil:1"
 
     ours = pod(seen, 1)["containers"][0]["image"]
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-idp-1", swap)
-    _rolled_out(seen, 1)
+    rolled_out(seen, 1)
     await seen.run_for(60)
     assert pod(seen, 1)["containers"][0]["image"] == ours
 
@@ -350,7 +381,7 @@ async def test_replicas_that_do_not_serve_wait_for_nobody() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()
     for number in range(2):
-        _rolled_out(seen, number, available=0)
+        rolled_out(seen, number, available=0)
     seen.cluster.user_apply(_relabelled("once"))
     await seen.run_for(30)
     assert _labels(seen) == ["once", "once"]
@@ -360,7 +391,7 @@ async def test_all_replicas_are_scaled_to_nothing_at_once() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()
     for number in range(2):
-        _rolled_out(seen, number)
+        rolled_out(seen, number)
     seen.cluster.user_apply(provider(tailnet=SERVE, storage=POSTGRES, idp={"replicas": 0}))
     await seen.run_for(30)
     found = [obj for obj in seen.cluster.all(kinds.DEPLOYMENT, NS) if meta.ORDINAL_LABEL in obj["metadata"]["labels"]]
@@ -369,16 +400,6 @@ async def test_all_replicas_are_scaled_to_nothing_at_once() -> None:
 
 def _relabelled(value: str) -> Object:
     return provider(tailnet=SERVE, storage=POSTGRES, idp={"replicas": 2}, workload={"labels": {"rolled": value}})
-
-
-def _rolled_out(seen: World, number: int, available: int = 1) -> None:
-    """What the cluster's own controller would say by now."""
-
-    def tell(obj: Object) -> None:
-        counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": available}
-        obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
-
-    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
 
 
 def _labels(seen: World) -> list[str | None]:

@@ -29,6 +29,7 @@ GRANTS: list[dict[str, Any]] = [
     grant for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL) for grant in json.loads(block)["grants"]
 ]
 WITHIN = 60.0
+MANY = {"replicas": 2}
 
 
 def test_every_rule_on_the_page_is_well_formed() -> None:
@@ -91,6 +92,18 @@ def test_both_providers_on_the_page_are_valid_and_can_be_had() -> None:
     assert [spec.tailnet.mode for spec in specs if spec.tailnet is not None] == ["Direct", "Serve"]
     assert [unsupported(spec) for spec in specs] == [[], []]
     assert max(block.count("\n") for block in blocks) < 25
+
+
+def test_several_nodes_share_a_name_as_the_page_says() -> None:
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    whole = {block["spec"]["tailnet"]["mode"]: block["spec"] for block in blocks if "tailnet" in block.get("spec", {})}
+    shared = [block for block in blocks if "idp" in block]
+    assert [(block["tailnet"]["mode"], block["idp"]) for block in shared] == [("Direct", MANY), ("Serve", MANY)]
+    postgres = {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}
+    for block in shared:
+        of_mode = whole[block["tailnet"]["mode"]]
+        tailnet = of_mode["tailnet"] | block["tailnet"]
+        IdentityProviderSpec.model_validate(of_mode | block | {"tailnet": tailnet, "storage": postgres})
 
 
 def test_the_policy_on_the_page_is_one_that_gives_tokens_to_machines() -> None:

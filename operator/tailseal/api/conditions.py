@@ -55,7 +55,7 @@ class ConditionType(StrEnum):
     TAILNET_JOINED = "TailnetJoined"
     """False while a node of the identity provider is not on the tailnet; the message says which, and its state."""
     ISSUER_SHARED = "IssuerShared"
-    """False where several nodes answer for one issuer, which only DNS with the addresses of all of them can lead to."""
+    """False where several nodes answer for one issuer, and nothing is said of how its name leads to all of them."""
     RESTRICTED = "Restricted"
     """False where the namespace must admit more than Pod Security's level `restricted`."""
 

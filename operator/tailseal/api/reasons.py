@@ -107,7 +107,7 @@ class Reason(StrEnum):
     NODE_NAMED_OTHERWISE = "NodeNamedOtherwise"
     """In mode Serve no node has the issuer's name: people do not find us, and certificates are of another name."""
     ISSUER_NOT_SHARED = "IssuerNotShared"
-    """Each replica is a node with a name of its own, and the issuer has one."""
+    """Each replica is a node with a name of its own, and neither a Service nor, as the spec says, DNS leads to all."""
     SERVE_NEEDS_ROOT = "ServeNeedsRoot"
     """In mode Serve the node runs as user 0 without any capability: Pod Security's level must be `baseline`."""
     KUBELET_SPEED = "KubeletSpeed"

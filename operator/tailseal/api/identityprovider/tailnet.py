@@ -70,6 +70,11 @@ class Tailnet(ApiModel):
             holds=lambda self: self.service is None or self.mode == "Serve",
         ),
         Rule(
+            cel="!has(self.sharedBy) || self.mode == 'Direct'",
+            message="sharedBy goes with mode Direct only: `tailscale serve` answers by the node's own name",
+            holds=lambda self: self.shared_by is None or self.mode == "Direct",
+        ),
+        Rule(
             cel="!has(self.service) || !has(self.funnel) || !self.funnel.enabled",
             message="funnel does not go with service: it leads to one node's own name",
             holds=lambda self: self.service is None or not self.funnel.enabled,
@@ -95,6 +100,9 @@ class Tailnet(ApiModel):
         None
     )
     """Tailscale Service that several nodes answer for, such as `svc:idp`; the issuer's host begins with its name."""
+    shared_by: Literal["DNS"] | None = None
+    """With mode Direct and several replicas, DNS: the issuer's name leads to the addresses of all nodes. You say so, as
+    the tailnet's DNS is seen from the tailnet; nobody looks."""
     volume: Volume | None = None
     """Keep each node's identity in a volume; left out, in a Secret that it alone may read and write."""
     funnel: Funnel = Funnel()

@@ -16,6 +16,12 @@ from tailseal.reconcile.identityprovider.refs import Files, copied, files_of
 
 _RUNNING = "Running"
 
+_SHARED = {
+    "Serve": "set spec.tailnet.service",
+    "Direct": "let DNS lead from the issuer to all their addresses, and say so by spec.tailnet.sharedBy: DNS",
+}
+"""How several nodes come to answer for one issuer, by mode."""
+
 
 def joining(objects: Objects, namespace: str, provider: str, spec: IdentityProviderSpec) -> Files | None:
     """What nodes join by; the last good of it where the reference fails; None where they need nothing stored."""
@@ -52,9 +58,8 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NOT_RUNNING, message=text)
     elif text := _otherwise(ctx, namespace, provider, spec):
         yield Fact("TailnetJoined", status=False, reason=Reason.NODE_NAMED_OTHERWISE, message=text)
-    if (spec.idp.replicas or 1) > 1 and spec.tailnet.service is None:
-        text = "each replica is a node with a name of its own: let DNS lead from the issuer to all their addresses"
-        text += ", or set spec.tailnet.service" if spec.tailnet.mode == "Serve" else ""
+    if (spec.idp.replicas or 1) > 1 and not (spec.tailnet.service or spec.tailnet.shared_by):
+        text = f"each replica is a node with a name of its own: {_SHARED[spec.tailnet.mode]}"
         yield Fact("IssuerShared", status=False, reason=Reason.ISSUER_NOT_SHARED, message=text)
     if spec.tailnet.mode == "Serve":
         text = "the node beside the worker runs as user 0 without any capability: the namespace must admit `baseline`"

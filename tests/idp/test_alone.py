@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,15 +15,7 @@ from fakes.idp import Browser, authorization
 from fakes.localapi import FakeLocalApi
 from fakes.replicas import Replica
 
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, as the path of a socket must be."""
-    made = Path(tempfile.mkdtemp(prefix="idp-"))
-    (made / "state").mkdir()
-    replicas.bundle(made)
-    yield made
-    shutil.rmtree(made)
+pytestmark = pytest.mark.usefixtures("on_a_file")
 
 
 def limit(replica: Replica, size: int) -> None:

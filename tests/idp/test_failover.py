@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from fakes import idp, replicas
 from fakes.answered import check
@@ -22,14 +17,6 @@ from tailseal_dev.postgres import PostgresServer
 
 SOON = 20.0
 """Seconds that looking may take, and a code is still kept."""
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, as the path of a socket must be."""
-    made = Path(tempfile.mkdtemp(prefix="idp-"))
-    yield made
-    shutil.rmtree(made)
 
 
 async def decided(browser: Browser, path: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,17 +18,9 @@ from fakes.localapi import FakeLocalApi
 from fakes.logins import AT_ONCE, Load, asked, given, refresh
 from tailseal.state.sqlite import FILE, SQLiteStore
 
+pytestmark = pytest.mark.usefixtures("on_a_file")
+
 KILLS = int(os.environ.get("TAILSEAL_KILLS", "4"))
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, as the path of a socket must be."""
-    made = Path(tempfile.mkdtemp(prefix="idp-"))
-    (made / "state").mkdir()
-    replicas.bundle(made)
-    yield made
-    shutil.rmtree(made)
 
 
 async def test_a_worker_that_is_killed_under_load_loses_nothing_and_lets_nothing_count_twice(folder: Path) -> None:

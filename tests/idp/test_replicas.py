@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from fakes import idp, replicas, sidecar
 from fakes.idp import Browser
@@ -36,14 +33,6 @@ OUTAGE = float(os.environ.get("TAILSEAL_OUTAGE", "0"))
 
 
 Ask = Callable[[Browser], Awaitable[httpx.Response]]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, as the path of a socket must be."""
-    made = Path(tempfile.mkdtemp(prefix="idp-"))
-    yield made
-    shutil.rmtree(made)
 
 
 @contextmanager

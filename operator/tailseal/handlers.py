@@ -19,8 +19,9 @@ import kopf
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.kube import Credentials, KubeCluster
+from tailseal.cluster.kube import KubeCluster
 from tailseal.cluster.port import Kind, Object
+from tailseal.cluster.transport import Credentials
 from tailseal.runtime.resync import Feed, Source
 
 See = Callable[[str | None, Object], None]

@@ -1,60 +1,27 @@
-"""The one real adapter of the cluster port: `kubernetes.aio` as transport for plain dicts, no models, no caches."""
+"""The one real adapter of the cluster port: plain dicts to and from the API server, no models, no caches."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 import orjson
-from kubernetes.aio import config as kube_config
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import incluster_config
 
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Gone, Invalid, NotFound, Transient
+from tailseal.cluster.errors import Conflict, Forbidden, Invalid, NotFound, Transient
 from tailseal.cluster.port import Kind, Object, Ref
+from tailseal.cluster.transport import Credentials, Transport
 from tailseal.cluster.undeclared import declared
 
 PAGE = 500
 LARGE_PAGE = 25
 """Of kinds whose objects can have a megabyte each."""
-TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 LIST_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_MAX_PROXIED = 262_144
-_ERRORS: dict[int, type[ClusterError]] = {
-    400: Invalid,
-    401: Transient,
-    403: Forbidden,
-    404: NotFound,
-    405: Invalid,
-    409: Conflict,
-    410: Gone,
-    413: Invalid,
-    415: Invalid,
-    422: Invalid,
-    429: Transient,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to reach the API server, for the event source, which has a client of its own. Never to be logged."""
-
-    server: str
-    ca_path: str | None
-    token: str | None
-    certificate_path: str | None
-    private_key_path: str | None
-    insecure: bool
-    proxy: str | None
 
 
 class KubeCluster:
@@ -77,23 +44,17 @@ class KubeCluster:
         wrote: Callable[[str], None] = lambda _method: None,
         server: str = "",
     ) -> None:
-        self._server = server
-        self._kubeconfig = kubeconfig
-        self._context = context
         self._dry_run = {"dryRun": "All"} if dry_run else {}
-        self._wrote = wrote
-        self._client: ApiClient | None = None
+        self._api = Transport(kubeconfig, context, wrote, server)
 
     async def __aenter__(self) -> Self:
-        self._client = ApiClient(await self._load())
+        await self._api.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client is not None:
-            await self._client.close()  # type: ignore[no-untyped-call]
-            self._client = None
+        await self._api.__aexit__(kind, error, trace)
 
     async def credentials(self) -> Credentials:
         """Fresh credentials for another client: exec plugins and token files are asked anew.
@@ -101,17 +62,15 @@ class KubeCluster:
         Raises:
             Forbidden: there are none, or they cannot be read.
         """
-        configuration = await self._load()
-        key = await configuration.get_api_key_with_prefix("BearerToken")
-        return Credentials(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            token=key.partition(" ")[2].strip() if key else None,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-            insecure=not configuration.verify_ssl,
-            proxy=configuration.proxy,
-        )
+        return await self._api.credentials()
+
+    async def status_of(self, token: str) -> int:
+        """The HTTP status with which the API server answers a request that carries this bearer token and nothing else.
+
+        Raises:
+            Transient: it does not answer.
+        """
+        return await self._api.status_of(token)
 
     async def get(self, ref: Ref) -> Object | None:
         """See `Cluster.get`."""
@@ -130,7 +89,9 @@ class KubeCluster:
         if label_selector:
             query["labelSelector"] = label_selector
         while True:
-            page = orjson.loads(await self._request("GET", _path(kind, namespace), query=query, timeout=LIST_TIMEOUT))
+            page = orjson.loads(
+                await self._api.request("GET", _path(kind, namespace), query=query, timeout=LIST_TIMEOUT)
+            )
             for item in page.get("items") or ():
                 yield {"apiVersion": kind.api_version, "kind": kind.kind} | item
             query["continue"] = page["metadata"].get("continue", "")
@@ -181,7 +142,7 @@ class KubeCluster:
     async def create_event(self, namespace: str, event: Object) -> None:
         """See `Cluster.create_event`."""
         path = f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
-        await self._request("POST", path, body=event, query=self._dry_run)
+        await self._api.request("POST", path, body=event, query=self._dry_run)
 
     async def pod_proxy(self, pod: Ref, port: int, path: str, body: bytes) -> bytes:
         """See `Cluster.pod_proxy`.
@@ -190,13 +151,13 @@ class KubeCluster:
             Transient: the pod does not answer, or with more than 256 KiB.
         """
         address = f"{_path(pod.kind, pod.namespace)}/{quote(pod.name)}:{port}/proxy{path}"
-        return await self._request("POST", address, body=body, content_type="application/octet-stream")
+        return await self._api.request("POST", address, body=body, content_type="application/octet-stream")
 
     async def serves(self, kind: Kind) -> bool:
         """See `Cluster.serves`."""
         root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
         try:
-            known = orjson.loads(await self._request("GET", root))
+            known = orjson.loads(await self._api.request("GET", root))
         except NotFound:
             return False
         return any(resource["name"] == kind.plural for resource in known["resources"])
@@ -204,7 +165,7 @@ class KubeCluster:
     async def may_list(self, kind: Kind) -> bool:
         """Whether RBAC lets us list the kind everywhere, asked by listing one."""
         try:
-            await self._request("GET", _path(kind, ""), query={"limit": "1"})
+            await self._api.request("GET", _path(kind, ""), query={"limit": "1"})
         except Forbidden:
             return False
         return True
@@ -222,13 +183,13 @@ class KubeCluster:
 
     async def document(self, path: str) -> Mapping[str, Any]:
         """What the API server itself has at a path, such as its description of a group of kinds."""
-        found: Mapping[str, Any] = orjson.loads(await self._request("GET", path))
+        found: Mapping[str, Any] = orjson.loads(await self._api.request("GET", path))
         return found
 
     async def whoami(self) -> Mapping[str, Any]:
         """See `Cluster.whoami`; it stores nothing."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        answer = await self._request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+        answer = await self._api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
         info: Mapping[str, Any] = orjson.loads(answer)["status"]["userInfo"]
         return info
 
@@ -238,27 +199,7 @@ class KubeCluster:
         Raises:
             Forbidden: we may not read them.
         """
-        return (await self._request("GET", "/metrics")).decode(errors="replace")
-
-    async def status_of(self, token: str) -> int:
-        """The HTTP status with which the API server answers a request that carries this bearer token and nothing else.
-
-        Raises:
-            Transient: it does not answer.
-        """
-        configuration = await self._load()
-        configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
-        configuration.api_key = {"BearerToken": f"Bearer {token}"}
-        client = ApiClient(configuration)
-        try:
-            serialized = await client.param_serialize("GET", "/version", auth_settings=["BearerToken"])
-            response = (await client.call_api(*serialized, _request_timeout=TIMEOUT)).response
-            async with response:
-                return int(response.status)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Transient(f"GET /version: {type(error).__name__}") from error
-        finally:
-            await client.close()  # type: ignore[no-untyped-call]
+        return (await self._api.request("GET", "/metrics")).decode(errors="replace")
 
     async def _apply(self, obj: Object, manager: str, subresource: str) -> Object:
         ref = kinds.ref(obj)
@@ -283,114 +224,11 @@ class KubeCluster:
         content_type: str = "application/json",
     ) -> Object:
         path = f"{_path(ref.kind, ref.namespace)}/{quote(ref.name)}{subresource}"
-        answer = await self._request(method, path, body=body, query=query, content_type=content_type)
+        answer = await self._api.request(method, path, body=body, query=query, content_type=content_type)
         result: Object = orjson.loads(answer)
         return result
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Object | bytes | None = None,
-        query: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout = TIMEOUT,  # noqa: ASYNC109 - the transport's own, with a connect part
-    ) -> bytes:
-        client = self._client
-        if client is None:
-            raise Transient("not connected to the API server")
-        if method != "GET" and "dryRun" not in (query or {}):
-            self._wrote(method)
-        try:
-            serialized = await client.param_serialize(
-                method,
-                path,
-                query_params=dict(query or {}),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = (await client.call_api(*serialized, _request_timeout=timeout)).response
-            async with response:
-                content = await _read(response, _MAX_PROXIED if isinstance(body, bytes) else 0)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Transient(f"{method} {path}: {type(error).__name__}") from error
-        if response.status == 401:  # noqa: PLR2004 - HTTP's own number
-            await self._reconnect()
-        if not 200 <= response.status < 300:  # noqa: PLR2004
-            raise _error(response, content, f"{method} {path}", quoting="/secrets" not in path)
-        return content
-
-    async def _load(self) -> Configuration:
-        configuration = Configuration(retries=0, trace_configs=[_leading_nowhere()])
-        try:
-            if not (self._kubeconfig or self._context) and _in_cluster():
-                incluster_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-            else:
-                await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-                    self._kubeconfig or None, self._context or None, configuration, persist_config=False
-                )
-        except (kube_config.ConfigException, OSError) as error:
-            raise Forbidden(f"no credentials for a cluster: {error}") from error
-        if self._server:
-            configuration.host = self._server
-        return configuration
-
-    async def _reconnect(self) -> None:
-        """Ask for credentials anew after they were refused: the next request uses them."""
-        former, self._client = self._client, ApiClient(await self._load())
-        if former is not None:
-            await former.close()  # type: ignore[no-untyped-call]
-
-
-class _Redirected(aiohttp.ClientError): ...
-
-
-def _leading_nowhere() -> aiohttp.TraceConfig:
-    """Ends a request that is redirected: a pod behind the API server's proxy could send it anywhere, by our rights."""
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(_refuse_redirect)
-    return trace
-
-
-async def _refuse_redirect(
-    _session: aiohttp.ClientSession, _context: object, met: aiohttp.TraceRequestRedirectParams
-) -> None:
-    met.response.close()
-    raise _Redirected
-
-
-def _in_cluster() -> bool:
-    token = Path(incluster_config.SERVICE_TOKEN_FILENAME)
-    return bool(os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME)) and token.is_file()
 
 
 def _path(kind: Kind, namespace: str) -> str:
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{quote(namespace)}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    if not limit:
-        return await response.read()
-    content = bytearray()
-    async for chunk in response.content.iter_chunked(65_536):
-        content += chunk
-        if len(content) > limit:
-            raise Transient(f"the answer is larger than {limit} bytes")
-    return bytes(content)
-
-
-def _error(response: aiohttp.ClientResponse, content: bytes, request: str, *, quoting: bool) -> ClusterError:
-    """The error of an answer; a Secret's is not quoted, as the server's text may repeat its values."""
-    kind = _ERRORS.get(response.status, Transient if response.status >= 500 else Invalid)  # noqa: PLR2004
-    try:
-        status = orjson.loads(content)
-        reason, message = str(status.get("reason", "")), str(status.get("message", ""))
-    except (orjson.JSONDecodeError, AttributeError):
-        reason, message = "", ""
-    said = f": {message[:500]}" if quoting and message else ""
-    wait = response.headers.get("Retry-After", "")
-    text = f"{request}: {response.status} {reason}{said}"
-    return kind(text, retry_after=float(wait) if wait.isdigit() else None)

@@ -108,6 +108,13 @@ def test_allowed_sidecars_are_told_to_the_operator_and_let_through_its_fence() -
     assert "startsWith" not in str(_objects()["ValidatingAdmissionPolicy/tailseal-operator-deployments"])
 
 
+def test_a_priority_of_workers_is_told_to_the_operator_and_let_through_its_fence() -> None:
+    flag = "--set=worker.priorityClassName=trust"
+    assert "--worker-priority-class=trust" in _container(flag)["args"]
+    assert 'in ["","trust"]' in str(_objects(flag)["ValidatingAdmissionPolicy/tailseal-operator-deployments"])
+    assert not [argument for argument in _container()["args"] if "priority" in argument]
+
+
 def test_several_replicas_elect_a_leader_and_one_is_replaced_only_after_it_ended() -> None:
     single, several = _objects(), _objects("--set=operator.replicas=2")
     name = "Deployment/tailseal-operator"

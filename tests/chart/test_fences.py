@@ -145,6 +145,11 @@ DEPLOYMENT_ATTACKS = [
     ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
     ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
     (
+        "serviceAccountName: corp-sts",
+        "serviceAccountName: corp-sts\n      priorityClassName: system-cluster-critical",
+        "may give workers no priority but",
+    ),
+    (
         "name: sts, image: tailseal:0.1.0",
         "name: sts, image: tailseal:0.1.0, securityContext: {allowPrivilegeEscalation: true}",
         "privileged or can become so",

@@ -98,6 +98,7 @@ def test_an_alert_says_what_it_means_and_what_to_do() -> None:
         ("--set=metrics.alerts=true", "metrics"),
         ("--set-json=extraObjects=[1]", "extraObjects/0"),
         ("--set=worker.imagePullSecrets={name}", "worker/imagePullSecrets/0"),
+        ("--set=worker.priorityClassName=High", "worker/priorityClassName"),
         ("--set=fence.pods=yes please", "fence/pods"),
         ("--set=operator.extraArgs={}", "operator/extraArgs/0"),
         ("--set=operator.replicas=-1", "operator/replicas"),

@@ -158,12 +158,15 @@ async def test_keys_policies_and_references_never_change_the_pods() -> None:
 async def test_another_image_of_the_operator_rolls_the_workers() -> None:
     seen = standard()
     await seen.converge()
-    seen._settings = OperatorSettings(worker_image="tailseal:next", worker_pull_secrets=("registry",))
+    seen._settings = OperatorSettings(
+        worker_image="tailseal:next", worker_pull_secrets=("registry",), worker_priority_class="trust"
+    )
     seen.restart()
     await seen.converge()
     rolled = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-idp")
     assert rolled["spec"]["template"]["spec"]["containers"][0]["image"] == "tailseal:next"
     assert rolled["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert rolled["spec"]["template"]["spec"]["priorityClassName"] == "trust"
 
 
 async def test_deleted_and_applied_again_it_goes_on_with_its_ledger() -> None:

@@ -122,6 +122,11 @@ def test_secrets_of_the_registry_are_named_only_where_there_are_some() -> None:
     assert pod(pull_secrets=("one", "two"))["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
 
 
+def test_the_pods_have_a_priority_only_where_the_installation_gives_one() -> None:
+    assert "priorityClassName" not in pod()
+    assert pod(priority_class="trust")["priorityClassName"] == "trust"
+
+
 def test_where_the_pods_go_is_as_the_spec_says() -> None:
     tolerations = [{"key": "a", "operator": "Exists"}]
     spec = pod(node_selector={"disk": "ssd"}, tolerations=tolerations, resources={"limits": {"memory": "1Gi"}})

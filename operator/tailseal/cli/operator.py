@@ -55,6 +55,12 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     help="Secret for the worker image's registry, in each provider's namespace; repeatable.",
 )
 @click.option(
+    "--worker-priority-class",
+    default="",
+    metavar="NAME",
+    help="PriorityClass of the worker pods; default: the cluster's.",
+)
+@click.option(
     "--allow-sidecar",
     "sidecars",
     multiple=True,
@@ -118,6 +124,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
     policy = OperatorSettings(
         worker_image=options["worker_image"],
         worker_pull_secrets=tuple(dict.fromkeys(options["worker_pull_secrets"])),
+        worker_priority_class=options["worker_priority_class"],
         tailscale_image=options["tailscale_image"],
         sidecars=tuple(dict.fromkeys(options["sidecars"])),
         open_hosts=tuple(options["open_hosts"]),

@@ -107,6 +107,8 @@ class OperatorSettings:
     Args:
         worker_image: image of the worker pods.
         worker_pull_secrets: names of Secrets, in each provider's namespace, that open that image's registry.
+        worker_priority_class: PriorityClass of the worker pods; empty means the cluster's default. No provider's spec
+            can ask for one: by it pods of others are preempted.
         tailscale_image: image of the nodes beside identity providers that are on a tailnet.
         sidecars: names of containers that others may put into workers' pods.
         open_hosts: hosts or CIDRs beyond the public internet that workers may fetch from.
@@ -117,6 +119,7 @@ class OperatorSettings:
 
     worker_image: str = "tailseal:dev"
     worker_pull_secrets: tuple[str, ...] = ()
+    worker_priority_class: str = ""
     tailscale_image: str = "tailscale/tailscale:v1.102.5"
     sidecars: tuple[str, ...] = ()
     open_hosts: tuple[str, ...] = ()

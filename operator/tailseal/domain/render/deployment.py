@@ -70,6 +70,7 @@ class Workload:
         resources: as in a container; empty means ours.
         log_level: empty means the worker's default.
         pull_secrets: names of Secrets for the image's registry, in the provider's namespace.
+        priority_class: name of the pods' PriorityClass; empty means the cluster's default.
         own: what it has to itself; None: its replicas can stand in for each other.
     """
 
@@ -83,6 +84,7 @@ class Workload:
     resources: Mapping[str, Any] = field(default_factory=dict)
     log_level: str = ""
     pull_secrets: Sequence[str] = ()
+    priority_class: str = ""
     own: Own | None = None
 
 
@@ -118,6 +120,7 @@ def _pod(provider: Provider, workload: Workload) -> dict[str, Any]:
         "serviceAccountName": _account(provider, workload),
         "automountServiceAccountToken": False,
         **({"imagePullSecrets": [{"name": name} for name in workload.pull_secrets]} if workload.pull_secrets else {}),
+        **({"priorityClassName": workload.priority_class} if workload.priority_class else {}),
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": {

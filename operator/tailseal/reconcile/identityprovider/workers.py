@@ -224,4 +224,5 @@ def _workload(component: Component, spec: IdentityProviderSpec, by: OperatorSett
         resources=pods.resources.document(),
         log_level=pods.log_level.lower(),
         pull_secrets=by.worker_pull_secrets,
+        priority_class=by.worker_priority_class,
     )

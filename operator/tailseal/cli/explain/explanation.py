@@ -13,7 +13,8 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.compile import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.denial import Denial
-from tailseal.domain.policy.explaining.explain import Account, explain, nearest
+from tailseal.domain.policy.explaining.account import Account
+from tailseal.domain.policy.explaining.explain import explain, nearest
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.review.gathering import Judged

@@ -11,7 +11,7 @@ from tailseal.cli.explain.explanation import CHECKED, UNCHECKED, Report, Source
 from tailseal.cli.output import printable
 from tailseal.domain.policy.decide import Granted, Refused
 from tailseal.domain.policy.explaining import retold
-from tailseal.domain.policy.explaining.explain import Account, Check
+from tailseal.domain.policy.explaining.account import Account, Check
 from tailseal.domain.policy.explaining.sensitivity import shown
 from tailseal.domain.policy.review.gathering import Name
 from tailseal.tokens.compact import Compact

@@ -11,7 +11,8 @@ import orjson
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted
 from tailseal.domain.policy.explaining import retold
-from tailseal.domain.policy.explaining.explain import Account, explain, nearest
+from tailseal.domain.policy.explaining.account import Account
+from tailseal.domain.policy.explaining.explain import explain, nearest
 from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.providers import tailnet

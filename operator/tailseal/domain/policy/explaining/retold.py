@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailseal.domain.policy.explaining.explain import Account, Check
+from tailseal.domain.policy.explaining.account import Account, Check
 
 _MEMBERS = ("field", "claim", "outcome", "expected", "found", "fix", "note")
 

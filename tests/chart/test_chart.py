@@ -124,6 +124,17 @@ def test_several_replicas_elect_a_leader_and_one_is_replaced_only_after_it_ended
     assert "--leader-elect" in _container("--set=operator.replicas=2")["args"]
 
 
+def test_budget_and_network_policy_of_the_operator_are_there_on_request_and_mean_its_pods() -> None:
+    names = ("PodDisruptionBudget/tailseal-operator", "NetworkPolicy/tailseal-operator")
+    assert not set(names) & set(_objects())
+    asked = _objects("--set=operator.podDisruptionBudget.enabled=true,operator.networkPolicy.enabled=true")
+    budget, policy = (asked[name]["spec"] for name in names)
+    pods = asked["Deployment/tailseal-operator"]["spec"]["selector"]
+    assert budget["selector"] == policy["podSelector"] == pods
+    assert budget["maxUnavailable"] == 1, "a drain of a single replica must not hang"
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "health"}]}]
+
+
 def test_egress_is_opened_by_values_and_nothing_else() -> None:
     flags = (
         "--set=egress.openHosts={10.0.0.0/8,vault.corp}",

@@ -107,6 +107,7 @@ VARIANTS: list[tuple[str, ...]] = [
     (f"--set=namespaces={{{PROVIDERS}}}", "--set=operator.replicas=2"),
     ("--set=metrics.dashboard.enabled=true", "--set-string=egress.extraCA=-----BEGIN CERTIFICATE-----"),
     ("--set=serviceAccount.annotations.a=b", "--set=operator.priorityClassName=system-cluster-critical"),
+    ("--set=operator.podDisruptionBudget.enabled=true,operator.networkPolicy.enabled=true",),
 ]
 
 

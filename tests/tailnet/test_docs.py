@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.source import TAILNET
 from tailseal.tailnet import LocalApi, NobodyError, Outage, Refusal, Serve, UnavailableError
 from tailseal_dev.tailnet import Tailnet
+from tailseal_dev.tailnet.net import Member
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tailnet.md").read_text()
 GRANTS: list[dict[str, Any]] = [
@@ -82,6 +85,27 @@ async def test_the_grants_on_the_page_allow_what_it_says(tailnet: Tailnet) -> No
     assert not bob.scopes("client/grafana")
     assert machine.allow("exchange", "audience/https://billing.corp.example")
     assert not machine.allow("login", "client/grafana")
+
+
+@pytest.mark.tailnet
+def test_the_commands_on_the_page_remove_a_node_that_was_left_behind(tailnet: Tailnet, tmp_path: Path) -> None:
+    (text,) = re.findall(r"```sh\n(ID=.*?)```", PAGE, re.DOTALL)
+    left = tailnet.join(Member("login-1", tags=("tag:ci",)))
+    try:
+        stable_id = json.loads(left.tailscale("status", "--json"))["Self"]["ID"]
+        left.stop()
+        kubectl = f"echo kubectl $@ >> {tmp_path}/log; test $1 = delete || printf %s {stable_id} | base64"
+        tools = {"kubectl": kubectl, "headscale": f'exec {shlex.join(tailnet.headscale.argv())} "$@"'}
+        for name, script in tools.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        done = tailnet.space.run(["env", f"PATH={tmp_path}:{os.environ['PATH']}", "sh", "-euc", text])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "login-1" not in tailnet.headscale.nodes()
+        assert "idp" in tailnet.headscale.nodes()
+        assert (tmp_path / "log").read_text().splitlines()[-1] == "kubectl delete secret login-idp-1-tailnet"
+    finally:
+        tailnet.nodes.pop("login-1").stop()
 
 
 def test_both_providers_on_the_page_are_valid_and_can_be_had() -> None:

@@ -72,7 +72,7 @@ class Headscale:
         log = self._directory / "headscale.log"
         self._running = self._space.start([str(self._program), "--config", str(self._config), "serve"], log)
         deadline = time.monotonic() + _READY_WITHIN
-        while self._space.run(self._argv("users", "list")).returncode != 0:
+        while self._space.run(self.argv("users", "list")).returncode != 0:
             if self._running.poll() is not None or time.monotonic() > deadline:
                 raise TailnetError(f"headscale did not come up:\n{process.tail(log)}")
             time.sleep(0.05)
@@ -118,13 +118,14 @@ class Headscale:
         return json.loads(self._run(*arguments, "--output", "json"))
 
     def _run(self, *arguments: str) -> str:
-        result = self._space.run(self._argv(*arguments))
+        result = self._space.run(self.argv(*arguments))
         if result.returncode != 0:
             said = (result.stderr or result.stdout).strip()
             raise TailnetError(f"headscale {' '.join(arguments[:2])}: {said[-500:]}")
         return result.stdout
 
-    def _argv(self, *arguments: str) -> list[str]:
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line of one of its commands."""
         return [str(self._program), "--config", str(self._config), *arguments]
 
 

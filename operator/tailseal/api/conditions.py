@@ -56,6 +56,8 @@ class ConditionType(StrEnum):
     """False while a node of the identity provider is not on the tailnet; the message says which, and its state."""
     ISSUER_SHARED = "IssuerShared"
     """False where several nodes answer for one issuer, and nothing is said of how its name leads to all of them."""
+    NODES_LEFT = "NodesLeft"
+    """True while an identity is kept of a node that no replica is any more; the message says what to remove where."""
     RESTRICTED = "Restricted"
     """False where the namespace must admit more than Pod Security's level `restricted`."""
 

@@ -108,6 +108,8 @@ class Reason(StrEnum):
     """In mode Serve no node has the issuer's name: people do not find us, and certificates are of another name."""
     ISSUER_NOT_SHARED = "IssuerNotShared"
     """Each replica is a node with a name of its own, and neither a Service nor, as the spec says, DNS leads to all."""
+    NODES_KEPT = "NodesKept"
+    """A node stays in the tailnet, and its identity with us, though no replica is it any more."""
     SERVE_NEEDS_ROOT = "ServeNeedsRoot"
     """In mode Serve the node runs as user 0 without any capability: Pod Security's level must be `baseline`."""
     KUBELET_SPEED = "KubeletSpeed"

@@ -76,6 +76,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)
     facts = (*facts, *provider_tailnet.facts(ctx, provider.namespace, provider.name, spec))
+    facts = (*facts, *provider_tailnet.left_behind(ctx, provider, spec))
     if skew := skewed(ctx, obj, spec.tokens.clock_skew):
         facts = (*facts, skew)
     spoken = publish_seen.lines(ctx, obj, spec)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.reasons import Reason
+from tailseal.cluster import kinds
+from tailseal.cluster.port import Object, Ref
 from tailseal.domain.evidence import Replica
+from tailseal.domain.render.common import Provider, decoded
 from tailseal.domain.render.sidecar import AUTH_FILE
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Objects
 from tailseal.reconcile.identityprovider.refs import Files, copied, files_of
+from tailseal.reconcile.ownership import marked, ours
 
-_RUNNING = "Running"
+_RUNNING: Final = "Running"
+_NODES: Final = 8
+"""How many a provider has at the most."""
 
-_SHARED = {
+_SHARED: Final = {
     "Serve": "set spec.tailnet.service",
     "Direct": "let DNS lead from the issuer to all their addresses, and say so by spec.tailnet.sharedBy: DNS",
 }
@@ -64,6 +72,41 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
     if spec.tailnet.mode == "Serve":
         text = "the node beside the worker runs as user 0 without any capability: the namespace must admit `baseline`"
         yield Fact("Restricted", status=False, reason=Reason.SERVE_NEEDS_ROOT, message=text)
+
+
+def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[Fact]:
+    """What is kept of nodes that no replica is any more: they stay in the tailnet, where only people remove them."""
+    used = _used(provider, spec)
+    kept = [
+        f"{_named(obj, provider, spec, number)} ({ref.kind.kind} {ref.name})"
+        for number in range(_NODES)
+        for kind in (kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM)
+        if (ref := Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number))) not in used
+        and (obj := ctx.objects.get(ref)) is not None
+        and marked(obj, ours(provider.labels("idp")))
+    ]
+    if kept:
+        text = f"no replica is the node {', '.join(kept)} any more; what is named is kept for one that comes back: "
+        text += "if none shall, remove the node in the tailnet, and delete that"
+        yield Fact("NodesLeft", status=True, reason=Reason.NODES_KEPT, message=text)
+
+
+def _used(provider: Provider, spec: IdentityProviderSpec) -> set[Ref]:
+    """Where the nodes of the spec keep their identity."""
+    if spec.tailnet is None:
+        return set()
+    kind = kinds.SECRET if spec.tailnet.volume is None else kinds.PERSISTENT_VOLUME_CLAIM
+    numbers = range(spec.idp.replicas or 1)
+    return {Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number)) for number in numbers}
+
+
+def _named(obj: Object, provider: Provider, spec: IdentityProviderSpec, number: int) -> str:
+    """What the node is called, by its own words if it left any: two of a wanted name are not called alike."""
+    said = decoded(obj.get("data")).get("device_fqdn", b"") if obj["kind"] == kinds.SECRET.kind else b""
+    if re.fullmatch(rb"[a-z0-9][a-z0-9.-]{0,253}", said):
+        return said.decode().rstrip(".")
+    hostname = (spec.tailnet.hostname if spec.tailnet is not None else None) or provider.name
+    return hostname if number == 0 else f"{hostname}-{number}"
 
 
 def names(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> dict[str, str]:

@@ -118,6 +118,9 @@ READY = ("Ready", "True", "Ready", "it works now")
         (1, (READY, ("Rotating", "True", "Rotating", "key k2 is to sign next")), "key k2 is to sign next", ()),
         (1, (READY, ("OverlapBroken", "True", "X", "text")), "", ("OverlapBroken=True X: text",)),
         (1, (READY, ("OverlapBroken", "False", "X", "text")), "", ()),
+        (1, (READY, ("Overlapping", "True", "X", "text")), "", ("Overlapping=True X: text",)),
+        (1, (READY, ("VerifiersUnreached", "True", "X", "text")), "", ("VerifiersUnreached=True X: text",)),
+        (1, (READY, ("NodesLeft", "True", "X", "text")), "", ("NodesLeft=True X: text",)),
         (
             1,
             (READY, ("FastPropagation", "False", "KubeletSpeed", "slow")),

@@ -17,7 +17,9 @@ _UNSEEN: Final = "the operator, which has not looked at it yet"
 _CHANGED: Final = "the operator, which has not looked at the latest change yet"
 _PLAIN: Final = frozenset({"Accepted", "ResolvedRefs", "Programmed", "Published", "Ready"})
 _SAID: Final = frozenset({"Reconciling", "Rotating", "Stalled"})
-_GOOD_IF_FALSE: Final = frozenset({*_SAID, "OverlapBroken", "ClockSkew"})
+_GOOD_IF_FALSE: Final = frozenset(
+    {*_SAID, "OverlapBroken", "ClockSkew", "Overlapping", "VerifiersUnreached", "NodesLeft"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,10 +21,17 @@ from fakes.processes import Process, fresh
 from fakes.worker import PATIENCE, Running, content, eventually, form, inline, running, until
 from tailseal.domain.bundle.model import Upstream
 from tailseal.workers.common.bundle.source import MemorySource
+from tailseal.workers.common.http import protocol, serving
+from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.serving import Listener
+from tailseal.workers.common.http.tls import Certificates
 from tailseal.workers.exchange import token
 from tailseal.workers.sts import app as sts
+from tailseal_dev.pki import Authority
 
 KEPT, FRESH = 6, 2
+AUTHORITY = Authority()
+TRUSTING = ssl.create_default_context(cadata=AUTHORITY.certificate.decode())
 
 
 @dataclass
@@ -75,8 +83,8 @@ class Crowd:
         return bool(answer.headers.get("connection") != "close")
 
 
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=PATIENCE)
+def _client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:  # noqa: FBT001, FBT002 - as httpx has it
+    return httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=verify)
 
 
 async def test_of_two_replicas_under_load_one_ends_and_no_exchange_fails(tmp_path: Path) -> None:
@@ -144,7 +152,7 @@ async def closed(url: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
-                _, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+                _, writer = await asyncio.open_connection(*url.rpartition("//")[2].split(":"))
             except OSError:
                 return
             writer.close()
@@ -172,9 +180,68 @@ async def test_an_upstream_that_never_answers_costs_a_503_in_time(
     assert '"reason":"ExchangeTimedOut"' in content(audit_file)
 
 
+async def echo(_: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+def listener(tmp_path: Path, request: pytest.FixtureRequest) -> Listener:
+    made = Listener(echo, Address("127.0.0.1", 0))
+    if request.param:
+        pair = AUTHORITY.server()
+        (tmp_path / "tls.crt").write_bytes(pair.certificate)
+        (tmp_path / "tls.key").write_bytes(pair.key)
+        made.secure(Certificates(tmp_path))
+    return made
+
+
+async def closing(listener: Listener) -> tuple[asyncio.Task[None], asyncio.StreamReader, asyncio.StreamWriter]:
+    """Somebody who connected, and said nothing until nobody was let in any more."""
+    ending = asyncio.create_task(listener.run())
+    await listener.accepting()
+    reader, writer = await asyncio.open_connection(listener.address.host, listener.address.port)
+    async with _client(verify=TRUSTING) as client:  # who comes later is served later
+        assert (await client.get(listener.url)).status_code == 204
+    listener.stop()
+    await closed(listener.url)
+    return ending, reader, writer
+
+
+@pytest.mark.parametrize("listener", [False, True], indirect=True, ids=["http", "https"])
+async def test_who_connected_before_the_port_was_closed_is_answered(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LAST_SECONDS", PATIENCE)
+    ending, reader, writer = await closing(listener)
+    await asyncio.wait({ending}, timeout=1)
+    assert not ending.done(), "with that, its process ends"
+    if listener.scheme == "https":
+        await writer.start_tls(TRUSTING, server_hostname="127.0.0.1")
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 204")
+    assert b"connection: close" in answer
+    monkeypatch.setattr(protocol, "LAST_SECONDS", 0)
+    await ending
+
+
+@pytest.mark.parametrize("listener", [False, True], indirect=True, ids=["http", "https"])
+async def test_who_connected_and_says_nothing_does_not_keep_a_replica_from_ending(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LAST_SECONDS", 0.1)
+    ending, _, writer = await closing(listener)
+    async with asyncio.timeout(PATIENCE):
+        await ending
+    writer.close()
+
+
 def test_a_decision_ends_before_a_process_that_ends_stops_waiting() -> None:
     from tailseal.domain.render.deployment import DRAIN_SECONDS, WIND_DOWN_SECONDS  # noqa: PLC0415
-    from tailseal.workers.common.http.serving import GRACE  # noqa: PLC0415
 
-    assert token.PATIENCE < GRACE
-    assert DRAIN_SECONDS + WIND_DOWN_SECONDS + GRACE < 30
+    assert token.PATIENCE < serving.GRACE
+    assert DRAIN_SECONDS + WIND_DOWN_SECONDS + protocol.LAST_SECONDS + serving.GRACE < 30

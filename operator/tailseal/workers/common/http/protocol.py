@@ -20,6 +20,9 @@ HEAD_SECONDS: Final = 10.0
 HURRY_SECONDS: Final = 1.0
 """How long where half of the places are taken; an idle connection is then not kept at all."""
 
+LAST_SECONDS: Final = 2.0
+"""How long whoever connected before the port was closed may still take for his first request."""
+
 TAKE_SECONDS: Final = 10.0
 """How long a caller may leave an answer untaken, with the buffers full or the connection closing."""
 
@@ -55,6 +58,13 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(**rest)
         self._refused, self._ending = refused, ending
+        self._accepted_at = self.loop.time()
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether it was accepted a moment ago and still shakes hands; nobody says of one that failed at that."""
+        transport: asyncio.Transport | None = self.transport  # None until then, whatever uvicorn annotates
+        return transport is None and self.loop.time() - self._accepted_at < LAST_SECONDS
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Wait for the first head."""
@@ -104,6 +114,15 @@ class Protocol(HttpToolsProtocol):
         """Nothing of this request is left."""
         self._unclaimed = 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The port is closed: an idle connection goes, but one whose first request is on its way may bring it."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn annotates
+        if cycle is not None:
+            super().shutdown()
+        else:
+            self._cease(self._patience)
+            self._patience = self.loop.call_later(LAST_SECONDS, self._close)
 
     def pause_writing(self) -> None:
         """The buffers are full: the caller has to take something soon."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import weakref
 from collections.abc import Callable, Generator
 from typing import Final
 
@@ -24,6 +25,8 @@ GRACE: Final = 20
 
 HANDSHAKE_SECONDS: Final = 5.0
 """How long a caller may take for the TLS handshake."""
+
+_LOOK_SECONDS: Final = 0.02
 
 MOST_CONNECTIONS: Final = 4096
 """More get 503 at once: each costs memory before it said who it is."""
@@ -96,8 +99,8 @@ class Listener:
         self._server.ending = True
 
     def stop(self) -> None:
-        """Accept nothing new; where `run` was not called yet, it ends at once."""
-        self._server.should_exit = True
+        """Accept nothing new, and answer who is here; where `run` was not called yet, it ends at once."""
+        self._server.ending = self._server.should_exit = True
 
     def close(self) -> None:
         """Let go of the port, if `run` never did."""
@@ -110,6 +113,7 @@ class _Server(uvicorn.Server):
         self._refused = refused
         self.ending = False
         self.accepting = asyncio.Event()
+        self._accepted: weakref.WeakSet[Protocol] = weakref.WeakSet()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's, but for the time that a handshake may take: until it is over, a connection counts nowhere."""
@@ -124,8 +128,16 @@ class _Server(uvicorn.Server):
         self.started = True
         self.accepting.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's, which knows nothing of those who still shake hands; a tailnet sends callers until we close."""
+        for server in self.servers:
+            server.close()
+        while any(each.is_coming for each in self._accepted):  # noqa: ASYNC110 - nobody tells of a failed one
+            await asyncio.sleep(_LOOK_SECONDS)
+        await super().shutdown(sockets)
+
     def _protocol(self) -> Protocol:
-        return Protocol(
+        made = Protocol(
             refused=self._refused,
             ending=lambda: self.ending,
             config=self.config,
@@ -133,6 +145,8 @@ class _Server(uvicorn.Server):
             # uvicorn copies this for each request: what stands below stays that of the connection.
             app_state={"connection": {}},
         )
+        self._accepted.add(made)
+        return made
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -138,6 +138,31 @@ def test_behind_serve_a_service_in_python_lets_in_who_was_granted_it(
             idp.tailscale("serve", "reset")
 
 
+@pytest.mark.parametrize("how", ["asked", "headers"])
+def test_a_megabyte_of_capabilities_lets_in_nobody_and_holds_up_nobody_else(
+    tailnet: Tailnet, granted: Callable[..., None], directory: Path, how: str
+) -> None:
+    idp, alice, bob = (tailnet.nodes[name] for name in ("idp", "alice", "bob"))
+    sight = f"behind_serve({str(idp.socket)!r})" if how == "asked" else "serve_headers()"
+    with _Served(tailnet, directory, sight, "--uds", str(directory / "app.sock"), "--no-proxy-headers"):
+        accept = [] if how == "asked" else [f"--accept-app-caps={APP}"]
+        idp.tailscale("serve", "--bg", "--http=80", *accept, f"unix:{directory}/app.sock")
+        url = f"http://{idp.host}/items/1"
+        try:
+            granted(READS_ONE | {"note": "x" * 1_000_000})
+            seen = {}
+            for name, node in (("alice", alice), ("bob", bob)):
+                status, body = answer(node, url)
+                seen[name] = status, json.loads(body)["reason"]
+            if how == "asked":
+                assert seen == {"alice": (503, "TailscaledAnswerMalformed"), "bob": (403, "CapabilityMissing")}
+            else:
+                assert seen == {"alice": (401, "CapabilitiesMalformed"), "bob": (401, "CapabilitiesMissing")}
+        finally:
+            idp.tailscale("serve", "reset")
+            granted(READS_ONE)
+
+
 def test_on_loopback_a_service_in_python_knows_its_callers_whatever_they_send(
     tailnet: Tailnet, granted: Callable[..., None], directory: Path
 ) -> None:

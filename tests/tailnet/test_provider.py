@@ -23,11 +23,12 @@ from tailseal.domain.bundle.model import HeadscaleUpstream, PolicyRecord, Settin
 from tailseal.domain.policy.grants import AUTH_KEY
 from tailseal_dev.tailnet import Node, Tailnet
 from tailseal_dev.tailnet.headscale import URL
+from tailseal_dev.tailnet.net import Member
 from tailseal_dev.tailnet.provider import Browser, Client, Provider
 
 pytestmark = pytest.mark.tailnet
 ROOT = Path(__file__).parents[2]
-BILLING, WIKI = "https://billing.corp.example", "https://wiki.corp.example"
+BILLING, WIKI, VAULT = (f"https://{name}.corp.example" for name in ("billing", "wiki", "vault"))
 PORT = 9443
 WITHIN = 60.0
 
@@ -45,6 +46,7 @@ def of_ci(**grant: Any) -> PolicyRecord:  # noqa: ANN401
     )
 
 
+JOIN = {"upstream": "hs", "tags": ["tag:ci"], "ephemeral": True, "expiry": "2m"}
 POLICIES = (
     policy("people", {"tailnet": {"users": ["*@example.com"]}}, jwt={"audiences": [BILLING, WIKI], "ttl": "5m"}),
     policy("machines", {"tailnet": {"tags": ["tag:ci"]}}, jwt={"audiences": [BILLING], "ttl": "5m"}),
@@ -53,7 +55,9 @@ POLICIES = (
         {"tailnet": {"capability": {"action": "login", "resource": "client/grafana"}}},
         jwt={"audiences": ["https://grafana.corp.example"], "ttl": "5m"},
     ),
-    of_ci(tailscaleAuthKey={"upstream": "hs", "tags": ["tag:ci"], "ephemeral": True, "expiry": "2m"}),
+    policy("engineers", {"tailnet": {"groups": ["eng"]}}, jwt={"audiences": [VAULT, WIKI], "ttl": "5m"}),
+    policy("named", {"tailnet": {"groups": ["group:eng"]}}, jwt={"audiences": [VAULT], "ttl": "5m"}),
+    of_ci(tailscaleAuthKey=JOIN),
 )
 
 
@@ -74,9 +78,14 @@ def volumes(tailnet: Tailnet) -> dict[str, dict[str, bytes]]:
     )
     clients = build.clients([oauthclients.record(scopes=["openid", "offline_access"])])[0]
     key = tailnet.headscale.json("apikeys", "create", "--expiration", "1h")
+    this = {"tailnet": {"nodes": [str(tailnet.headscale.nodes()["ci"]["id"])]}}
+    of_one = (
+        policy("this-node", this, jwt={"audiences": [BILLING], "ttl": "5m"}),
+        policy("this-node-joins", this, tailscaleAuthKey=JOIN),
+    )
     return {
         "signing": idp.signing(exchange.OURS),
-        "policies": build.policies_volume(settings, build.shards(POLICIES).files, clients),
+        "policies": build.policies_volume(settings, build.shards((*POLICIES, *of_one)).files, clients),
         "credentials": {"hs.api_key": key.encode()},
     }
 
@@ -143,6 +152,90 @@ FORGED = [
     )
     for part in ("--header", header)
 ]
+
+
+ENGINEERS = {
+    "v": 1,
+    "allow": [{"action": ["exchange"], "resource": [f"audience/{VAULT}"]}],
+    "claims": {"groups": ["eng"]},
+}
+
+
+def status(provider: Provider, node: Node, form: str, *arguments: str) -> int:
+    return provider.asked(node, "/issue", "--request", "POST", "--data", form, *arguments)[0]
+
+
+def said(provider: Provider, node: Node, form: str) -> str:
+    """Status and error of one try."""
+    sent = ("--request", "POST", "--data", form, "--write-out", "\n%{http_code}")
+    body, _, code = node.curl(f"{provider.base}/issue", *sent).stdout.rpartition("\n")
+    return f"{code} {json.loads(body).get('error', '')}".strip() if body.startswith("{") else code
+
+
+def waited(provider: Provider, node: Node, form: str, wanted: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while (seen := said(provider, node, form)) != wanted:
+        assert time.monotonic() < deadline, f"still {seen}"
+        time.sleep(0.02)
+
+
+def test_a_group_of_the_policy_file_gets_what_it_was_granted_for_and_no_more(provider: Provider) -> None:
+    alice, bob, machine = (provider.tailnet.nodes[name] for name in ("alice", "bob", "ci"))
+    ask = f"policy=identity/engineers&audience={VAULT}"
+    assert status(provider, alice, ask) == 403
+    try:
+        provider.tailnet.set_policy(world.policy(world.login_to("grafana"), ENGINEERS))
+        waited(provider, alice, ask, "200")
+        found = token(provider, alice, "--data", ask)
+        assert (found["sub"], found["aud"], found["client_id"]) == ("userid:1", VAULT, "policy:identity/engineers")
+        refused = {
+            "for another audience": (alice, f"policy=identity/engineers&audience={WIKI}"),
+            "for all at once": (alice, "policy=identity/engineers"),
+            "by the group's own name, which headscale tells nobody": (alice, ask.replace("engineers", "named")),
+            "who is not in it": (bob, ask),
+            "a machine": (machine, ask),
+        }
+        seen = {why: status(provider, node, form, *FORGED) for why, (node, form) in refused.items()}
+        assert seen == dict.fromkeys(refused, 403)
+    finally:
+        provider.tailnet.set_policy(world.policy(world.login_to("grafana")))
+    waited(provider, alice, ask, "403 access_denied")
+
+
+def test_a_machine_is_told_from_another_of_its_tag(provider: Provider, machine: Callable[[str], Node]) -> None:
+    one, twin = provider.tailnet.nodes["ci"], machine("twin")
+    twin.up(provider.tailnet.key(Member("twin", tags=("tag:ci",))))
+    provider.tailnet.acquaint(twin)
+    ids = {node.name: f"node:{provider.tailnet.headscale.nodes()[node.name]['id']}" for node in (one, twin)}
+    waited(provider, twin, "policy=identity/machines", "200")
+    for node in (one, twin):
+        found = token(provider, node, "--data", "policy=identity/machines", *FORGED)
+        assert (found["sub"], found["tags"]) == (ids[node.name], ["tag:ci"])
+    joins = urlencode({"policy": "identity/this-node-joins", "requested_token_type": AUTH_KEY})
+    assert token(provider, one, "--data", "policy=identity/this-node")["sub"] == ids["ci"]
+    given = provider.asked(one, "/issue", "--request", "POST", "--data", joins)[1]
+    assert json.loads(given)["token"].startswith("hskey-auth-")
+    for other in (twin, provider.tailnet.nodes["alice"]):
+        for form in ("policy=identity/this-node", joins):
+            assert status(provider, other, form, *FORGED) == 403
+
+
+def test_a_megabyte_of_capabilities_names_nobody_and_holds_up_nobody_else(provider: Provider) -> None:
+    alice, bob, one = (provider.tailnet.nodes[name] for name in ("alice", "bob", "ci"))
+    given = Browser(alice, provider).log_in(CLIENT)
+    userinfo = ("/userinfo", "--header", f"Authorization: Bearer {given['access_token']}")
+    try:
+        provider.tailnet.set_policy(world.policy(world.login_to("grafana"), {"v": 1, "note": "x" * 1_000_000}))
+        waited(provider, alice, f"audience={WIKI}", "503 temporarily_unavailable")
+        assert answered(provider, *userinfo)[0] == 503, "which ends no session"
+        assert token(provider, one)["tags"] == ["tag:ci"]
+        assert status(provider, bob, f"audience={WIKI}") == 403
+        refusals = [line["data"].get("reason") for line in provider.decisions()]
+        assert "TailscaledAnswerMalformed" in refusals
+    finally:
+        provider.tailnet.set_policy(world.policy(world.login_to("grafana")))
+    waited(provider, alice, f"audience={WIKI}", "200")
+    assert answered(provider, *userinfo)[0] == 200
 
 
 def test_whatever_a_caller_sends_they_are_who_they_are(provider: Provider) -> None:

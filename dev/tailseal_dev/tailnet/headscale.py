@@ -105,9 +105,10 @@ class Headscale:
         """All nodes as it sees them, by the name they were given."""
         return {node["given_name"]: node for node in self.json("nodes", "list") or ()}
 
-    def expire(self, node: str) -> None:
-        """The node must log in again."""
-        self._run("nodes", "expire", "--identifier", str(self.nodes()[node]["id"]))
+    def expire(self, node: str, at: str = "") -> None:
+        """The node must log in again: at a time (RFC 3339), or now."""
+        when = ["--expiry", at] if at else []
+        self._run("nodes", "expire", "--identifier", str(self.nodes()[node]["id"]), *when)
 
     def delete(self, node: str) -> None:
         """The node is gone for everybody."""

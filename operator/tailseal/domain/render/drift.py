@@ -95,18 +95,16 @@ def tolerating(present: Mapping[str, Value], sidecars: Collection[str]) -> Mappi
 
 
 def _differs(field: str, wanted: Value, present: Value) -> bool:
-    if isinstance(wanted, Mapping):
-        if not isinstance(present, Mapping):
-            return bool(wanted) or present is not None
+    if wanted == present:  # mostly, and that is found out much faster than by looking into both
+        return False
+    if isinstance(wanted, Mapping) and isinstance(present, Mapping):
         compare = _quantities_differ if field in {"requests", "limits"} else _differs
         return any(compare(name, entry, present.get(name)) for name, entry in wanted.items())
-    if isinstance(wanted, list):
-        if not isinstance(present, list):
-            return bool(wanted) or present is not None
+    if isinstance(wanted, list) and isinstance(present, list):
         return _lists_differ(field, wanted, present)
-    if field == _EMPTY and wanted == "":
-        return bool(present)
-    return bool(wanted != present)
+    if isinstance(wanted, Mapping | list):
+        return bool(wanted) or present is not None
+    return bool(present) or field != _EMPTY or wanted != ""
 
 
 def _lists_differ(field: str, wanted: list[Value], present: list[Value]) -> bool:

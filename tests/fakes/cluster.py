@@ -11,7 +11,7 @@ import base64
 import binascii
 import pickle
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -92,6 +92,7 @@ class FakeCluster:
         refuse: an error for the request (verb, ref), to play outages and missing rights; None lets it pass.
         proxied: answers `pod_proxy`.
         unfenced: kinds of which every patch would be admitted.
+        mutate: changes what is written, as an admission policy or webhook may.
         asked: every patch that was only asked about.
     """
 
@@ -103,10 +104,13 @@ class FakeCluster:
         self.proxied: Callable[[Ref, int, str, bytes], bytes] | None = None
         self.listeners: list[Listener] = []
         self.unfenced: set[Kind] = set()
+        self.mutate: Callable[[Object], None] = lambda _obj: None
         self.asked: list[tuple[Ref, Mapping[str, Any]]] = []
         self.kinds = set(KINDS.values())
         self.now = 1_800_000_000.0
         self._objects: dict[Ref, Object] = {}
+        self._pickled: dict[Ref, bytes] = {}
+        self._order: dict[Kind, list[Ref]] = {}
         self._owners: dict[tuple[Ref, str], dict[str, set[ssa.Path]]] = defaultdict(dict)
         self._version = 100
         self._uids = 0
@@ -115,7 +119,7 @@ class FakeCluster:
 
     async def get(self, ref: Ref) -> Object | None:
         self._check("get", ref)
-        return copied(self._objects.get(ref))
+        return self._copy(ref) if ref in self._objects else None
 
     async def list(self, kind: Kind, namespace: str = "", *, label_selector: str = "") -> AsyncIterator[Object]:
         self._check("list", Ref(kind, namespace, ""))
@@ -168,7 +172,7 @@ class FakeCluster:
             wanted.pop("status", None)
         changed = self._store(ref, lambda obj: _merge(obj, wanted))
         self._wrote("merge", ref, "", changed=changed)
-        return copied(self._objects[ref])
+        return self._copy(ref)
 
     async def admits(self, ref: Ref, patch: Mapping[str, Any]) -> bool:
         self._check("admits", ref)
@@ -197,12 +201,23 @@ class FakeCluster:
 
     def all(self, kind: Kind, namespace: str = "") -> Objects:
         """Copies of all objects of the kind, ordered by namespace and name."""
-        refs = sorted((ref for ref in self._objects if ref.kind == kind), key=lambda ref: (ref.namespace, ref.name))
-        return [copied(self._objects[ref]) for ref in refs if namespace in ("", ref.namespace)]
+        return [self._copy(ref) for ref, _ in self.uncopied(kind, namespace)]
+
+    def uncopied(self, kind: Kind, namespace: str = "") -> Sequence[tuple[Ref, Object]]:
+        """As `all`, for other fakes, which only look: nothing of it may be changed or handed on."""
+        if kind not in self._order:
+            refs = (ref for ref in self._objects if ref.kind == kind)
+            self._order[kind] = sorted(refs, key=lambda ref: (ref.namespace, ref.name))
+        return [(ref, self._objects[ref]) for ref in self._order[kind] if namespace in ("", ref.namespace)]
 
     def peek(self, kind: Kind, namespace: str, name: str) -> Object:
         """A copy of the object, which must be there."""
-        return copied(self._objects[Ref(kind, namespace, name)])
+        return self._copy(Ref(kind, namespace, name))
+
+    def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+        """The object's resourceVersion, or None where it is not: as long as that is the same, so is the object."""
+        obj = self._objects.get(Ref(kind, namespace, name))
+        return None if obj is None else str(obj["metadata"]["resourceVersion"])
 
     def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         """Whether the object is there."""
@@ -237,6 +252,13 @@ class FakeCluster:
 
     # the machinery
 
+    def _copy(self, ref: Ref) -> Object:
+        """Of an object that is there; what is stored is never changed, only replaced."""
+        if ref not in self._pickled:
+            self._pickled[ref] = pickle.dumps(self._objects[ref], pickle.HIGHEST_PROTOCOL)
+        found: Object = pickle.loads(self._pickled[ref])
+        return found
+
     def _orphaned(self, obj: Object) -> bool:
         uids = {other["metadata"]["uid"] for other in self._objects.values()}
         owners = obj["metadata"].get("ownerReferences", [])
@@ -267,7 +289,7 @@ class FakeCluster:
         self._owners[ref, subresource] = owners
         if count:
             self._wrote("apply_status" if subresource else "apply", ref, manager, changed=changed)
-        return copied(self._objects[ref])
+        return self._copy(ref)
 
     def _precondition(self, ref: Ref, metadata: Mapping[str, Any]) -> None:
         present = self._objects.get(ref, {}).get("metadata", {})
@@ -277,8 +299,9 @@ class FakeCluster:
 
     def _store(self, ref: Ref, change: Callable[[Object], None], *, force: bool = False) -> bool:
         before = self._objects.get(ref)
-        after = copied(before) if before else self._new(ref)
+        after = self._copy(ref) if before else self._new(ref)
         change(after)
+        self.mutate(after)
         _validate(ref, after)
         if before is not None and after == before and not force:
             return False
@@ -287,6 +310,9 @@ class FakeCluster:
         self._version += 1
         after["metadata"]["resourceVersion"] = str(self._version)
         self._objects[ref] = after
+        self._pickled.pop(ref, None)
+        if before is None:
+            self._order.pop(ref.kind, None)
         self._tell("MODIFIED" if before else "ADDED", after)
         return True
 
@@ -306,6 +332,8 @@ class FakeCluster:
             self._store(ref, lambda live: live["metadata"].setdefault("deletionTimestamp", rfc3339(self.now)))
             return
         del self._objects[ref]
+        self._pickled.pop(ref, None)
+        self._order.pop(ref.kind, None)
         self._version += 1
         for key in [key for key in self._owners if key[0] == ref]:
             del self._owners[key]

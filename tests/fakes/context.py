@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -107,14 +107,14 @@ class FakeObjects:
     def namespaces(self) -> Mapping[str, Mapping[str, str]] | None:
         if not self.reads_namespaces:
             return None
-        found = [obj["metadata"] for obj in self._cluster.all(kinds.NAMESPACE)]
+        found = [obj["metadata"] for _, obj in self._cluster.uncopied(kinds.NAMESPACE)]
         found.sort(key=lambda metadata: (metadata["creationTimestamp"], metadata["name"]))
-        return {metadata["name"]: metadata.get("labels", {}) for metadata in found}
+        return {metadata["name"]: dict(metadata.get("labels", {})) for metadata in found}
 
     def freeze(self) -> None:
         """From now on show the present state, whatever happens (a dead watch); own writes are still seen."""
         self._frozen = {
-            ref_of(obj): obj for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD) for obj in self._all(kind)
+            ref: self._copy(ref) for kind in (*kinds.CUSTOM, *kinds.OWNED, kinds.POD) for ref, _ in self._all(kind)
         }
 
     def thaw(self) -> None:
@@ -131,23 +131,28 @@ class FakeObjects:
 
     def select(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> Iterable[Object]:
         wanted = (labels or {}).items()
-        for obj in self._look(kind):
-            metadata = obj["metadata"]
-            if namespace in ("", metadata.get("namespace")) and wanted <= metadata.get("labels", {}).items():
-                yield obj
+        found = [
+            (ref, obj)
+            for ref, obj in self._look(kind)
+            if namespace in ("", ref.namespace) and wanted <= obj["metadata"].get("labels", {}).items()
+        ]
+        return [self._copy(ref) for ref, _ in found] if self._frozen is None else [obj for _, obj in found]
 
     def put(self, obj: Object) -> None:
         if self._frozen is not None:
             self._frozen[ref_of(obj)] = obj
 
-    def _look(self, kind: Kind) -> list[Object]:
+    def _look(self, kind: Kind) -> list[tuple[Ref, Object]]:
         if self._frozen is None:
             return self._all(kind)
         refs = sorted((ref for ref in self._frozen if ref.kind == kind), key=lambda ref: (ref.namespace, ref.name))
-        return [self._frozen[ref] for ref in refs]
+        return [(ref, self._frozen[ref]) for ref in refs]
 
-    def _all(self, kind: Kind) -> list[Object]:
-        return [obj for obj in self._cluster.all(kind) if kind in kinds.CUSTOM or _seen(obj)]
+    def _all(self, kind: Kind) -> list[tuple[Ref, Object]]:
+        return [(ref, obj) for ref, obj in self._cluster.uncopied(kind) if kind in kinds.CUSTOM or _seen(obj)]
+
+    def _copy(self, ref: Ref) -> Object:
+        return self._cluster.peek(ref.kind, ref.namespace, ref.name)
 
 
 def _seen(obj: Object) -> bool:
@@ -168,6 +173,7 @@ class FakeReplicas:
         self._cluster = cluster
         self._clock = clock
         self._told: dict[tuple[str, str], Sequence[Replica]] = {}
+        self._reports: dict[tuple[str, str], tuple[tuple[str | None, ...], Report | None]] = {}
         self.wanted: dict[tuple[str, str], dict[str, str]] = {}
 
     def of(self, namespace: str, provider: str) -> Sequence[Replica]:
@@ -191,7 +197,7 @@ class FakeReplicas:
         if report is None:
             return ()
         found = []
-        for deployment in self._cluster.all(kinds.DEPLOYMENT, namespace):
+        for _, deployment in self._cluster.uncopied(kinds.DEPLOYMENT, namespace):
             labels = deployment["metadata"].get("labels", {})
             if labels.get(meta.PROVIDER_LABEL) == provider:
                 found += [
@@ -201,6 +207,20 @@ class FakeReplicas:
 
     def report(self, namespace: str, provider: str) -> Report | None:
         """The report of a worker that has just loaded the present bundle; None if there is no signing file yet."""
+        volumes = (
+            (kinds.SECRET, meta.signing_secret(provider)),
+            (kinds.CONFIG_MAP, meta.policies_config_map(provider)),
+            (kinds.SECRET, meta.credentials_secret(provider)),
+        )
+        versions = tuple(self._cluster.version(kind, namespace, name) for kind, name in volumes)
+        known, report = self._reports.get((namespace, provider), ((), None))
+        if known != versions:
+            report = self._loaded(namespace, provider)
+            self._reports[namespace, provider] = versions, report
+        now = self._clock.now()
+        return report and replace(report, sent_at=now, heard_at=now, clock=now)
+
+    def _loaded(self, namespace: str, provider: str) -> Report | None:
         signing_files = self._files(kinds.SECRET, namespace, meta.signing_secret(provider))
         if model.SIGNING_FILE not in signing_files:
             return None
@@ -212,11 +232,10 @@ class FakeReplicas:
             "policies": digest.policies_digest(policies.get(model.MANIFEST_FILE, b"")),
             "credentials": digest.volume_digest(credentials),
         }
-        now = self._clock.now()
         return Report(
-            sent_at=now,
-            heard_at=now,
-            clock=now,
+            sent_at=0,
+            heard_at=0,
+            clock=0,
             digests=digests,
             served=frozenset(key["kid"] for key in signing["jwks"]["keys"]),
             held=frozenset(key["kid"] for key in signing.get("held", [])),
@@ -246,7 +265,7 @@ def _pod(deployment: Object, index: int, report: Report) -> Replica:
         ready=True,
         terminating=False,
         report=report,
-        labels=metadata["labels"],
+        labels=dict(metadata["labels"]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from fakes.cluster import FakeCluster, Killed, Write
@@ -101,9 +101,23 @@ class World:
         await self._pass()
         return list(self.cluster.writes[before:])
 
-    async def run_until(self, instant: float, *, max_wakes: int = 10_000) -> None:
+    async def run_until(self, instant: float) -> None:
         """Let time pass up to the instant, stopping and converging wherever a controller asked to be woken."""
         await self.converge()
+        await self._pass_time(instant)
+
+    async def run_for(self, seconds: float) -> None:
+        """As `run_until`, relative to now."""
+        await self.run_until(self.clock.now() + seconds)
+
+    async def steps(self, seconds: float, step: float) -> AsyncIterator[None]:
+        """As `run_for`, with a stop after each step at which nothing may be changed: nothing is run anew after it."""
+        await self.converge()
+        for _ in range(int(seconds // step)):
+            await self._pass_time(self.clock.now() + step)
+            yield
+
+    async def _pass_time(self, instant: float, *, max_wakes: int = 10_000) -> None:
         for _ in range(max_wakes):
             self._wakes = [wake for wake in self._wakes if wake[0] > self.clock.now()]
             heapq.heapify(self._wakes)
@@ -115,10 +129,6 @@ class World:
             self.clock.value = due
             await self.converge()
         raise AssertionError(f"woken more than {max_wakes} times before the instant")
-
-    async def run_for(self, seconds: float) -> None:
-        """As `run_until`, relative to now."""
-        await self.run_until(self.clock.now() + seconds)
 
     def keys(self) -> list[Key]:
         """Every key that any object ever gave rise to: deletion must be seen, too."""

@@ -61,8 +61,7 @@ class Referee:
         return next((signer for _, _, signer in reversed(self.past) if signer), "")
 
     async def watch(self, seconds: float) -> None:
-        for _ in range(int(seconds // STEP)):
-            await self.seen.run_for(STEP)
+        async for _ in self.seen.steps(seconds, STEP):
             self.look()
 
 

@@ -15,6 +15,9 @@ SERVE = Sidecar("tailscale:test", "Serve", "corp", "authkey")
 DIRECT = Sidecar("tailscale:test", "Direct", "corp", "authkey", port=8444)
 
 
+SERVES_ON = {"lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
+
+
 def node(sidecar: Sidecar) -> dict[str, Any]:
     """Its container, in the Deployment."""
     rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=Own(0, sidecar=sidecar)))
@@ -34,3 +37,20 @@ def test_a_pod_is_not_ready_while_its_node_has_no_address_in_the_tailnet(sidecar
     told = {entry["name"]: entry.get("value") for entry in found["env"]}
     assert told["TS_ENABLE_HEALTH_CHECK"] == "true", "else nothing answers there"
     assert told["TS_LOCAL_ADDR_PORT"] == "$(POD_IP):9002", "where the kubelet asks"
+
+
+@pytest.mark.parametrize(
+    ("own", "pre_stop", "drain"),
+    [
+        (Own(0, sidecar=DIRECT), {}, "5"),
+        (Own(0, file=True, sidecar=DIRECT), SERVES_ON, "2"),
+        (Own(0, sidecar=SERVE), SERVES_ON, "2"),
+        (Own(0, file=True), SERVES_ON, "2"),
+    ],
+    ids=["one of several nodes", "the only one", "behind serve", "no node"],
+)
+def test_one_of_several_nodes_is_told_at_once_that_it_ends(own: Own, pre_stop: dict[str, Any], drain: str) -> None:
+    rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=own))
+    (worker,) = rendered["spec"]["template"]["spec"]["containers"]
+    assert {name: worker[name] for name in ("lifecycle",) if name in worker} == pre_stop
+    assert worker["args"][worker["args"].index("--drain") + 1] == drain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,13 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange, processes
 from fakes.processes import Process, fresh
-from fakes.worker import PATIENCE, Running, content, eventually, form, inline, running, until
+from fakes.worker import LOOPBACK, PATIENCE, Running, content, eventually, form, granting, inline, running, until
 from tailseal.domain.bundle.model import Upstream
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http import protocol, serving
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.http.serving import Listener
 from tailseal.workers.common.http.tls import Certificates
+from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.exchange import token
 from tailseal.workers.sts import app as sts
 from tailseal_dev.pki import Authority
@@ -238,6 +240,30 @@ async def test_who_connected_and_says_nothing_does_not_keep_a_replica_from_endin
     async with asyncio.timeout(PATIENCE):
         await ending
     writer.close()
+
+
+async def test_the_port_for_a_tailnet_is_closed_at_once_while_all_others_are_served_on() -> None:
+    worker = Worker("idp", granting(), clock=lambda: exchange.NOW)
+    stop, started = asyncio.Event(), asyncio.Event()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    listeners: list[Listener] = []
+
+    def told(*made: Listener) -> None:
+        listeners.extend(made)
+        started.set()
+
+    place = Place(LOOPBACK, LOOPBACK, drain=PATIENCE, tailnet=Address("127.0.0.1", port))
+    task = asyncio.create_task(worker.run(echo, place, stop=stop, started=told, over_tailnet=echo))
+    await asyncio.wait({task, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    async with _client() as client:
+        assert (await client.get(f"http://127.0.0.1:{port}")).status_code == 204
+        stop.set()
+        await closed(f"http://127.0.0.1:{port}")
+        assert (await client.get(listeners[0].url)).status_code == 204
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def test_a_decision_ends_before_a_process_that_ends_stops_waiting() -> None:

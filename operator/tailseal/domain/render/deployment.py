@@ -54,6 +54,11 @@ class Own:
     claimed: bool = False
     sidecar: Sidecar | None = None
 
+    @property
+    def is_one_of_several_nodes(self) -> bool:
+        """Whether callers of a tailnet who find its port closed may go to another: a file is one replica's."""
+        return not self.file and self.sidecar is not None and self.sidecar.mode == "Direct"
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -174,7 +179,7 @@ def _container(workload: Workload) -> dict[str, Any]:
         ],
         "readinessProbe": _probe("/readyz", period=2, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        **_pre_stop(workload.own),
         "resources": dict(workload.resources) or _RESOURCES,
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -190,6 +195,19 @@ def _container(workload: Workload) -> dict[str, Any]:
     }
 
 
+def _pre_stop(own: Own | None) -> dict[str, Any]:
+    """One of several nodes is told to end at once: its successor takes the node over, with whatever is in progress."""
+    if own is not None and own.is_one_of_several_nodes:
+        return {}
+    return {"lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}}
+
+
+def _drain(own: Own | None) -> int:
+    if own is None or not own.is_one_of_several_nodes:
+        return WIND_DOWN_SECONDS
+    return DRAIN_SECONDS + WIND_DOWN_SECONDS
+
+
 def _args(workload: Workload) -> list[str]:
     return [
         workload.component,
@@ -200,7 +218,7 @@ def _args(workload: Workload) -> list[str]:
         "--management",
         f"$(POD_IP):{MANAGEMENT_PORT}",
         "--drain",
-        str(WIND_DOWN_SECONDS),
+        str(_drain(workload.own)),
         *(["--tls", TLS_PATH] if workload.tls else []),
         *_own_args(workload.own),
     ]

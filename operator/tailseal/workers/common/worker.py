@@ -57,7 +57,8 @@ class Place:
         management: for the node and the operator.
         tls: folder with the serving certificate; None: plain http.
         drain: seconds between becoming unready and closing the serving port.
-        tailnet: where what comes over the tailnet comes in, which nothing else may; None: there is none.
+        tailnet: where what comes over the tailnet comes in, which nothing else may; None: there is none. A port of
+            one of several nodes is closed at once: readiness tells nobody on a tailnet, who is refused tries another.
     """
 
     serving: Address
@@ -191,19 +192,21 @@ class Worker:
             _log.info("listening", serving=[listener.url for listener in public], management=private.url)
             started(public[0], private)
             await stop.wait()
-            await self._drain(public, serving, place.drain)
+            await self._drain(public, serving, place)
         private.stop()
         await managing
         for task in background:
             task.cancel()
 
-    async def _drain(self, public: Sequence[Listener], serving: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    async def _drain(self, public: Sequence[Listener], serving: Sequence[asyncio.Task[None]], place: Place) -> None:
         """Become unready, wait until nobody sends callers here any more, answer those that are here."""
         self.health.draining = True
         for listener in public:
             listener.wind_down()
-        _log.info("draining", seconds=seconds)
-        await asyncio.sleep(seconds)
+        if isinstance(place.tailnet, Address) and self.state.local is None:  # who keeps logins in a file is alone
+            public[-1].stop()
+        _log.info("draining", seconds=place.drain)
+        await asyncio.sleep(place.drain)
         for listener in public:
             listener.stop()
         await asyncio.gather(*serving)

@@ -56,6 +56,17 @@ def test_crds_can_be_left_to_somebody_else() -> None:
     assert not [name for name in _objects("--set=crds.enabled=false") if name.startswith("CustomResource")]
 
 
+@pytest.mark.parametrize("flags", [["--set=propagation.fast=false"], ["--set=namespaces={}"]], ids=" ".join)
+def test_the_operator_starts_anew_with_other_rights_as_it_asks_for_them_at_its_start(flags: list[str]) -> None:
+    here = "--set=namespaces={here}"
+    former, again, other = (
+        _objects(*given)["Deployment/tailseal-operator"]["spec"]["template"]["metadata"]["annotations"]
+        for given in ([here], [here, "--set=operator.logLevel=debug"], [here, *flags])
+    )
+    assert former == again
+    assert former != other
+
+
 def test_the_plain_bundle_is_what_the_chart_renders() -> None:
     assert chart.BUNDLE.read_text() == chart.bundle(), "run `make crds`"
 

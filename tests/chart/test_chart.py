@@ -56,7 +56,7 @@ def test_crds_can_be_left_to_somebody_else() -> None:
     assert not [name for name in _objects("--set=crds.enabled=false") if name.startswith("CustomResource")]
 
 
-@pytest.mark.parametrize("flags", [["--set=propagation.fast=false"], ["--set-json=namespaces=[]"]], ids=" ".join)
+@pytest.mark.parametrize("flags", [["--set=propagation.fast=false"], ["--set=namespaces={here,there}"]], ids=" ".join)
 def test_the_operator_starts_anew_with_other_rights_as_it_asks_for_them_at_its_start(flags: list[str]) -> None:
     here = "--set=namespaces={here}"
     former, again, other = (

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
+from tailseal.api.identityprovider.spec import MAX_NODES
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
@@ -21,8 +22,6 @@ from tailseal.reconcile.identityprovider.refs import Files, copied, files_of
 from tailseal.reconcile.ownership import marked, ours
 
 _RUNNING: Final = "Running"
-_NODES: Final = 8
-"""How many a provider has at the most."""
 
 _SHARED: Final = {
     "Serve": "set spec.tailnet.service",
@@ -79,7 +78,7 @@ def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) ->
     used = _used(provider, spec)
     kept = [
         f"{_named(obj, provider, spec, number)} ({ref.kind.kind} {ref.name})"
-        for number in range(_NODES)
+        for number in range(MAX_NODES)
         for kind in (kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM)
         if (ref := Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number))) not in used
         and (obj := ctx.objects.get(ref)) is not None

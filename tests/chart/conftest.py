@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -33,18 +34,34 @@ def installed(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def operator(installed: str, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
     """The operator under the chart's ServiceAccount; pods run on a local node. The file is the operator's log."""
+    with running(control_plane.kubeconfig, tmp_path / "node"):
+        try:
+            with _started(control_plane, tmp_path / "operator.log") as log:
+                yield log
+        finally:
+            control_plane.kubectl("delete", "node", "local")
+
+
+@pytest.fixture(scope="module")
+def operator_alone(
+    installed: str, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The same, and no pod runs."""
+    with _started(control_plane, tmp_path_factory.mktemp("alone") / "operator.log") as log:
+        yield log
+
+
+@contextlib.contextmanager
+def _started(control_plane: ControlPlane, log: Path) -> Iterator[Path]:
     token = control_plane.kubectl("create", "token", "tailseal-operator", f"--namespace={chart.NAMESPACE}").strip()
     config = control_plane.kubeconfig_with_token("chart-operator", token)
     (health,) = free_ports(1)
-    log = tmp_path / "operator.log"
     arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}", "--leader-elect"]
     arguments += [f"--lease-namespace={chart.NAMESPACE}", f"--worker-image={IMAGE}"]
     arguments += [f"--provider-namespace={namespace}" for namespace in (PROVIDERS, OPEN)]
-    arguments += [f"--client-namespace={CLIENTS}"]
-    with running(control_plane.kubeconfig, tmp_path / "node"):
-        started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
-        try:
-            yield log
-        finally:
-            process.stop(started, grace=5)
-            control_plane.kubectl("delete", "node", "local")
+    arguments += [f"--client-namespace={CLIENTS}", "--allow-sidecar=mesh"]
+    started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
+    try:
+        yield log
+    finally:
+        process.stop(started, grace=5)

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """The ledger is there but cannot be read; nothing is changed until a person has looked."""
     REPAIRED = "Repaired"
     """Something that we own was changed or deleted by others, and is put back."""
+    NOT_REPAIRED = "NotRepaired"
+    """What others put into something that we own comes back in the very write that takes it out."""
     NAMESPACE_CLAIMED = "NamespaceClaimed"
     """The namespace was given to another installation, so this one leaves it alone."""
     FORBIDDEN = "Forbidden"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from tailseal.api.meta import MANAGED_BY, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
@@ -13,6 +15,9 @@ from tailseal.domain.render import drift
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, ours, taken
+
+IN_VAIN: Final = 60.0
+"""Seconds for which what came back in the write that took it out is left alone: the API server would say it again."""
 
 _FILES: Final = (kinds.SECRET, kinds.CONFIG_MAP)
 """What others put into these stands in no apply's way."""
@@ -65,18 +70,18 @@ async def ensure(
         ClusterError: whatever the API server said to the write.
     """
     ref = kinds.ref(wanted)
-    made_before, wish = _memory_of(ctx, wanted), _digest(wanted)
+    memory, wish = _memory_of(ctx, wanted), _digest(wanted)
     if seen is not None:
         _refuse_foreign(wanted, seen, remedy)
     present = seen or await find(ctx, wanted, remedy=remedy)
-    made = await _ensured(ctx, wanted, present, manager, exact=exact, known=made_before.get(ref) == wish)
-    made_before[ref] = wish
+    made = await _ensured(ctx, wanted, present, manager, exact=exact, known=memory.made.get(ref) == wish)
+    memory.made[ref] = wish
     return made
 
 
 def made(ctx: Context, wanted: Object) -> bool:
     """Whether we made it so already: then what differs was changed by others."""
-    return _memory_of(ctx, wanted).get(kinds.ref(wanted)) == _digest(wanted)
+    return _memory_of(ctx, wanted).made.get(kinds.ref(wanted)) == _digest(wanted)
 
 
 def forget(ctx: Context, namespace: str, provider: str) -> None:
@@ -88,17 +93,25 @@ def _digest(wanted: Object) -> str:
     return canonical.digest(canonical.dumps(wanted))
 
 
-def _memory_of(ctx: Context, wanted: Object) -> dict[Ref, str]:
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What was made for a provider, by digest, and what was taken out of it in vain: its content, and when."""
+
+    made: dict[Ref, str] = field(default_factory=dict)
+    in_vain: dict[Ref, tuple[str, float]] = field(default_factory=dict)
+
+
+def _memory_of(ctx: Context, wanted: Object) -> _Memory:
     metadata = wanted["metadata"]
     return _memory(ctx, metadata["namespace"], metadata["labels"].get(PROVIDER_LABEL))
 
 
-def _memory(ctx: Context, namespace: str, provider: str | None) -> dict[Ref, str]:
-    """What was made for that provider, by digest; of what has none nothing is ever said, nor kept."""
+def _memory(ctx: Context, namespace: str, provider: str | None) -> _Memory:
+    """What is known of that provider's objects; of what has none nothing is ever said, nor kept."""
     if provider is None:
-        return {}
-    made: dict[Ref, str] = ctx.memory.setdefault(Key("Owned", namespace, provider), {})
-    return made
+        return _Memory()
+    memory: _Memory = ctx.memory.setdefault(Key("Owned", namespace, provider), _Memory())
+    return memory
 
 
 async def _ensured(
@@ -115,21 +128,49 @@ async def _ensured(
             await _say(ctx, wanted, "changed")
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
-    tolerated = drift.tolerating(present, ctx.settings.sidecars)
-    patch, differs = drift.foreign(wanted, tolerated), drift.differs(wanted, present)
-    if known and (patch is not None or differs):
-        await _say(ctx, wanted, "changed")
+    patch, differs = _foreign(ctx, wanted, present), drift.differs(wanted, present)
+    changed = known and (patch is not None or differs)
     # The apply takes out what is ours itself: a revocation is one write, never half. Over an application's Secret with
     # more in it than that may hold, the chart's fence lets none: there the patch comes first.
     if differs and ref.kind in _FILES and OAUTH_CLIENT_LABEL not in wanted["metadata"]["labels"]:
         present = await _over(ctx, wanted, present, manager, exact=exact)
-        patch, differs = drift.foreign(wanted, present), False
+        patch, differs = _foreign(ctx, wanted, present), False
     if patch is not None:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
         present = await ctx.cluster.merge(ref, {**version, **patch})
         ctx.objects.put(present)
         differs = drift.differs(wanted, present)
-    return await _over(ctx, wanted, present, manager, exact=exact) if differs else present
+        changed = not await _came_back(ctx, wanted, present) and changed
+    made = await _over(ctx, wanted, present, manager, exact=exact) if differs else present
+    if changed:
+        await _say(ctx, wanted, "changed")
+    return made
+
+
+def _foreign(ctx: Context, wanted: Object, present: Object) -> Mapping[str, Any] | None:
+    """The patch that takes out what is not ours, unless it was tried just now and came to nothing."""
+    content, when = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted), ("", 0.0))
+    if content == _content(present) and ctx.clock.now() - when < IN_VAIN:
+        return None
+    return drift.foreign(wanted, present, ctx.settings.sidecars)
+
+
+async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
+    """Whether what we took out was put back in that write: then it is said, and not tried again at once."""
+    if drift.foreign(wanted, present, ctx.settings.sidecars) is None:
+        return False
+    _memory_of(ctx, wanted).in_vain[kinds.ref(wanted)] = (_content(present), ctx.clock.now())
+    text = (
+        f"what others put into {wanted['kind']} {wanted['metadata']['name']} comes back in the write that takes it "
+        "out, by an admission policy or webhook: exempt the namespace from that, or allow a container by name and "
+        "image (worker.sidecars)"
+    )
+    await _tell(ctx, wanted, Reason.NOT_REPAIRED, text)
+    return True
+
+
+def _content(obj: Object) -> str:
+    return _digest({name: value for name, value in obj.items() if name not in ("metadata", "status")})
 
 
 async def _over(ctx: Context, wanted: Object, present: Object, manager: str, *, exact: bool) -> Object:
@@ -142,17 +183,23 @@ async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
     present = ctx.objects.get(ref)
     if present is None or not marked(present, ours({PROVIDER_LABEL: provider})):
         return False
-    _memory(ctx, ref.namespace, provider).pop(ref, None)
+    memory = _memory(ctx, ref.namespace, provider)
+    memory.made.pop(ref, None)
+    memory.in_vain.pop(ref, None)
     await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
     return True
 
 
 async def _say(ctx: Context, wanted: Object, what: str) -> None:
+    text = f"{wanted['kind']} {wanted['metadata']['name']} was {what} by somebody else: it is put back"
+    await _tell(ctx, wanted, Reason.REPAIRED, text)
+
+
+async def _tell(ctx: Context, wanted: Object, reason: Reason, text: str) -> None:
     name = wanted["metadata"]["labels"].get(PROVIDER_LABEL, "")
     provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, wanted["metadata"]["namespace"], name))
     if provider is not None:
-        text = f"{wanted['kind']} {wanted['metadata']['name']} was {what} by somebody else: it is put back"
-        await ctx.recorder.event(provider, warning=True, reason=Reason.REPAIRED, message=text)
+        await ctx.recorder.event(provider, warning=True, reason=reason, message=text)
 
 
 async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:

@@ -7,7 +7,7 @@ run code, leak keys or change a bundle, it is named here, to be removed by a mer
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -59,39 +59,25 @@ def must_be_replaced(wanted: Mapping[str, Value], present: Mapping[str, Value]) 
     return False
 
 
-def foreign(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
-    """The merge patch that removes what others added and must not stay, or None if there is nothing of that kind."""
+def foreign(
+    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str] = ()
+) -> dict[str, Value] | None:
+    """The merge patch that removes what others added and must not stay, or None if there is nothing of that kind.
+
+    Args:
+        wanted: what we want.
+        present: what is there.
+        sidecars: names of containers that others may put into pods: they stay, with the volumes that only they have.
+    """
     match wanted["kind"]:
         case "Secret" | "ConfigMap":
             return _foreign_files(wanted, present)
         case "Deployment":
-            return _foreign_in_template(wanted, present)
+            return _foreign_in_template(wanted, present, sidecars)
         case "Service":
             return _foreign_in_service(wanted, present)
         case _:
             return None
-
-
-def tolerating(present: Mapping[str, Value], sidecars: Collection[str]) -> Mapping[str, Value]:
-    """The object without the containers of these names that others put into its pods, and without their volumes."""
-    if present["kind"] != "Deployment" or not sidecars:
-        return present
-    pod = present["spec"]["template"]["spec"]
-    kept = {
-        field: [container for container in pod.get(field) or () if container["name"] not in sidecars]
-        for field in _CONTAINERS
-    }
-    needed = {mount["name"] for field in kept for each in kept[field] for mount in each.get("volumeMounts") or ()}
-    theirs = {
-        mount["name"]
-        for field in _CONTAINERS
-        for container in pod.get(field) or ()
-        if container["name"] in sidecars
-        for mount in container.get("volumeMounts") or ()
-    }
-    volumes = [volume for volume in pod.get("volumes") or () if volume["name"] not in theirs - needed]
-    template = {**present["spec"]["template"], "spec": {**pod, **kept, "volumes": volumes}}
-    return {**present, "spec": {**present["spec"], "template": template}}
 
 
 def _differs(field: str, wanted: Value, present: Value) -> bool:
@@ -146,19 +132,47 @@ def _foreign_in_service(wanted: Mapping[str, Value], present: Mapping[str, Value
     return {"spec": {"ports": ports, "externalIPs": None}}
 
 
-def _foreign_in_template(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
-    ours, theirs = wanted["spec"]["template"]["spec"], present["spec"]["template"]["spec"]
+def _foreign_in_template(
+    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str]
+) -> dict[str, Value] | None:
+    ours = wanted["spec"]["template"]["spec"]
+    theirs, allowed = _apart(ours, present["spec"]["template"]["spec"], sidecars)
     fields = dict.fromkeys(field for field in _POD_FIELDS if theirs.get(field) and field not in ours)
     if not (fields or _foreign_lists(ours, theirs)):
         return None
     security = {field: None for field in theirs.get("securityContext") or {} if field not in ours["securityContext"]}
     pod = {
         **fields,
-        **{field: ours[field] for field in _CONTAINERS if field in ours},
-        "volumes": ours["volumes"],
+        **{field: [*ours.get(field, ()), *entries] for field, entries in allowed.items() if field in ours or entries},
         "securityContext": {**security, **ours["securityContext"]},
     }
     return {"spec": {"template": {"spec": pod}}}
+
+
+def _apart(
+    ours: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str]
+) -> tuple[Mapping[str, Value], Mapping[str, list[Value]]]:
+    """The pod's spec without what these sidecars brought, and that: containers, and volumes that only they have."""
+    names = set(sidecars) - {container["name"] for field in _CONTAINERS for container in ours.get(field, ())}
+    containers = [container for field in _CONTAINERS for container in present.get(field) or ()]
+    shared = {volume["name"] for volume in ours["volumes"]} | _mounted(containers, lambda name: name not in names)
+    brought = {
+        **dict.fromkeys(_CONTAINERS, names),
+        "volumes": _mounted(containers, lambda name: name in names) - shared,
+    }
+    rest, allowed = (
+        {
+            field: [entry for entry in present.get(field) or () if (entry["name"] in those) is theirs]
+            for field, those in brought.items()
+        }
+        for theirs in (False, True)
+    )
+    return {**present, **rest}, allowed
+
+
+def _mounted(containers: list[Value], by: Callable[[str], bool]) -> set[str]:
+    """Names of the volumes that the containers of such a name mount."""
+    return {mount["name"] for each in containers if by(each["name"]) for mount in each.get("volumeMounts") or ()}
 
 
 def _foreign_lists(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:

@@ -20,7 +20,7 @@ from tailseal.oauth import resource
 
 ISSUER = os.environ.get("ISSUER", "http://127.0.0.1:8080")
 MCP = os.environ.get("MCP", "http://127.0.0.1:9000/mcp")
-KEYS = jwt.PyJWKClient(f"{ISSUER}/.well-known/jwks.json")
+KEYS = jwt.PyJWKClient(os.environ.get("JWKS", f"{ISSUER}/.well-known/jwks.json"))
 TOOLS = [{"name": "whoami", "description": "Says who is calling.", "inputSchema": {"type": "object"}}]
 
 

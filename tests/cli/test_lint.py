@@ -48,7 +48,7 @@ def test_a_good_folder_is_code_0_and_says_nothing(folder: Write) -> None:
     assert result.stderr == "0 findings in 3 manifests of 3 files\n"
 
 
-@pytest.mark.parametrize("place", ["examples/quickstart"])
+@pytest.mark.parametrize("place", ["examples/quickstart", "examples/tailnet"])
 def test_our_examples_are_clean(place: str) -> None:
     assert lint(Path(__file__).parents[2] / place).exit_code == 0
 

@@ -55,6 +55,11 @@ class Node:
         return self.directory / "ts.sock"
 
     @property
+    def command(self) -> list[str]:
+        """The command line of Tailscale's own client, for this node."""
+        return [str(self._programs / "tailscale"), f"--socket={self.socket}"]
+
+    @property
     def host(self) -> str:
         """Its name in the tailnet's DNS."""
         return f"{self.name}.{DOMAIN}"
@@ -112,8 +117,7 @@ class Node:
         Raises:
             TailnetError: it failed; the key is not repeated.
         """
-        argv = [str(self._programs / "tailscale"), f"--socket={self.socket}", *arguments]
-        result = self._space.run(argv, env=self._environment())
+        result = self._space.run([*self.command, *arguments], env=self._environment())
         if result.returncode != 0:
             raise TailnetError(f"tailscale {arguments[0]} on {self.name}: {result.stderr.strip()[-500:]}")
         return result.stdout

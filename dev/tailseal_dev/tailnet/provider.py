@@ -194,14 +194,19 @@ class Browser:
     provider: Provider
     cookies: str = ""
 
-    def code(self, client: Client, scope: str = "openid offline_access") -> str:
+    def code(self, client: Client, scope: str = "openid offline_access", **more: str) -> str:
         """Log in and say yes; the code that the application gets.
+
+        Args:
+            client: that is logged in to.
+            scope: which is asked for.
+            more: further parameters of the request.
 
         Raises:
             TailnetError: it was not given.
         """
         asked = {"client_id": client.id, "redirect_uri": client.callback, "response_type": "code", "scope": scope}
-        asked |= {"state": "s1", "code_challenge": CHALLENGE, "code_challenge_method": "S256"}
+        asked |= {"state": "s1", "code_challenge": CHALLENGE, "code_challenge_method": "S256"} | more
         page = self._until_known(f"/authorize?{urlencode(asked)}")
         status, answer = self._submit(page, answer="yes")
         found = re.findall(r"(?im)^location: (\S*)", answer)

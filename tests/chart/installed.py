@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from tailseal_dev import chart
-from tailseal_dev.controlplane import ControlPlaneError
+from tailseal_dev import chart, process
+from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
+from tailseal_dev.ports import free_ports
 
 Kubectl = Callable[..., str]
 ACCOUNT = f"system:serviceaccount:{chart.NAMESPACE}:tailseal-operator"
@@ -54,6 +60,34 @@ def attempt(kubectl: Kubectl, namespace: str, *arguments: str, stdin: str = "") 
         return kubectl(*arguments, f"--namespace={namespace}", f"--as={ACCOUNT}", stdin=stdin)
     except ControlPlaneError as error:
         return str(error)
+
+
+@contextlib.contextmanager
+def operator_as_deployed(plane: ControlPlane, log: Path) -> Iterator[Path]:
+    """The operator told what its Deployment tells it, under the account that it names; the file is its log."""
+    space = f"--namespace={chart.NAMESPACE}"
+    pod = json.loads(plane.kubectl("get", "deployment/tailseal-operator", space, "--output=jsonpath={..template.spec}"))
+    token = plane.kubectl("create", "token", pod["serviceAccountName"], space).strip()
+    (port,) = free_ports(1)
+    told = [text for text in pod["containers"][0]["args"] if not text.startswith("--health=")]
+    access = [f"--kubeconfig={plane.kubeconfig_with_token('deployed', token)}", f"--health=127.0.0.1:{port}"]
+    started = process.start([sys.executable, "-m", "tailseal", *told, *access], log, dict(os.environ))
+    try:
+        yield log
+    finally:
+        process.stop(started, grace=5)
+
+
+def refused(plane: ControlPlane, log: Path) -> list[str]:
+    """What the operator's account was refused, by rights or fences, but for its questions whether these stand."""
+    said = [line for line in log.read_text().splitlines() if "Forbidden" in line]
+    return said + [
+        f"{event['verb']} {event['requestURI']}"
+        for event in plane.audit()
+        if event["user"]["username"] == ACCOUNT
+        and event["responseStatus"].get("code") == 403
+        and "dryRun" not in event["requestURI"]
+    ]
 
 
 def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:

@@ -1,0 +1,68 @@
+"""The plain bundle, really installed by kubectl on an API server of its own: once is enough, and its operator works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chart.installed import OBJECTS, PROVIDERS, operator_as_deployed, refused
+from tailseal_dev import chart, process
+from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
+from tailseal_dev.localnode.start import running
+
+pytestmark = pytest.mark.cluster
+
+CRDS, DEPLOY = (f"--kustomize={chart.ROOT / name}" for name in ("crds", "deploy"))
+SPACE = f"--namespace={chart.PROVIDERS}"
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path / "plane") as made:
+        yield made
+
+
+def _there(plane: ControlPlane) -> list[Any]:
+    """All of the bundle's objects, without what controllers say of them."""
+    objects = json.loads(plane.kubectl("get", DEPLOY, "--output=json"))["items"]
+    for obj in objects:
+        obj.pop("status", None)
+        obj["metadata"].pop("resourceVersion")
+        obj["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+    return list(objects)
+
+
+def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_and_applied_again_nothing_changes(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    kubectl = plane.kubectl
+    kubectl("apply", "--server-side", CRDS)
+    kubectl("apply", "--server-side", DEPLOY)
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    kubectl("apply", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
+    with (
+        running(plane.kubeconfig, tmp_path / "node"),
+        operator_as_deployed(plane, tmp_path / "operator.log") as log,
+    ):
+        try:
+            for name in ("signingkey/corp", "identityprovider/corp", "trustpolicy/deploy"):
+                kubectl("wait", name, "--for=condition=Ready", SPACE, "--timeout=120s")
+        except ControlPlaneError as error:
+            pytest.fail(f"{error}\n{process.tail(log, 40)}")
+        assert refused(plane, log) == []
+        path = "--output=jsonpath={.status.conditions[*].type}"
+        assert "Fenced" not in kubectl("get", "identityprovider/corp", SPACE, path).split()
+        before = _there(plane)
+        kubectl("apply", "--server-side", DEPLOY)
+        assert _there(plane) == before
+
+
+def test_applied_from_the_client_a_second_time_finds_nothing_to_change(plane: ControlPlane) -> None:
+    first, second = (plane.kubectl("apply", DEPLOY).splitlines() for _ in range(2))
+    assert [line for line in first if not line.endswith(" created")] == []
+    assert [line for line in second if not line.endswith(" unchanged")] == []
+    assert len(first) == len(second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -30,12 +30,14 @@ class Control:
         port: of both.
         certificate: PEM files of its certificate and key; None: plain http.
         ca: PEM file of who vouches for it.
+        zones: address of the name server that nodes ask about a domain, by domain.
     """
 
     host: str = "127.0.0.1"
     port: int = 8443
     certificate: tuple[Path, Path] | None = None
     ca: Path | None = None
+    zones: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -44,6 +46,7 @@ class Control:
 
 
 URL = Control().url
+_NAMES = "names.json"
 
 
 class Headscale:
@@ -62,6 +65,7 @@ class Headscale:
         self._running: Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(json.dumps(_config(directory, control or Control())))
+        self.set_names({})
 
     def start(self) -> None:
         """Returns when it answers.
@@ -95,6 +99,15 @@ class Headscale:
         file = self._directory / "policy.json"
         file.write_text(json.dumps(policy))
         self._run("policy", "set", "--file", str(file))
+
+    def set_names(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Replace what the tailnet's DNS answers beside the names of nodes: addresses by name."""
+        records = [
+            {"name": name, "type": "AAAA" if ":" in address else "A", "value": address}
+            for name, addresses in names.items()
+            for address in addresses
+        ]
+        (self._directory / _NAMES).write_text(json.dumps(records))
 
     def key(self, user: int | None = None, tags: Sequence[str] = ()) -> str:
         """A key that nodes of the user, or with the tags, join with."""
@@ -164,7 +177,8 @@ def _config(directory: Path, control: Control) -> dict[str, Any]:
             "magic_dns": True,
             "base_domain": DOMAIN,
             "override_local_dns": False,
-            "nameservers": {"global": []},
+            "nameservers": {"global": [], "split": {zone: [server] for zone, server in control.zones.items()}},
+            "extra_records_path": str(directory / _NAMES),
         },
         "unix_socket": str(directory / "hs.sock"),
         "unix_socket_permission": "0700",

@@ -26,14 +26,6 @@ def test_every_object_is_accepted(installed: str) -> None:
     } <= names
 
 
-def test_the_plain_bundle_is_accepted_by_kubectl_apply_k(installed: str, kubectl: Kubectl) -> None:
-    kubectl("create", "namespace", chart.PROVIDERS, check=False)  # a dry run creates none for what is in it
-    answer = kubectl(
-        *("apply", "--server-side", "--force-conflicts", "--dry-run=server"), "-k", str(chart.ROOT / "deploy")
-    )
-    assert "deployment.apps/tailseal-operator serverside-applied (server dry run)" in answer
-
-
 def test_the_chart_s_rights_suffice_for_the_operator(
     operator: Path, control_plane: ControlPlane, kubectl: Kubectl
 ) -> None:

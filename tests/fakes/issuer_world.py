@@ -234,7 +234,7 @@ class World(Referee):
                     revision=pod.loaded.revision,
                 )
         crash, self.crash = self.crash, 0
-        offered = [replace(key, max_age=self.age, clock_skew=self.skew) for keys in self.keys.values() for key in keys]
+        offered = [self._as_of_now(key) for keys in self.keys.values() for key in keys]
         spec = IssuerSpec(order=self.order, longest_ttl=self.ttl, clock_skew=self.skew, lease=LEASE)
         before = recovered(self.ledger, self.files.signing(), offered, spec, self._replicas(), now)
         offered = list(remembered(before, offered, dict(self.files.held)))
@@ -250,6 +250,10 @@ class World(Referee):
             return
         self._write(plan)
         self._watch()
+
+    def _as_of_now(self, key: OfferedKey) -> OfferedKey:
+        same = (key.max_age, key.clock_skew) == (self.age, self.skew)
+        return key if same else replace(key, max_age=self.age, clock_skew=self.skew)
 
     def _replicas(self) -> list[Replica]:
         return [

@@ -35,8 +35,9 @@ class Entry(BaseModel):
     )
 
     def but(self, **changes: Any) -> Self:  # noqa: ANN401 - whatever the fields are
-        """The same entry with some fields replaced."""
-        return self.model_copy(update=changes)
+        """The same entry with some fields replaced; this one where nothing would change."""
+        changed = {name: value for name, value in changes.items() if getattr(self, name) != value}
+        return self.model_copy(update=changed) if changed else self
 
 
 class Ledger(Entry):

@@ -92,7 +92,9 @@ def _by_id(ledger: IssuerLedger, offered: Sequence[OfferedKey]) -> dict[str, Off
     revoked = {(offer.kid, offer.source) for offer in offered if offer.revoked}
     found: dict[str, OfferedKey] = {}
     for offer in sorted(offered, key=lambda offer: (owners.get(offer.kid) != offer.source, offer.revoked)):
-        found.setdefault(offer.kid, replace(offer, revoked=(offer.kid, offer.source) in revoked))
+        if offer.kid not in found:
+            said = (offer.kid, offer.source) in revoked
+            found[offer.kid] = offer if offer.revoked == said else replace(offer, revoked=said)
     return found
 
 

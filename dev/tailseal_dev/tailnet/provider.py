@@ -35,6 +35,13 @@ _TIMES: Final = 20
 _PAUSE: Final = 0.1
 _OK, _SEE_OTHER, _UNAVAILABLE = 200, 303, 503
 
+_OFF: Final = """
+import runpy, time
+now = time.time
+time.time = lambda: now() + {}
+runpy.run_module("tailseal", run_name="__main__")
+"""
+
 Volumes = Mapping[str, Mapping[str, bytes]]
 """Files by name of the volume."""
 
@@ -66,6 +73,7 @@ class Provider:
         mode: `Serve`: on a unix socket behind `tailscale serve`; `Direct`: on a loopback port.
         port: where everybody comes who does not come over the tailnet; the next one is for management.
         direct: with `Direct`: where callers of the tailnet come.
+        ahead: seconds by which its clock is.
     """
 
     def __init__(  # noqa: PLR0913 - what a pod is told
@@ -79,11 +87,13 @@ class Provider:
         mode: str = "Serve",
         port: int = 9443,
         direct: int = 8080,
+        ahead: float = 0.0,
     ) -> None:
         self.tailnet, self.node, self.mode, self.issuer, self.port = tailnet, node, mode, issuer, port
         self.at = 80 if mode == "Serve" else direct
         self.base = f"http://{node.host}:{self.at}".removesuffix(":80")
         self.log, self._directory = directory / "provider.log", directory
+        self._program = ["-c", _OFF.format(ahead)] if ahead else ["-m", "tailseal"]
         self._running: Popen[bytes] | None = None
         for volume, files in volumes.items():
             (directory / "bundle" / volume).mkdir(parents=True)
@@ -98,7 +108,7 @@ class Provider:
             TailnetError: it did not come up; says what it said.
         """
         at, own = f"127.0.0.1:{self.at}", self._directory / "idp.sock"
-        argv = [sys.executable, "-m", "tailseal", "idp", f"--bundle={self._directory}/bundle"]
+        argv = [sys.executable, *self._program, "idp", f"--bundle={self._directory}/bundle"]
         argv += [f"--tailnet={f'unix:{own}' if self.mode == 'Serve' else at}", f"--localapi={self.node.socket}"]
         argv += [f"--listen=127.0.0.1:{self.port}", f"--management=127.0.0.1:{self.port + 1}"]
         argv += [f"--state={self._directory}/state", f"--socket={self._directory}/explain.sock"]

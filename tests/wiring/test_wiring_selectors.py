@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Callable
 
 import pytest
 
-from tailseal import wiring
-from tailseal.machine import load_controllers
-from tailseal.reconcile.context import Context, Done, OperatorSettings
-from tailseal.runtime.settings import Settings
 from tailseal_dev.controlplane import ControlPlane
-from wiring.waiting import PATIENCE, hung_up
+from wiring.waiting import becomes
+from wiring.working import working
 
 pytestmark = pytest.mark.cluster
 
@@ -42,29 +36,12 @@ spec:
 """
 
 
-async def _nothing(_ctx: Context, _namespace: str, _name: str) -> Done:
-    return Done()
-
-
-async def _eventually(wanted: object, look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while (seen := await asyncio.to_thread(look)) != wanted:
-        if time.monotonic() > deadline:
-            pytest.fail(f"{seen} is not {wanted}, not within {PATIENCE:.0f} s")
-        await asyncio.sleep(0.1)
-
-
 async def test_a_label_admits_and_its_end_refuses_with_the_settings_that_workers_have(
     plane: ControlPlane, kubeconfig: str
 ) -> None:
     for namespace in ("selecting", "selected"):
         plane.kubectl("create", "namespace", namespace)
     plane.kubectl("apply", "-f", "-", stdin=PROVIDER)
-    real = load_controllers()
-    judging = {name: real[name] if name in ("Bundle", "TrustPolicy") else _nothing for name in real}
-    stop = asyncio.Event()
-    given = Settings(kubeconfig=kubeconfig, health_port=0)
-    operator = asyncio.create_task(wiring.run(given, OperatorSettings(), stop=stop, controllers=judging))
 
     def accepted() -> str:
         query = '{.status.conditions[?(@.type=="Accepted")].reason}'
@@ -76,15 +53,11 @@ async def test_a_label_admits_and_its_end_refuses_with_the_settings_that_workers
         names: list[str] = json.loads(text)["bounds"][0]["namespaces"]
         return names
 
-    try:
-        await _eventually("ExceedsBounds", accepted)
+    async with working(kubeconfig, "Bundle", "TrustPolicy"):
+        await becomes("ExceedsBounds", accepted)
         plane.kubectl("label", "namespace", "selected", "tailseal=yes")
-        await _eventually("Accepted", accepted)
-        await _eventually(["selected"], admitted)  # which another controller writes
+        await becomes("Accepted", accepted)
+        await becomes(["selected"], admitted)  # which another controller writes
         plane.kubectl("label", "namespace", "selected", "tailseal-")
-        await _eventually("ExceedsBounds", accepted)
-        await _eventually([], admitted)
-    finally:
-        stop.set()
-        await operator
-        await hung_up()
+        await becomes("ExceedsBounds", accepted)
+        await becomes([], admitted)

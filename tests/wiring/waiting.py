@@ -21,6 +21,15 @@ async def eventually(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.05)
 
 
+async def becomes(wanted: object, look: Callable[[], object]) -> None:
+    """Look, beside what runs here, until it is that."""
+    deadline = time.monotonic() + PATIENCE
+    while (seen := await asyncio.to_thread(look)) != wanted:
+        if time.monotonic() > deadline:
+            pytest.fail(f"{seen} is not {wanted}, not within {PATIENCE:.0f} s")
+        await asyncio.sleep(0.1)
+
+
 async def hung_up() -> None:
     """Wait for connections that are being closed: TLS takes a moment for that, and a warning fails a test."""
     held = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -115,6 +116,19 @@ HELPERS = {
             ),
         ),
         Helper("pause", ".", "pause", "-s -w"),
+        Helper(
+            "kubeconform",
+            "github.com/yannh/kubeconform/cmd/kubeconform",
+            "kubeconform",
+            "-s -w",
+            files=tuple(
+                (
+                    "github.com/prometheus-operator/prometheus-operator",
+                    f"example/prometheus-operator-crd/monitoring.coreos.com_{name}.yaml",
+                )
+                for name in ("podmonitors", "servicemonitors", "prometheusrules")
+            ),
+        ),
         Helper("s3", "github.com/versity/versitygw/cmd/versitygw", "versitygw", "-s -w"),
         Helper("headscale", "github.com/juanfont/headscale/cmd/headscale", "headscale", "-s -w"),
         Helper(
@@ -211,11 +225,12 @@ def _compile(helper: Helper, go: Go, target: Path) -> None:
 
 def _copy_files(helper: Helper, go: Go, target: Path) -> None:
     for module, name in helper.files:
-        argv = [go.command, "list", "-m", "-f", "{{.Dir}}", module]
+        # Of a module that nothing is compiled of, nothing was fetched yet.
+        argv = [go.command, "mod", "download", "-json", module]
         found = subprocess.run(
             argv, cwd=helper.source, env=go.environment(), capture_output=True, text=True, check=False
-        ).stdout.strip()
-        shutil.copy(Path(found, name), target)
+        ).stdout
+        shutil.copy(Path(json.loads(found)["Dir"], name), target)
 
 
 def _run(argv: list[str], helper: Helper, go: Go, progress: Progress, prefix: str) -> None:

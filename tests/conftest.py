@@ -55,6 +55,15 @@ def kubectl(control_plane: ControlPlane) -> Callable[..., str]:
     return control_plane.kubectl
 
 
+@pytest.fixture(scope="session")
+def crds(kubectl: Callable[..., str]) -> Path:
+    """Our CRDs, installed and established; the folder that they are in."""
+    folder = Path(__file__).parents[1] / "crds"
+    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return folder
+
+
 @pytest.fixture
 def namespace(kubectl: Callable[..., str], request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace for one test, deleted after it."""

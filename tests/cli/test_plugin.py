@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from tailseal_dev.controlplane import ControlPlane
 
 pytestmark = pytest.mark.cluster
 
-CRDS = Path(__file__).parents[2] / "crds"
 SOURCES = Path(__file__).parents[2] / "operator"
 
 
@@ -52,19 +51,8 @@ def run(control_plane: ControlPlane, path: Path) -> Callable[..., subprocess.Com
     return run
 
 
-@pytest.fixture(scope="module")
-def crds(kubectl: Callable[..., str]) -> Iterator[None]:
-    """Our CRDs, taken away again if they were not there before."""
-    before = kubectl("get", "crd", "signingkeys.tailseal.dev", "--ignore-not-found", "--output=name")
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/signingkeys.tailseal.dev")
-    yield
-    if not before:
-        kubectl("delete", "-k", str(CRDS))
-
-
 @pytest.fixture
-def corp(kubectl: Callable[..., str], namespace: str, crds: None) -> str:
+def corp(kubectl: Callable[..., str], namespace: str, crds: Path) -> str:
     """A namespace with a SigningKey of which a status says something."""
     manifest = {
         "apiVersion": "tailseal.dev/v1alpha1",
@@ -174,7 +162,7 @@ def test_lists_answer_whether_it_works_and_if_not_why(kubectl: Callable[..., str
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_kubectl_explains_every_field(kubectl: Callable[..., str], crds: None, kind: str) -> None:
+def test_kubectl_explains_every_field(kubectl: Callable[..., str], crds: Path, kind: str) -> None:
     told = kubectl("explain", f"{kind}.spec")
     assert "<no description>" not in told
     summary = kubectl("explain", kind).split("DESCRIPTION:")[1].split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,6 @@ from tailseal.runtime.store import Store
 from tailseal_dev.controlplane import ControlPlane
 
 pytestmark = pytest.mark.cluster
-
-CRDS = Path(__file__).parents[2] / "crds"
-
-
-@pytest.fixture(scope="module")
-def crds(kubectl: Callable[..., str]) -> Iterator[None]:
-    before = kubectl("get", "crd", f"signingkeys.{meta.GROUP}", "--ignore-not-found", "--output=name")
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    yield
-    if not before:
-        kubectl("delete", "-k", str(CRDS))
 
 
 class Counting(KubeCluster):
@@ -94,7 +82,7 @@ def placed(obj: Object, namespace: str) -> str:
 
 @pytest.fixture
 async def operator(
-    crds: None, control_plane: ControlPlane, kubectl: Callable[..., str], namespace: str
+    crds: Path, control_plane: ControlPlane, kubectl: Callable[..., str], namespace: str
 ) -> AsyncIterator[Operator]:
     rich = provider(
         serving={"tls": {"secretRef": {"name": "cert"}}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,6 @@ from tailseal.runtime.store import Store
 from tailseal_dev.controlplane import ControlPlane
 
 pytestmark = pytest.mark.cluster
-
-CRDS = Path(__file__).parents[2] / "crds"
-
-
-@pytest.fixture(scope="module")
-def crds(kubectl: Callable[..., str]) -> Iterator[None]:
-    before = kubectl("get", "crd", f"signingkeys.{meta.GROUP}", "--ignore-not-found", "--output=name")
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    yield
-    if not before:
-        kubectl("delete", "-k", str(CRDS))
 
 
 @dataclass
@@ -104,7 +92,7 @@ def provider(tenant: str, *hosts: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def operator(
-    crds: None, control_plane: ControlPlane, kubectl: Callable[..., str], namespace: str, tmp_path: Path
+    crds: Path, control_plane: ControlPlane, kubectl: Callable[..., str], namespace: str, tmp_path: Path
 ) -> AsyncIterator[Operator]:
     tenant = f"{namespace}-apps"
     kubectl("create", "namespace", tenant)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from node import table
+from node import mesh, table
+from node.inside import Party
 from node.world import PROVIDERS, RELEASE, SYSTEM, World, until
 from tailseal_dev.realnode import images
 from tailseal_dev.realnode.current import CurrentCluster
@@ -54,9 +55,7 @@ def node(
             yield current
         return
     image: images.Built = request.getfixturevalue("image")
-    with RealNode(tmp_path_factory.mktemp("node")) as node:
-        for archive in (images.pause(), image.archive):
-            node.load(archive)
+    with RealNode(tmp_path_factory.mktemp("node"), [image.archive]) as node:
         yield node
 
 
@@ -102,6 +101,15 @@ def job(world: World) -> Iterator[str]:
     yield token
     world.withdraw()
     until(lambda: world.refused(token), "every replica refuses")
+
+
+@pytest.fixture(scope="session")
+def party(world: World) -> Iterator[Party]:
+    """A pod of a team, with tokens for the providers that it knows."""
+    party = Party(world, IMAGE, {"corp": world.issuer, "login": mesh.issuer("login")})
+    party.begin()
+    yield party
+    party.end()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

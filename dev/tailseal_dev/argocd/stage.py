@@ -153,9 +153,7 @@ def set_up(told: Narrator, directory: Path, revision: str = "HEAD", image: str =
 @contextlib.contextmanager
 def _own(directory: Path, revision: str) -> Iterator[RealNode]:
     built = images.product(revision=revision)
-    with RealNode(directory / "node") as node:
-        for archive in (images.pause(), built.archive):
-            node.load(archive)
+    with RealNode(directory / "node", [built.archive]) as node:
         yield node
 
 

@@ -116,6 +116,7 @@ HELPERS = {
             ),
         ),
         Helper("pause", ".", "pause", "-s -w"),
+        Helper("coredns", ".", "coredns", "-s -w"),
         Helper(
             "kubeconform",
             "github.com/yannh/kubeconform/cmd/kubeconform",

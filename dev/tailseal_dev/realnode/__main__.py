@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from tailseal_dev.cache import BuildError
-from tailseal_dev.realnode import images
 from tailseal_dev.realnode.images import ImageError
 from tailseal_dev.realnode.node import NodeError, RealNode
 
@@ -22,13 +21,13 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="tailseal-node-"))
     started = time.monotonic()
     try:
-        with RealNode(directory) as node:
-            for archive in (images.pause(), *map(Path, sys.argv[1:])):
-                node.load(archive)
-            with contextlib.suppress(KeyboardInterrupt):  # which may come as soon as it is said
-                print(f"a node is up after {time.monotonic() - started:.1f} s; Ctrl-C ends it. To use it:")
-                print(f"  export KUBECONFIG={node.plane.kubeconfig} PATH={node.plane.programs}:$PATH", flush=True)
-                signal.pause()
+        with (
+            RealNode(directory, [Path(name) for name in sys.argv[1:]]) as node,
+            contextlib.suppress(KeyboardInterrupt),  # which may come as soon as it is said
+        ):
+            print(f"a node is up after {time.monotonic() - started:.1f} s; Ctrl-C ends it. To use it:")
+            print(f"  export KUBECONFIG={node.plane.kubeconfig} PATH={node.plane.programs}:$PATH", flush=True)
+            signal.pause()
     except (BuildError, ImageError, NodeError) as error:
         print(error, file=sys.stderr)
         return 1

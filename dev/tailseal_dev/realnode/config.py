@@ -14,6 +14,9 @@ ADDRESS = "172.30.0.11"
 POD_RANGE = "10.244.1.0/24"
 SOCKET = "/run/containerd/containerd.sock"
 PAUSE_IMAGE = "localhost/tailseal-pause:1"
+DNS_IMAGE = "localhost/tailseal-coredns:1"
+DNS_ADDRESS = "10.96.0.10"
+DOMAIN = "cluster.local"
 
 
 def containerd(directory: Path) -> str:
@@ -58,10 +61,7 @@ def cni() -> str:
 
 
 def kubelet(directory: Path) -> dict[str, Any]:
-    """A kubelet as it comes, but for the machine's limits: how fast a volume follows its Secret is the default.
-
-    Without a cluster DNS pods take the node's resolver, which refuses at once.
-    """
+    """A kubelet as it comes, but for the machine's limits: how fast a volume follows its Secret is the default."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -75,6 +75,8 @@ def kubelet(directory: Path) -> dict[str, Any]:
             "x509": {"clientCAFile": str(directory / "pki" / "ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
+        "clusterDNS": [DNS_ADDRESS],
+        "clusterDomain": DOMAIN,
         "resolvConf": str(directory / "resolv.conf"),
         # Images cannot be pulled back, so none is ever thrown away for want of space.
         "evictionHard": dict.fromkeys(("nodefs.available", "imagefs.available", "nodefs.inodesFree"), "1%")

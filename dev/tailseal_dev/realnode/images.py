@@ -1,4 +1,4 @@
-"""The images of a real node, none of them fetched: pause, a Debian base with Python, ours from the Dockerfile.
+"""The images of a real node, none of them fetched: pause, CoreDNS, a Debian base with Python, ours from the Dockerfile.
 
 `python -m tailseal_dev.realnode.images [--tag NAME:TAG] [--out FILE]` builds ours and says how large it is.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tailseal_dev.cache import ensure
 from tailseal_dev.cache.build import cache_directory
-from tailseal_dev.realnode.config import PAUSE_IMAGE
+from tailseal_dev.realnode.config import DNS_IMAGE, PAUSE_IMAGE
 from tailseal_dev.realnode.packages import find_program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,11 +46,10 @@ FROM scratch
 COPY bin /usr/local/bin
 COPY ca.crt /etc/ssl/ca.crt
 ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/ca.crt TS_NO_LOGS_NO_SUPPORT=true TS_DISABLE_PORTMAPPER=1
-# The node has no cluster DNS, where it would look for kubernetes.default.svc.
 ENV TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV=true
 ENTRYPOINT ["containerboot"]
 """
-_PAUSE_DOCKERFILE = 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n'
+_PROGRAM_DOCKERFILE = 'FROM scratch\nCOPY {0} /{0}\nUSER 65535:65535\nENTRYPOINT ["/{0}"]\n'
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)
 """Minor versions of glibc, up to that of the base, for which wheels are named."""
 
@@ -76,14 +75,31 @@ def pause() -> Path:
         ImageError: it cannot be built.
         BuildError: its program cannot be compiled.
     """
-    program = ensure("pause") / "pause"
-    archive = program.with_name("pause.tar")
+    return _of_program("pause", PAUSE_IMAGE)
+
+
+def dns() -> Path:
+    """The archive of the image of the cluster's DNS.
+
+    Raises:
+        ImageError: it cannot be built.
+        BuildError: its program cannot be compiled.
+    """
+    return _of_program("coredns", DNS_IMAGE)
+
+
+def _of_program(name: str, tag: str) -> Path:
+    """Kept beside the program: another program is another image."""
+    program = ensure(name) / name
+    archive = program.with_suffix(".tar")
     if not archive.exists():
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=_directory()) as folder:
             shutil.copy(program, folder)
-            Path(folder, "Dockerfile").write_text(_PAUSE_DOCKERFILE)
-            _bud(PAUSE_IMAGE, Path(folder), "--isolation=chroot")
-        _push(PAUSE_IMAGE, archive)
+            Path(folder, "Dockerfile").write_text(_PROGRAM_DOCKERFILE.format(name))
+            _bud(tag, Path(folder), "--isolation=chroot")
+            fresh = Path(folder, "image.tar")
+            _push(tag, fresh)
+            fresh.rename(archive)
     return archive
 
 

@@ -1,4 +1,4 @@
-"""Brings a node up and takes it down: namespaces, containerd, control plane, kubelet, kube-proxy, ways in."""
+"""Brings a node up and takes it down: namespaces, containerd, control plane, kubelet, kube-proxy, DNS, ways in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.controlplane.flags import Setting
 from tailseal_dev.lifetime import Lifetime
 from tailseal_dev.ports import free_ports
-from tailseal_dev.realnode import config, hostport
+from tailseal_dev.realnode import config, dns, hostport, images
 from tailseal_dev.realnode.machine import BusyError, claimed
 from tailseal_dev.realnode.packages import why_not
 
@@ -39,14 +39,16 @@ class RealNode(Lifetime):
 
     Args:
         directory: where certificates, data, images and logs go; emptied of what is large when it is left.
+        archives: docker archives of images that pods will need.
 
     Raises:
         NodeError: there can be none here, or one is running already, or something did not come up.
+        ImageError: an image of its own cannot be built.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, archives: Sequence[Path] = ()) -> None:
         super().__init__()
-        self.directory = directory
+        self.directory, self._archives = directory, archives
         self._init = 0
         self._plane: ControlPlane | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -115,14 +117,21 @@ class RealNode(Lifetime):
 
     def _bring_up(self) -> None:
         ensure("kubernetes")  # may take minutes on a first run, so before anything runs
+        own = (images.pause(), images.dns())
         self._stack.enter_context(claimed())
         self.directory.mkdir(parents=True, exist_ok=True)
         self._stack.callback(shutil.rmtree, self.directory / "lib", ignore_errors=True)
         self._make_namespaces()
         self._start_runtime()
+        for archive in own:
+            self.load(archive)
         self._start_control_plane()
         self._start_components()
+        self.plane.kubectl("apply", "--filename=-", stdin=dns.manifest())
+        for archive in self._archives:  # while the others come up
+            self.load(archive)
         self._await("kubelet", self._is_ready)
+        self._await("kube-proxy", self._leads_to_dns)
 
     def _make_namespaces(self) -> None:
         flags = (
@@ -212,6 +221,10 @@ class RealNode(Lifetime):
     def _is_ready(self) -> bool:
         path = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
         return self.plane.kubectl("get", "nodes", "--output", path, check=False) == "True"
+
+    def _leads_to_dns(self) -> bool:
+        """Only a pod that is ready is behind the address, and it is ready when it knows the cluster's names."""
+        return self._succeeds("timeout", "1", "bash", "-c", f"exec 3<>/dev/tcp/{config.DNS_ADDRESS}/53")
 
     def _await(self, name: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_WITHIN

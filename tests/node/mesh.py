@@ -74,6 +74,11 @@ def control(directory: Path) -> tuple[Control, bytes]:
     return Control(config.ADDRESS, _CONTROL_PORT, certificate, ca), authority.certificate
 
 
+def issuer(name: str) -> str:
+    """Of a provider in mode `Direct`."""
+    return f"https://{name}.{DOMAIN}:{PORT}"
+
+
 def around(world: World, directory: Path) -> tuple[Tailnet, Control]:
     """The tailnet, not up yet; the image of its nodes is on the node."""
     place, ca = control(directory)
@@ -106,7 +111,7 @@ class Login:
     @property
     def issuer(self) -> str:
         """Where people come."""
-        return f"https://{self.name}.{DOMAIN}" + (f":{PORT}" if self.mode == "Direct" else "")
+        return issuer(self.name) if self.mode == "Direct" else f"https://{self.name}.{DOMAIN}"
 
     @property
     def base(self) -> str:
@@ -121,7 +126,8 @@ class Login:
         if self.mode == "Direct" and self.volumes:
             self._volumes()
         if self.mode == "Direct":
-            certificate, private = world.server([f"{self.name}.{DOMAIN}"], self.name)
+            names = [f"{self.name}.{DOMAIN}", f"{self.name}-idp.{PROVIDERS}.svc"]
+            certificate, private = world.server(names, self.name)
             self._secret("tls", f"{self.name}-serving", f"--cert={certificate}", f"--key={private}")
         world.kubectl("apply", "--filename=-", stdin=self.manifest())
 
@@ -214,6 +220,10 @@ spec:
 
     def login(self, who: str) -> dict[str, Any]:
         """The tokens that an application gets for a person who says yes in a browser."""
+        return self.redeem(who, self.code(who))
+
+    def code(self, who: str) -> dict[str, str]:
+        """What an application sends to have them."""
         query = urlencode(idp.authorization(client_id=CLIENT, scope="openid email groups offline_access"))
         status, page = self.ask(who, f"/authorize?{query}", "--include")
         assert status == 200, page
@@ -225,8 +235,8 @@ spec:
         assert status == 303, answer
         (location,) = re.findall(r"(?im)^location: (\S*)", answer)
         code = parse_qs(urlsplit(location).query)["code"][0]
-        data = {"grant_type": "authorization_code", "code": code, "redirect_uri": idp.CALLBACK}
-        return self.redeem(who, data | {"code_verifier": idp.VERIFIER})
+        sent_on = {"grant_type": "authorization_code", "code": code, "redirect_uri": idp.CALLBACK}
+        return sent_on | {"client_id": CLIENT, "code_verifier": idp.VERIFIER}
 
     def redeem(self, who: str, data: Mapping[str, str]) -> dict[str, Any]:
         """What the token endpoint answers."""

@@ -14,6 +14,7 @@ import pytest
 
 from fakes import idp
 from node import mesh
+from node.inside import Party
 from node.mesh import Login
 from node.test_real_node import ACCOUNT, refused
 from node.world import PROVIDERS, SPACE, World, measured, until
@@ -118,6 +119,25 @@ def test_a_person_logs_in_and_the_tokens_verify_with_the_keys_that_are_served(di
     assert direct.ask("alice", "/userinfo", "--header", f"Authorization: Bearer {given['access_token']}")[0] == 200
     token = json.loads(direct.issued("alice")[1])["token"]
     assert verify(token, direct.jwks("alice"), issuer=direct.issuer, audience=mesh.AUDIENCE)["sub"] == "userid:1"
+
+
+def test_an_application_in_the_cluster_and_not_on_the_tailnet_asks_the_service(direct: Login, party: Party) -> None:
+    place = _endpoints(direct)["idp"]
+    assert place == f"https://login-idp.{PROVIDERS}.svc"
+    status, given = party.ask(f"{place}/token", direct.code("alice"))
+    assert status == 200, given
+    keys = party.ask(f"{place}/.well-known/jwks.json")[1]
+    claims = verify(given["id_token"], keys, issuer=direct.issuer, audience=mesh.CLIENT)
+    assert claims["email"] == "alice@example.com"
+    assert party.ask(f"{place}/userinfo", Authorization=f"Bearer {given['access_token']}")[0] == 200
+    renewed = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"], "client_id": mesh.CLIENT}
+    assert party.ask(f"{place}/token", renewed)[1]["id_token"]
+    party.trust("login")
+    until(lambda: party.exchange(place, "login")[0] == 200, "the pod's token is exchanged")
+    token = party.exchange(place, "login")[1]["access_token"]
+    assert verify(token, keys, issuer=direct.issuer, audience=mesh.AUDIENCE)["sub"].endswith("/shop-at-login")
+    status, answer = party.ask(f"{place}/issue", {"audience": mesh.AUDIENCE})
+    assert (status, answer["tailseal_reason"]) == (401, "NotFromTailnet")
 
 
 def test_whom_nothing_is_granted_gets_nothing(direct: Login) -> None:

@@ -103,7 +103,8 @@ class World:
 
     def provide(self) -> None:
         """Apply the provider; returns when it is Ready and reached."""
-        certificate, key = self._authority.server().write(self._directory, "serving")
+        inside = (f"corp-{component}.{PROVIDERS}.svc" for component in ("sts", "idp"))
+        certificate, key = self.server((*pki.LOOPBACK_NAMES, *inside), "serving")
         self.kubectl("create", "secret", "tls", "corp-serving", SPACE, f"--cert={certificate}", f"--key={key}")
         self.kubectl("label", "secret", "corp-serving", SPACE, "tailseal.dev/allow=true")
         started = time.monotonic()

@@ -90,6 +90,20 @@ def refused(plane: ControlPlane, log: Path) -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def fenced(kubectl: Kubectl, namespace: str, pods: str) -> Iterator[str]:
+    """A namespace with these pods, one of them `ours`: RBAC allows the operator all, only the fence refuses."""
+    kubectl("create", "namespace", namespace)
+    eventually(lambda: "default" in kubectl("get", "serviceaccounts", f"--namespace={namespace}"))
+    kubectl("apply", "-f", "-", f"--namespace={namespace}", stdin=pods)
+    account = f"--serviceaccount={chart.NAMESPACE}:tailseal-operator"
+    kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", account, f"--namespace={namespace}")
+    probe = ("probe=1", "--dry-run=server")  # what was written once would be no change any more
+    eventually(lambda: "may change no annotation" in attempt(kubectl, namespace, "annotate", "pod/ours", *probe))
+    yield namespace
+    kubectl("delete", "namespace", namespace, "--wait=false")
+
+
 def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
     """Wait until it comes true, which admission policies and rights do a moment after they are written."""
     deadline = time.monotonic() + within

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chart.installed import Kubectl, attempt, eventually
-from tailseal_dev import chart
+from chart.installed import Kubectl, attempt, fenced
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
@@ -38,17 +37,9 @@ SPEC, OWNED = "may not change a pod's spec", "may not change a pod's labels, own
 
 @pytest.fixture(scope="module")
 def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
-    """A pod of ours and a foreign one, where RBAC allows everything."""
-    namespace = "chart-fence-pods"
-    kubectl("create", "namespace", namespace)
-    eventually(lambda: "default" in kubectl("get", "serviceaccounts", f"--namespace={namespace}"))
-    kubectl("apply", "-f", "-", f"--namespace={namespace}", stdin=PODS)
-    account = f"--serviceaccount={chart.NAMESPACE}:tailseal-operator"
-    kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", account, f"--namespace={namespace}")
-    probe = ("probe=1", "--dry-run=server")
-    eventually(lambda: "may change no annotation" in attempt(kubectl, namespace, "annotate", "pod/ours", *probe))
-    yield namespace
-    kubectl("delete", "namespace", namespace, "--wait=false")
+    """Where a pod of ours and a foreign one are."""
+    with fenced(kubectl, "chart-fence-pods", PODS) as namespace:
+        yield namespace
 
 
 def _metadata(**fields: object) -> dict[str, object]:

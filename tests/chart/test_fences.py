@@ -9,7 +9,19 @@ from typing import Literal
 import pytest
 import yaml
 
-from chart.installed import ACCOUNT, CLIENTS, IMAGE, OBJECTS, OPEN, PROVIDERS, STAMP, Kubectl, attempt, eventually
+from chart.installed import (
+    ACCOUNT,
+    CLIENTS,
+    IMAGE,
+    OBJECTS,
+    OPEN,
+    PROVIDERS,
+    STAMP,
+    Kubectl,
+    attempt,
+    eventually,
+    fenced,
+)
 from tailseal.domain.render.common import Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.sidecar import Sidecar
@@ -34,17 +46,9 @@ spec: {nodeSelector: {no: node}, automountServiceAccountToken: false, containers
 
 @pytest.fixture(scope="module")
 def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
-    """A pod of ours and a foreign one; RBAC allows the operator everything there, so that only the fence refuses."""
-    namespace = "chart-fence"
-    kubectl("create", "namespace", namespace)
-    eventually(lambda: "default" in kubectl("get", "serviceaccounts", f"--namespace={namespace}"))
-    kubectl("apply", "-f", "-", f"--namespace={namespace}", stdin=PODS)
-    account = f"--serviceaccount={chart.NAMESPACE}:tailseal-operator"
-    kubectl("create", "rolebinding", "all", "--clusterrole=cluster-admin", account, f"--namespace={namespace}")
-    probe = ("probe=1", "--dry-run=server")  # what was written once would be no change any more
-    eventually(lambda: "may change no annotation" in attempt(kubectl, namespace, "annotate", "pod/ours", *probe))
-    yield namespace
-    kubectl("delete", "namespace", namespace, "--wait=false")
+    """Where a pod of ours and a foreign one are."""
+    with fenced(kubectl, "chart-fence", PODS) as namespace:
+        yield namespace
 
 
 def test_the_fence_lets_the_operator_stamp_and_delete_its_own_pods(pods: str, kubectl: Kubectl) -> None:

@@ -21,8 +21,10 @@ from tailseal.domain.rotation.ledger import FILE
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.measured import GRACE, UNREACHABLE, PropagationMemory, memory_of, serves, wanted_digests
 
-RETRIES: Final = (0.5, 1.0, 2.0, 4.0)
-"""Seconds after a change at which replicas that do not report it are stamped again."""
+RETRIES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds after a change at which replicas that do not report it are stamped again: a kubelet that was without its API
+server looks for what is new there up to half a minute later, and what it shows until then is of before.
+"""
 
 STUCK: Final = 10.0
 """Seconds after which a replica that still has a revoked key is deleted."""
@@ -132,4 +134,5 @@ def _serves(replica: Replica | None, wanted: Mapping[str, str]) -> bool:
 
 def _next(waited: float) -> float | None:
     """Seconds until a lagging replica is to be looked at again: stamped, named, or deleted."""
-    return next((due - waited for due in (*RETRIES, GRACE, STUCK + 0.1, UNREACHABLE + 0.1) if due > waited), STUCK)
+    dues = (*RETRIES, GRACE, STUCK + 0.1, UNREACHABLE + 0.1)
+    return min((due - waited for due in dues if due > waited), default=STUCK)

@@ -18,9 +18,9 @@ DIRECT = Sidecar("tailscale:test", "Direct", "corp", "authkey", port=8444)
 SERVES_ON = {"lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
 
 
-def node(sidecar: Sidecar) -> dict[str, Any]:
+def node(sidecar: Sidecar, *, file: bool = False) -> dict[str, Any]:
     """Its container, in the Deployment."""
-    rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=Own(0, sidecar=sidecar)))
+    rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=Own(0, file, sidecar=sidecar)))
     found: dict[str, Any]
     (found,) = rendered["spec"]["template"]["spec"]["initContainers"]
     assert found["name"] == NAME
@@ -54,3 +54,9 @@ def test_one_of_several_nodes_is_told_at_once_that_it_ends(own: Own, pre_stop: d
     (worker,) = rendered["spec"]["template"]["spec"]["containers"]
     assert {name: worker[name] for name in ("lifecycle",) if name in worker} == pre_stop
     assert worker["args"][worker["args"].index("--drain") + 1] == drain
+
+
+def test_one_of_several_nodes_is_ready_when_who_greeted_it_too_early_is_heard() -> None:
+    probe = node(DIRECT)["readinessProbe"]
+    assert (probe["successThreshold"] - 1) * probe["periodSeconds"] >= 5
+    assert "successThreshold" not in node(DIRECT, file=True)["readinessProbe"], "nobody waits for the only one"

@@ -163,7 +163,7 @@ def _account(provider: Provider, workload: Workload) -> str:
 def _nodes(provider: Provider, own: Own | None) -> dict[str, Any]:
     if own is None or own.sidecar is None:
         return {}
-    return {"initContainers": [node.container(provider.name, own.sidecar, own.number)]}
+    return {"initContainers": [node.container(provider.name, own.sidecar, own.number, alone=own.file)]}
 
 
 def _container(workload: Workload) -> dict[str, Any]:

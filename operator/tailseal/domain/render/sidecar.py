@@ -26,6 +26,11 @@ SERVE_SOCKET: Final = "/run/tailnet/idp.sock"
 AUTH_FILE: Final = "auth"
 """In the Secret: what the node joins by."""
 
+HEARD_SECONDS: Final = 5
+"""A peer that greeted it before it knew that peer greets it again after so long (WireGuard, 6.1: Rekey-Timeout)."""
+
+_LOOK_SECONDS: Final = 2
+
 _STATE: Final = "/var/lib/tailscale"
 _TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a folder
 """Where tailscaled looks for it."""
@@ -102,11 +107,17 @@ def serve_config(provider: Provider, sidecar: Sidecar) -> dict[str, Any]:
     }
 
 
-def container(provider: str, sidecar: Sidecar, number: int) -> dict[str, Any]:
+def container(provider: str, sidecar: Sidecar, number: int, *, alone: bool) -> dict[str, Any]:
     """The node as a native sidecar: it is there before the worker, and goes after it.
 
     For `Serve` it runs as user 0 with every capability dropped: containerboot refuses a unix socket behind serve to
-    anybody else.
+    anybody else. One of several is ready when peers reach it: until then no other one may be replaced.
+
+    Args:
+        provider: name of the IdentityProvider.
+        sidecar: what it is to be.
+        number: of the replica.
+        alone: whether there is no other one.
     """
     serving = sidecar.mode == "Serve"
     user = {"runAsNonRoot": False, "runAsUser": 0} if serving else {"runAsUser": USER}
@@ -118,9 +129,10 @@ def container(provider: str, sidecar: Sidecar, number: int) -> dict[str, Any]:
         "env": _env(provider, sidecar, number),
         "readinessProbe": {
             "httpGet": {"path": "/healthz", "port": HEALTH_PORT, "scheme": "HTTP"},
-            "periodSeconds": 2,
+            "periodSeconds": _LOOK_SECONDS,
             "timeoutSeconds": 2,
             "failureThreshold": 2,
+            **({} if alone else {"successThreshold": 1 + -(-HEARD_SECONDS // _LOOK_SECONDS)}),
         },
         "resources": _RESOURCES,
         "securityContext": {

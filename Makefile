@@ -46,7 +46,7 @@ tailnet: $(VENV)/runtime.stamp ## a real tailnet with an identity provider in it
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.tailnet.story
 
 test: $(VENV)/dev.stamp lint ## everything
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause coredns headscale tailscale containerboot s3 kubeconform $(if $(shell command -v redis-server),argocd)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause coredns headscale tailscale containerboot s3 kubeconform kstatus $(if $(shell command -v redis-server),argocd)
 	@$(BIN)/python -m pytest
 
 e2e: $(VENV)/dev.stamp ## what needs a real node, at full length: our image, installed by the chart; half an hour, then a table (root; or CLUSTER=current IMAGE=…)

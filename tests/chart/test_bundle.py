@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from chart.installed import OBJECTS, PROVIDERS, operator_as_deployed, refused
+from chart.installed import OBJECTS, PROVIDERS, eventually, operator_as_deployed, refused
 from tailseal_dev import chart, process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
+from tailseal_dev.kstatus import kstatus
 from tailseal_dev.localnode.start import running
 
 pytestmark = pytest.mark.cluster
@@ -36,6 +37,11 @@ def _there(plane: ControlPlane) -> list[Any]:
     return list(objects)
 
 
+def _judged(plane: ControlPlane) -> list[str]:
+    """What Flux would say of all our objects."""
+    return kstatus(*json.loads(plane.kubectl("get", "tailseal", SPACE, "--output=json"))["items"])
+
+
 def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_and_applied_again_nothing_changes(
     plane: ControlPlane, tmp_path: Path
 ) -> None:
@@ -44,6 +50,7 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
     kubectl("apply", "--server-side", DEPLOY)
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
+    assert _judged(plane) == ["InProgress"] * 3, "nobody has looked at them yet"
     with (
         running(plane.kubeconfig, tmp_path / "node"),
         operator_as_deployed(plane, tmp_path / "operator.log") as log,
@@ -53,12 +60,16 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
                 kubectl("wait", name, "--for=condition=Ready", SPACE, "--timeout=120s")
         except ControlPlaneError as error:
             pytest.fail(f"{error}\n{process.tail(log, 40)}")
+        assert _judged(plane) == ["Current"] * 3
         assert refused(plane, log) == []
         path = "--output=jsonpath={.status.conditions[*].type}"
         assert "Fenced" not in kubectl("get", "identityprovider/corp", SPACE, path).split()
         before = _there(plane)
         kubectl("apply", "--server-side", DEPLOY)
         assert _there(plane) == before
+        reserved = '{"spec":{"grants":[{"name":"api","jwt":{"audiences":["https://idp.corp.example"]}}]}}'
+        kubectl("patch", "trustpolicy/deploy", SPACE, "--type=merge", f"--patch={reserved}")
+        eventually(lambda: "Failed" in _judged(plane))
 
 
 def test_applied_from_the_client_a_second_time_finds_nothing_to_change(plane: ControlPlane) -> None:

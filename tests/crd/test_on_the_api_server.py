@@ -50,6 +50,11 @@ def test_the_api_server_keeps_the_crds_as_they_are_written(crds: Path, kubectl: 
         assert stored["spec"] == written["spec"], path.name
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_nobody_has_looked_at_says_so(kind: str, dry: Callable[..., httpx.Response]) -> None:
+    assert dry(obj(kind, {}) | {"status": {"observedGeneration": 1}}).json()["status"] == {"observedGeneration": -1}
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_keeps_a_rule_is_created(case: Case, dry: Callable[..., httpx.Response]) -> None:
     answer = dry(obj(case.kind, case.keeps, case.names[0]))

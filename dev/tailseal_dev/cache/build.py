@@ -115,6 +115,7 @@ HELPERS = {
                 )
             ),
         ),
+        Helper("kstatus", ".", "kstatus", "-s -w"),
         Helper("pause", ".", "pause", "-s -w"),
         Helper("coredns", ".", "coredns", "-s -w"),
         Helper(

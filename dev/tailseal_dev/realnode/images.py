@@ -46,7 +46,6 @@ FROM scratch
 COPY bin /usr/local/bin
 COPY ca.crt /etc/ssl/ca.crt
 ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/ca.crt TS_NO_LOGS_NO_SUPPORT=true TS_DISABLE_PORTMAPPER=1
-ENV TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV=true
 ENTRYPOINT ["containerboot"]
 """
 _PROGRAM_DOCKERFILE = 'FROM scratch\nCOPY {0} /{0}\nUSER 65535:65535\nENTRYPOINT ["/{0}"]\n'

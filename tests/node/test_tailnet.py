@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from fakes import idp
-from node import mesh
+from node import mesh, ports
 from node.inside import Party
 from node.mesh import Login
 from node.test_real_node import ACCOUNT, refused
@@ -51,13 +49,6 @@ except urllib.error.HTTPError as error:
     answer = error
 print(json.dumps([answer.status, answer.read().decode()]))
 """
-LISTENING = """
-for family in ("tcp", "tcp6"):
-    for line in open(f"/proc/net/{family}").read().splitlines()[1:]:
-        _, local, _, state, *_ = line.split()
-        if state == "0A":
-            print(*local.split(":"))
-"""
 COMMANDS = """
 import socket
 for request in ("GET /localapi/v0/status", "POST /localapi/v0/logout", "PATCH /localapi/v0/prefs"):
@@ -87,7 +78,7 @@ def net(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 @pytest.fixture(scope="module")
 def direct(world: World, net: tuple[Tailnet, mesh.Control]) -> Iterator[Login]:
     """A provider that ends TLS itself, under restricted Pod Security; what it keeps is in volumes."""
-    login = Login(world, *net, "login")
+    login = Login(world, *net, "login", sts=True)
     login.apply()
     measured("IdentityProvider on a tailnet applied → its pod knows who calls", f"{login.up():.1f} s")
     yield login
@@ -122,8 +113,8 @@ def test_a_person_logs_in_and_the_tokens_verify_with_the_keys_that_are_served(di
 
 
 def test_an_application_in_the_cluster_and_not_on_the_tailnet_asks_the_service(direct: Login, party: Party) -> None:
-    place = _endpoints(direct)["idp"]
-    assert place == f"https://login-idp.{PROVIDERS}.svc"
+    place = f"https://login-idp.{PROVIDERS}.svc"
+    assert _endpoints(direct)["idp"] == place
     status, given = party.ask(f"{place}/token", direct.code("alice"))
     assert status == 200, given
     keys = party.ask(f"{place}/.well-known/jwks.json")[1]
@@ -132,12 +123,20 @@ def test_an_application_in_the_cluster_and_not_on_the_tailnet_asks_the_service(d
     assert party.ask(f"{place}/userinfo", Authorization=f"Bearer {given['access_token']}")[0] == 200
     renewed = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"], "client_id": mesh.CLIENT}
     assert party.ask(f"{place}/token", renewed)[1]["id_token"]
-    party.trust("login")
-    until(lambda: party.exchange(place, "login")[0] == 200, "the pod's token is exchanged")
-    token = party.exchange(place, "login")[1]["access_token"]
-    assert verify(token, keys, issuer=direct.issuer, audience=mesh.AUDIENCE)["sub"].endswith("/shop-at-login")
     status, answer = party.ask(f"{place}/issue", {"audience": mesh.AUDIENCE})
     assert (status, answer["tailseal_reason"]) == (401, "NotFromTailnet")
+
+
+@pytest.mark.parametrize("component", ["sts", "idp"])
+def test_a_pod_that_is_not_on_the_tailnet_exchanges_its_own_token_at_each_service(
+    direct: Login, party: Party, component: str
+) -> None:
+    place = f"https://login-{component}.{PROVIDERS}.svc"
+    party.trust("login")
+    until(lambda: party.exchange(place, "login")[0] == 200, "the pod's token is exchanged")
+    keys, token = party.ask(f"{place}/.well-known/jwks.json")[1], party.exchange(place, "login")[1]["access_token"]
+    claims = verify(token, keys, issuer=direct.issuer, audience=mesh.AUDIENCE)
+    assert claims["sub"] == f"policy:{PROVIDERS}/shop-at-login"
 
 
 def test_whom_nothing_is_granted_gets_nothing(direct: Login) -> None:
@@ -163,24 +162,8 @@ def test_whatever_is_sent_nobody_becomes_another(world: World, direct: Login) ->
 
 
 def test_of_all_ports_only_the_one_that_the_spec_names_is_the_provider(direct: Login) -> None:
-    listening = _listening(direct)
-    pod = direct.pod()["status"]["podIP"]
-    assert {("127.0.0.1", mesh.PORT), (pod, 8443), (pod, 9090), (pod, 9002)} <= listening
-    assert {address for address, _ in listening} <= {"127.0.0.1", pod, "0.0.0.0"}, "0.0.0.0 is tailscaled's own"
-    answers = {
-        (port, scheme): direct.issued(
-            "alice", "--insecure", "--max-time", "3", base=f"{scheme}://{direct.name}.{mesh.DOMAIN}:{port}"
-        )
-        for _, port in listening
-        for scheme in ("http", "https")
-    }
-    knowing = {place for place, (_, body) in answers.items() if '"token"' in body}
-    assert knowing <= {(mesh.PORT, "https")}
-    until(lambda: direct.issued("alice")[0] == 200, "that one answers, if not within three seconds")
-    for port in (8443, 9002, 9090):
-        reached = {answers[port, scheme][0] for scheme in ("http", "https")}
-        assert reached <= {0, 502}, "nobody is there for peers: their own node's proxy says so"
-    measured("ports of the pod that were tried from a peer", f"{sorted(port for _, port in listening)}")
+    assert ("127.0.0.1", mesh.PORT) in ports.listening(direct)
+    ports.only_the_provider(direct, mesh.PORT)
 
 
 def test_the_worker_may_ask_the_node_and_not_command_it(direct: Login) -> None:
@@ -289,8 +272,12 @@ def test_behind_serve_a_root_without_rights_hands_requests_on_through_a_socket(s
     facts = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     assert (facts["Uid"][0], int(facts["CapEff"][0], 16), facts["NoNewPrivs"]) == ("0", 0, ["1"])
     assert (facts["CapBnd"], facts["Seccomp"]) == (["0" * 16], ["2"])
-    open_to_peers = {port for address, port in _listening(serve) if address == "127.0.0.1"}
-    assert open_to_peers == set(), "nothing of ours is on loopback, where peers could come by themselves"
+
+
+def test_behind_serve_of_all_ports_only_the_one_that_serve_was_told_is_the_provider(serve: Login) -> None:
+    local = {port for address, port in ports.listening(serve) if address == "127.0.0.1"}
+    assert local == set(), "nothing of ours is on loopback, where peers could come by themselves"
+    ports.only_the_provider(serve, 80)
 
 
 def test_behind_serve_a_worker_that_dies_alone_finds_its_socket_again(serve: Login) -> None:
@@ -327,19 +314,6 @@ def _asked() -> str:
 
 def _service(world: World, name: str) -> str:
     return world.kubectl("get", f"service/{name}", SPACE, "--output=jsonpath={.spec.clusterIP}")
-
-
-def _listening(login: Login) -> set[tuple[str, int]]:
-    """Address and port of each listening TCP socket of the pod."""
-    found = (line.split() for line in login.execute("python", "-c", LISTENING).splitlines())
-    return {(_address(address), int(port, 16)) for address, port in found}
-
-
-def _address(text: str) -> str:
-    """As /proc has it: each four bytes in the machine's own order."""
-    words = struct.unpack(f">{len(text) // 8}I", bytes.fromhex(text))
-    packed = struct.pack(f"={len(words)}I", *words)
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def _admit(world: World, level: str) -> None:

@@ -1,0 +1,53 @@
+"""The API server is away: callers notice nothing, no worker is started anew, and then all goes on as before."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from node.load import Load, exchanges
+from node.table import FULL, measured
+from node.world import PROVIDERS, SYSTEM, World, until
+
+pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("image")]
+
+OUTAGE = 30.0 if FULL else 10.0
+"""Seconds; from 40 on Kubernetes itself takes a node's pods for unready when it is back."""
+
+
+def test_while_the_api_server_is_away_exchanges_go_on_and_then_policies_are_heard_of_again(
+    world: World, job: str
+) -> None:
+    plane, workers, operator = world.node.plane, _restarts(world, PROVIDERS), _restarts(world, SYSTEM)
+    with Load({"exchanges": exchanges(world, job)}) as load:
+        started = time.monotonic()
+        plane.stop_api_server()
+        try:
+            time.sleep(OUTAGE)
+        finally:
+            plane.start_api_server()
+        seconds = time.monotonic() - started
+        asked = load.counts["exchanges"].asked
+        until(lambda: load.counts["exchanges"].asked > asked + 3, "exchanges go on")
+    measured("the API server away", load.seen(), "0 failed, every token verifies", seconds)
+    world.withdraw()
+    seconds = until(lambda: world.refused(job), "every replica refuses", within=120)
+    again = sum(_restarts(world, SYSTEM).values()) - sum(operator.values())
+    text = f"refused by every replica; the operator started anew {again} times, workers never"
+    measured("the API server back, policy deleted", text, "as ever, no worker restarted", seconds)
+    world.trust()
+    until(lambda: world.granted(job), "every replica grants", within=120)
+    assert load.failed == []
+    assert _restarts(world, PROVIDERS) == workers
+
+
+def _restarts(world: World, namespace: str) -> dict[str, int]:
+    """How often each container was started anew, by pod and name."""
+    pods = json.loads(world.kubectl("get", "pods", f"--namespace={namespace}", "--output=json"))["items"]
+    return {
+        f"{pod['metadata']['name']}/{each['name']}": each["restartCount"]
+        for pod in pods
+        for each in pod["status"].get("containerStatuses", ())
+    }

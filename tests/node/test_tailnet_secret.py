@@ -1,4 +1,7 @@
-"""A node of the tailnet that keeps its identity in a Secret: it stays who it is; its token is good for nothing else."""
+"""A node of the tailnet that keeps its identity in a Secret: it stays who it is; its token is good for nothing else.
+
+And what becomes of its pod while the tailnet does not have it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from node import mesh
+from node.load import trusting
 from node.mesh import Login
+from node.table import FULL
 from node.test_real_node import refused
-from node.test_tailnet import net  # noqa: F401 - a fixture
-from node.world import PROVIDERS, SPACE, SYSTEM, World, measured, until
+from node.test_tailnet import _conditions, _kill, _restarts, net  # noqa: F401 - one is a fixture
+from node.world import PROVIDERS, SERVING_PORT, SPACE, SYSTEM, World, measured, until
 from tailseal.reconcile.identityprovider.status import MANAGER
 from tailseal_dev.controlplane import ControlPlaneError
+from tailseal_dev.demo.caller import verify
 from tailseal_dev.tailnet import Tailnet
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.tailnet]
@@ -118,8 +125,71 @@ def test_without_its_secret_it_is_a_new_node(kept: Login) -> None:
     assert headscale.nodes()["kept"]["id"] != node
 
 
+def test_a_node_that_does_not_find_its_control_server_makes_its_pod_unready_until_it_does(kept: Login) -> None:
+    """One that is there goes on with what it heard last; one that starts has heard nothing."""
+    code, held, address = kept.code("alice"), _held(kept), _address(kept)
+    kept.net.headscale.stop()
+    try:
+        assert kept.is_ready()
+        _kill(kept, "tailscale")
+        until(lambda: _restarts(kept)["tailscale"] == 1, "the kubelet starts it again", within=90)
+        _is_out(kept, address, code, held)
+    finally:
+        kept.net.headscale.start()
+    seconds = _is_back(kept, held)
+    seen = "unready; code and refresh token 503, keys served; then the login goes on"
+    measured("a node restarted without its control server; that is back → ready, knows who calls", seen, "", seconds)
+
+
+@pytest.mark.skipif(not FULL, reason="the kubelet waits longer before each of a container's starts")
+def test_a_node_that_is_expired_makes_its_pod_unready_until_it_may_join_again(kept: Login) -> None:
+    """headscale lets no expired node in, whatever key it brings: it has to be removed there first."""
+    code, held, address = kept.code("alice"), _held(kept), _address(kept)
+    kept.net.headscale.expire("kept")
+    _is_out(kept, address, code, held)
+    kept.net.headscale.delete("kept")
+    seconds = _is_back(kept, held)
+    seen = "unready; code and refresh token 503, keys served; then the login goes on"
+    measured("a node expired; removed at the control server → it joins again, knows who calls", seen, "", seconds)
+
+
 def test_neither_rights_nor_fence_refused_the_operator_any_of_it(world: World, kept: Login) -> None:
     assert refused(world) == []
+
+
+def _held(login: Login) -> dict[str, str]:
+    """What an application sends to go on with alice's login."""
+    given = login.login("alice")
+    return {"grant_type": "refresh_token", "refresh_token": given["refresh_token"], "client_id": mesh.CLIENT}
+
+
+def _address(login: Login) -> str:
+    """Where the worker is reached without the tailnet."""
+    return f"https://127.0.0.1:{login.world.node.reach(login.pod()['status']['podIP'], SERVING_PORT)}"
+
+
+def _is_out(login: Login, address: str, *grants: dict[str, str]) -> None:
+    """Its pod is unready, status says why, and whatever needs somebody's identity has to be asked for later."""
+    until(lambda: not login.is_ready(), "the pod is not ready", within=90)
+    until(lambda: "TailnetJoined" in _conditions(login), "status says why", within=90)
+    trusted = trusting(login.world.ca)
+    for data in grants:
+        answer = httpx.post(f"{address}/token", data=data, verify=trusted, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert httpx.get(f"{address}/.well-known/jwks.json", verify=trusted, trust_env=False).status_code == 200
+    assert login.issued("alice", "--max-time", "3", base=login.base)[0] in {0, 502, 503}
+    assert not login.is_ready()
+
+
+def _is_back(login: Login, held: dict[str, str]) -> float:
+    """Its pod is ready, callers are known, and the login that was there goes on; the seconds that it took."""
+    seconds = login.up(within=300)
+    again = login.redeem("alice", held)
+    claims = verify(again["id_token"], login.jwks("alice"), issuer=login.issuer, audience=mesh.CLIENT)
+    assert claims["sub"] == "userid:1"
+    until(lambda: "TailnetJoined" not in _conditions(login), "status has nothing to say", within=90)
+    assert _restarts(login)["idp"] == 0
+    return seconds
 
 
 def _secret(login: Login) -> dict[str, Any]:

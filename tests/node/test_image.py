@@ -140,7 +140,7 @@ def test_a_worker_is_ready_soon_after_its_start(world: World) -> None:
         )
         listening = next(line["timestamp"] for line in lines if line.get("event") == "listening")
         passed = datetime.fromisoformat(listening).timestamp() - float(_execute(world, pod, BEGUN))
-        measured(f"{component}: its container started, beside others → it listens", "so it is", "", passed)
+        measured(f"{component}: its container started with those of two other pods → it listens", "", "", passed)
 
 
 def _execute(world: World, pod: str, program: str) -> str:

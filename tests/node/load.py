@@ -134,10 +134,12 @@ class Load:
     Args:
         work: by name: does it once, and raises where it fails.
         lossy: names of those that may fail: they are counted, and that is all.
+        pauses: by name: seconds from one to the next, where they are not to be as soon as can be.
     """
 
     work: Mapping[str, Callable[[], None]]
     lossy: frozenset[str] = frozenset()
+    pauses: Mapping[str, float] = field(default_factory=dict)
     counts: dict[str, Count] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -176,12 +178,12 @@ class Load:
     def _run(self, name: str, work: Callable[[], None]) -> None:
         count = self.counts[name]
         while not self._ended.is_set():
-            started = time.monotonic()
             count.asked += 1
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - whatever it is, the request failed
                 count.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
             else:
-                count.gap, count.well = max(count.gap, started - count.well), time.monotonic()
-            self._ended.wait(_PAUSE)
+                now = time.monotonic()
+                count.gap, count.well = max(count.gap, now - count.well), now
+            self._ended.wait(self.pauses.get(name, _PAUSE))

@@ -79,13 +79,13 @@ def issuer(name: str) -> str:
     return f"https://{name}.{DOMAIN}:{PORT}"
 
 
-def around(world: World, directory: Path) -> tuple[Tailnet, Control]:
+def around(world: World, directory: Path, policy: Mapping[str, Any] = POLICY) -> tuple[Tailnet, Control]:
     """The tailnet, not up yet; the image of its nodes is on the node."""
     place, ca = control(directory)
     world.node.load(images.sidecar(ca, directory))
     users = [User("alice", "alice@example.com", "Alice Ä"), User("bob", "bob@example.com")]
     members = [Member("alice", "alice"), Member("bob", "bob")]
-    return Tailnet(users, members, POLICY, Held(world.node.pid), place), place
+    return Tailnet(users, members, policy, Held(world.node.pid), place), place
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class Login:
         name: of the provider and its node.
         mode: `Direct` or `Serve`.
         volumes: with `Direct`: whether it keeps things in volumes.
+        sts: whether it has a token service beside, which is no node.
     """
 
     world: World
@@ -107,6 +108,7 @@ class Login:
     name: str
     mode: str = "Direct"
     volumes: bool = True
+    sts: bool = False
 
     @property
     def issuer(self) -> str:
@@ -126,8 +128,8 @@ class Login:
         if self.mode == "Direct" and self.volumes:
             self._volumes()
         if self.mode == "Direct":
-            names = [f"{self.name}.{DOMAIN}", f"{self.name}-idp.{PROVIDERS}.svc"]
-            certificate, private = world.server(names, self.name)
+            inside = (f"{self.name}-{component}.{PROVIDERS}.svc" for component in ("sts", "idp"))
+            certificate, private = world.server([f"{self.name}.{DOMAIN}", *inside], self.name)
             self._secret("tls", f"{self.name}-serving", f"--cert={certificate}", f"--key={private}")
         world.kubectl("apply", "--filename=-", stdin=self.manifest())
 
@@ -141,7 +143,7 @@ metadata: {{name: {self.name}, namespace: {PROVIDERS}}}
 spec:
   issuer: {self.issuer}
   signingKeys: [{{name: corp}}]
-  sts: {{enabled: false}}
+  sts: {{enabled: {json.dumps(self.sts)}, replicas: 1}}
   idp: {{replicas: 1}}
   tailnet:
     mode: {self.mode}
@@ -181,7 +183,7 @@ spec:
 
     def pod(self) -> dict[str, Any]:
         """Its pod that is not ending; nothing while there is none."""
-        selector = f"--selector=tailseal.dev/identity-provider={self.name}"
+        selector = f"--selector=tailseal.dev/identity-provider={self.name},app.kubernetes.io/component=idp"
         listed = json.loads(self.world.kubectl("get", "pods", SPACE, selector, "--output=json"))["items"]
         found = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
         return found[0] if found else {}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from node.conftest import ROOT
 from node.load import Load, exchanges
-from node.table import measured
-from node.world import PROVIDERS, SPACE, World, evict, until, upgrade
+from node.table import FULL, measured
+from node.world import PROVIDERS, RELEASE, SPACE, World, evict, until, upgrade
+from node.world import helm as run_helm
 from tailseal_dev.former import COMMIT as FORMER
 from tailseal_dev.realnode import images
 
@@ -48,27 +52,60 @@ def test_evicting_each_worker_under_its_disruption_budget_loses_no_exchange(worl
     assert load.failed == []
 
 
-def test_a_rollback_to_the_former_release_and_the_upgrade_from_it_lose_no_exchange(
+def test_the_former_release_and_back_by_upgrade_and_by_rollback_lose_no_exchange(
     world: World, job: str, helm: str, former: Path
 ) -> None:
-    for what, chart, tag in (
-        ("rolled back to the former release", former, "former"),
-        ("upgraded from the former release", ROOT / "charts" / "tailseal", images.TAG.rpartition(":")[2]),
-    ):
-        image = f"{REPOSITORY}:{tag}"
-        with Load({"exchanges": exchanges(world, job)}) as load:
-            started = time.monotonic()
-            values = (
-                f"--set=namespaces={{{PROVIDERS}}}",
-                f"--set=image.repository={REPOSITORY}",
-                f"--set=image.tag={tag}",
-            )
-            upgrade(world, helm, chart, "--reset-values", *values)
-            until(lambda image=image: _all_run(world, image), f"every worker runs {image}", within=240)  # type: ignore[misc]
-            seconds = time.monotonic() - started
-        measured(what, load.seen(), "0 failed, every token verifies", seconds)
-        assert load.failed == []
-        assert world.granted(job)
+    """An upgrade renders a chart, a rollback applies what was once rendered."""
+    chart, other, image, present = (
+        ROOT / "charts" / "tailseal",
+        f"{REPOSITORY}:former",
+        _runs(world),
+        _revision(world, helm),
+    )
+    _change(
+        world, job, "changed to the former release by `helm upgrade`", other, partial(_upgrade, helm, former, other)
+    )
+    earlier = _revision(world, helm)
+    _change(world, job, "brought back from it by `helm rollback`", image, partial(_roll_back, helm, present))
+    if FULL:
+        _change(
+            world, job, "brought to the former release by `helm rollback`", other, partial(_roll_back, helm, earlier)
+        )
+        _change(
+            world, job, "upgraded from it by `helm upgrade`", images.TAG, partial(_upgrade, helm, chart, images.TAG)
+        )
+
+
+def _change(world: World, job: str, what: str, image: str, change: Callable[[World], None]) -> None:
+    """Have every worker run an image, while exchanges go on."""
+    with Load({"exchanges": exchanges(world, job)}) as load:
+        started = time.monotonic()
+        change(world)
+        until(lambda: _all_run(world, image), f"every worker runs {image}", within=240)
+        seconds = time.monotonic() - started
+    measured(what, load.seen(), "0 failed, every token verifies", seconds)
+    assert load.failed == []
+    assert world.granted(job)
+
+
+def _upgrade(helm: str, chart: Path, image: str, world: World) -> None:
+    tag = image.rpartition(":")[2]
+    values = (f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={REPOSITORY}", f"--set=image.tag={tag}")
+    upgrade(world, helm, chart, "--reset-values", *values)
+
+
+def _roll_back(helm: str, revision: int, world: World) -> None:
+    run_helm(world, helm, "rollback", RELEASE, str(revision), "--wait", "--timeout=240s")
+
+
+def _revision(world: World, helm: str) -> int:
+    return int(json.loads(run_helm(world, helm, "status", RELEASE, "--output=json"))["version"])
+
+
+def _runs(world: World) -> str:
+    """The image of the token service."""
+    path = "--output=jsonpath={.spec.template.spec.containers[0].image}"
+    return world.kubectl("get", "deployment/corp-sts", SPACE, path)
 
 
 def _all_run(world: World, image: str) -> bool:

@@ -61,12 +61,18 @@ def evict(world: World, pod: str) -> int:
     return refused
 
 
-def upgrade(world: World, helm: str, chart: Path, *values: str) -> None:
+def upgrade(world: World, program: str, chart: Path, *values: str) -> None:
     """Have helm upgrade the release to a chart with these values; returns when the operator is ready."""
-    argv = [helm, "upgrade", RELEASE, str(chart), f"--namespace={SYSTEM}", "--wait", "--timeout=240s", *values]
+    helm(world, program, "upgrade", RELEASE, str(chart), "--wait", "--timeout=240s", *values)
+
+
+def helm(world: World, program: str, *arguments: str) -> str:
+    """Run helm in the operator's namespace; what it printed."""
     environment = os.environ | {"KUBECONFIG": str(world.node.plane.kubeconfig)}
+    argv = [program, *arguments, f"--namespace={SYSTEM}"]
     result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 class World:

@@ -7,7 +7,7 @@ import random
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes import bundles, exchange, processes
@@ -240,6 +241,45 @@ async def test_who_connected_and_says_nothing_does_not_keep_a_replica_from_endin
     async with asyncio.timeout(PATIENCE):
         await ending
     writer.close()
+
+
+def asked(caller: socket.socket, scheme: str) -> bytes:
+    """What somebody gets who connected and asks now."""
+    if scheme == "https":
+        caller = TRUSTING.wrap_socket(caller, server_hostname="127.0.0.1")
+    with caller:
+        caller.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        return caller.recv(1000)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("listener", [False, True], indirect=True, ids=["http", "https"])
+def test_who_connected_in_the_very_moment_in_which_the_port_is_closed_is_answered(
+    listener: Listener, loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system has accepted them, the loop has not yet: with its port a socket takes them along."""
+    callers: list[socket.socket] = []
+    place = (listener.address.host, listener.address.port)
+    closing_port = serving._Server.shutdown
+
+    async def shutdown(server: Any, sockets: Any) -> None:  # noqa: ANN401 - uvicorn's
+        callers.extend(socket.create_connection(place, timeout=PATIENCE) for _ in range(5))
+        await closing_port(server, sockets)
+
+    async def main() -> list[bytes]:
+        ending = asyncio.create_task(listener.run())
+        await listener.accepting()
+        listener.stop()
+        await until(lambda: bool(callers))
+        answers = await asyncio.gather(*(asyncio.to_thread(asked, caller, listener.scheme) for caller in callers))
+        await ending
+        return answers
+
+    monkeypatch.setattr(serving._Server, "shutdown", shutdown)
+    monkeypatch.setattr(protocol, "LAST_SECONDS", PATIENCE)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        answers = runner.run(main())
+    assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 204 No Content"] * 5
 
 
 async def test_the_port_for_a_tailnet_is_closed_at_once_while_all_others_are_served_on() -> None:

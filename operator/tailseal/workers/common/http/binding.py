@@ -1,10 +1,12 @@
-"""Binds what a listener listens on: one address of this machine, or a unix socket."""
+"""Binds what a listener listens on, one address of this machine or a unix socket, and empties it at its end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from tailseal.workers.common.http.address import Address, UnixAddress
@@ -20,6 +22,15 @@ def bind(address: Address | UnixAddress) -> tuple[socket.socket, Address | UnixA
         return _unix(address), address
     bound = _tcp(address)
     return bound, Address(address.host, bound.getsockname()[1])
+
+
+def waiting(bound: socket.socket, most: int) -> Iterator[socket.socket]:
+    """Connections that the system accepted on a port about to be closed: with the port it would reset them."""
+    with contextlib.suppress(OSError):  # none is left, or there is no port any more
+        for _ in range(most):
+            caller, _ = bound.accept()
+            caller.setblocking(False)
+            yield caller
 
 
 def _tcp(address: Address) -> socket.socket:

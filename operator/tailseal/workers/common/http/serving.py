@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tailseal.workers.common.http.address import Address, UnixAddress
-from tailseal.workers.common.http.binding import bind
+from tailseal.workers.common.http.binding import bind, waiting
 from tailseal.workers.common.http.protocol import Protocol, Refusal
 from tailseal.workers.common.http.tls import Certificates
 
@@ -130,11 +130,20 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's, which knows nothing of those who still shake hands; a tailnet sends callers until we close."""
+        last = [caller for bound in sockets or () for caller in waiting(bound, self.config.backlog)]
         for server in self.servers:
             server.close()
+        await asyncio.gather(*map(self._take, last), return_exceptions=True)
         while any(each.is_coming for each in self._accepted):  # noqa: ASYNC110 - nobody tells of a failed one
             await asyncio.sleep(_LOOK_SECONDS)
         await super().shutdown(sockets)
+
+    async def _take(self, caller: socket.socket) -> None:
+        """Serve a connection that the system accepted and the loop had not."""
+        ssl = self.config.ssl
+        limit = HANDSHAKE_SECONDS if ssl else None
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(self._protocol, caller, ssl=ssl, ssl_handshake_timeout=limit)
 
     def _protocol(self) -> Protocol:
         made = Protocol(

@@ -1,7 +1,8 @@
 """The workers' NetworkPolicy: two ports in; DNS and whatever is not link-local out.
 
 Who may ask on the management port is decided by the poll key, as the operator may stand anywhere; where the workers
-may fetch from is decided by their guarded client. Link-local addresses (cloud metadata) are shut here as well.
+may fetch from is decided by their guarded client. Addresses of a cloud's metadata are shut here as well. Pods are named
+beside all addresses, because some implementations (Cilium's) match no pod by its address.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def network_policy(provider: Provider, component: Component) -> dict[str, Any]:
                 {
                     "to": [
                         {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-                        {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+                        {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::/32"]}},
+                        {"namespaceSelector": {}},
                     ]
                 },
             ],

@@ -91,6 +91,26 @@ def test_the_plain_bundle_holds_everything_but_the_crds() -> None:
         ("--set=names.other.signingKeys={corp}", "names.other: no provider namespace; those are: tailseal-system"),
         ("--set=names.identity.keys={corp}", "names/identity"),
         ("--set=egress.extraCA=nonsense", "egress/extraCA"),
+        ("--set=operator.priorityClassName=High", "operator/priorityClassName"),
+        ("--set-json=operator.topologySpreadConstraints=[{}]", "operator/topologySpreadConstraints/0"),
+        ("--set=metrics.podMonitor.interval=often", "metrics/podMonitor/interval"),
+        ("--set=metrics.alerts=true", "metrics"),
+        ("--set-json=extraObjects=[1]", "extraObjects/0"),
+        ("--set=worker.imagePullSecrets={name}", "worker/imagePullSecrets/0"),
+        ("--set=operator.podDisruptionBudget=true", "operator/podDisruptionBudget"),
+        ("--set-json=operator.networkPolicy.from=[{}]", "operator/networkPolicy/from/0"),
+        ("--set=operator.networkPolicy.ingress={a}", "operator/networkPolicy"),
+        ("--set=worker.priorityClassName=High", "worker/priorityClassName"),
+        ("--set=fence.pods=yes please", "fence/pods"),
+        ("--set=operator.extraArgs={}", "operator/extraArgs/0"),
+        ("--set=operator.replicas=-1", "operator/replicas"),
+        ("--set=image.tag=not a tag", "image/tag"),
+        ("--set=image.repository=UPPER/tailseal", "image/repository"),
+        ('--set=tailscale.image=a"b', "tailscale/image"),
+        ("--set=operator.resources.limits.memory=lots", "operator/resources/limits/memory"),
+        ("--set=egress.openHosts={not a host!}", "egress/openHosts/0"),
+        ("--set=metrics=null", "metrics"),
+        ("--set=worker=null", "worker"),
     ],
 )
 def test_wrong_values_are_refused_and_named(flag: str, said: str) -> None:
@@ -112,7 +132,7 @@ def test_the_operator_is_hardened_and_told_its_own_image_for_the_workers() -> No
 
 def test_allowed_sidecars_are_told_to_the_operator_and_let_through_its_fence() -> None:
     flag = '--set-json=worker.sidecars=[{"name":"proxy","image":"registry.corp.example/mesh/"}]'
-    assert "--allow-sidecar=proxy" in _container(flag)["args"]
+    assert "--allow-sidecar=proxy=registry.corp.example/mesh/" in _container(flag)["args"]
     fence = _objects(flag)["ValidatingAdmissionPolicy/tailseal-operator-deployments"]
     (rule,) = [entry["expression"] for entry in fence["spec"]["validations"] if "c.image ==" in entry["expression"]]
     assert '(c.name == "proxy" && c.image.startsWith("registry.corp.example/mesh/"))' in rule

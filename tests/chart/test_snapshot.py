@@ -88,26 +88,3 @@ def test_an_alert_says_what_it_means_and_what_to_do() -> None:
         assert rule["for"]
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert {"summary", "description"} == set(rule["annotations"])
-
-
-@pytest.mark.parametrize(
-    ("flag", "said"),
-    [
-        ("--set=operator.priorityClassName=High", "operator/priorityClassName"),
-        ("--set-json=operator.topologySpreadConstraints=[{}]", "operator/topologySpreadConstraints/0"),
-        ("--set=metrics.podMonitor.interval=often", "metrics/podMonitor/interval"),
-        ("--set=metrics.alerts=true", "metrics"),
-        ("--set-json=extraObjects=[1]", "extraObjects/0"),
-        ("--set=worker.imagePullSecrets={name}", "worker/imagePullSecrets/0"),
-        ("--set=operator.podDisruptionBudget=true", "operator/podDisruptionBudget"),
-        ("--set-json=operator.networkPolicy.from=[{}]", "operator/networkPolicy/from/0"),
-        ("--set=operator.networkPolicy.ingress={a}", "operator/networkPolicy"),
-        ("--set=worker.priorityClassName=High", "worker/priorityClassName"),
-        ("--set=fence.pods=yes please", "fence/pods"),
-        ("--set=operator.extraArgs={}", "operator/extraArgs/0"),
-        ("--set=operator.replicas=-1", "operator/replicas"),
-    ],
-)
-def test_wrong_values_are_refused_with_their_path(flag: str, said: str) -> None:
-    with pytest.raises(chart.ChartError, match=said):
-        chart.render(flag)

@@ -136,8 +136,8 @@ def test_with_a_file_and_one_replica_logins_pause_while_it_is_replaced(pair: Pai
         until(pair.serves, "logins go on", within=120)
         asked = load.counts["logins"].asked
         until(lambda: load.counts["logins"].asked > asked + 1, "one has gone well since")
-    text = f"{load.seen()}; no login from one that went well to the next"
-    measured("all workers rolled with one replica and a file (SQLite)", text, "a gap", load.counts["logins"].gap)
+    step = "all workers rolled with one replica and a file (SQLite); from one login to the next"
+    measured(step, load.seen(), "a gap", load.counts["logins"].gap)
 
 
 def _replaced(pair: Pair, before: set[str], *selectors: str) -> None:

@@ -59,7 +59,7 @@ def _started(control_plane: ControlPlane, log: Path) -> Iterator[Path]:
     arguments = ["operator", f"--kubeconfig={config}", f"--health=127.0.0.1:{health}", "--leader-elect"]
     arguments += [f"--lease-namespace={chart.NAMESPACE}", f"--worker-image={IMAGE}"]
     arguments += [f"--provider-namespace={namespace}" for namespace in (PROVIDERS, OPEN)]
-    arguments += [f"--client-namespace={CLIENTS}", "--allow-sidecar=mesh"]
+    arguments += [f"--client-namespace={CLIENTS}", "--allow-sidecar=mesh=registry.corp.example/mesh/"]
     started = process.start([sys.executable, "-m", "tailseal", *arguments], log, dict(os.environ))
     try:
         yield log

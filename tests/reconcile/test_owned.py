@@ -180,13 +180,13 @@ def repairs(seen: World) -> list[str]:
 
 async def test_an_injected_container_goes_unless_the_installation_allows_it() -> None:
     seen = standard()
-    seen._settings = OperatorSettings(sidecars=("mesh",))
+    seen._settings = OperatorSettings(sidecars=(("mesh", "registry.corp.example/mesh/"),))
     seen.restart()
     await seen.converge()
     await seen.run_for(10)
     names = {entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]}
-    for name in ("mesh", "spy"):
-        new = {"name": name, "image": "x"}
+    for name, image in (("mesh", "x"), ("spy", "x"), ("mesh", "registry.corp.example/mesh/proxy:1")):
+        new = {"name": name, "image": image}
         seen.cluster.user_edit(
             kinds.DEPLOYMENT, NS, "corp-sts", lambda obj, new=new: template(obj)["containers"].append(new)
         )
@@ -207,7 +207,7 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     seen = standard()
     await seen.converge()
     seen.cluster.mutate = inject
-    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"].update(annotations={"a": "b"}))
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"]["annotations"].update(a="b"))
     before = len(seen.cluster.writes)
     await seen.run_for(owned.IN_VAIN * 0.9)
     assert [write.verb for write in seen.cluster.writes[before:] if write.ref.kind == kinds.DEPLOYMENT] == ["merge"]
@@ -239,6 +239,66 @@ async def test_what_we_change_ourselves_is_no_repair() -> None:
     seen.cluster.user_apply(provider(workload={"labels": {"a": "b"}}))
     await seen.converge()
     assert repairs(seen) == []
+
+
+async def test_what_a_spec_and_the_installation_no_longer_say_is_gone_after_one_write_that_is_no_repair() -> None:
+    rich = {
+        "labels": {"team": "x"},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "k", "operator": "Exists"}],
+        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+    }
+    seen = world(signing_key(), provider(workload={"resources": {"limits": {"memory": "1Gi"}}}), policy())
+    await seen.converge()
+    await seen.run_for(10)
+    plain = essence(seen, kinds.DEPLOYMENT, "corp-sts")
+    seen._settings = OperatorSettings(worker_priority_class="high", worker_pull_secrets=("registry",))
+    seen.restart()
+    seen.cluster.user_apply(provider(workload=rich))
+    await seen.converge()
+    more = template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))
+    assert {"nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets"} <= more.keys()
+    seen._settings = OperatorSettings()
+    seen.restart()
+    before = len(seen.cluster.writes)
+    seen.cluster.user_apply(provider(workload={"resources": {"limits": {"memory": "1Gi"}}}))
+    await seen.converge()
+    assert essence(seen, kinds.DEPLOYMENT, "corp-sts") == plain
+    written = [write.verb for write in seen.cluster.writes[before:] if write.ref.name == "corp-sts"]
+    assert written == ["apply"]
+    assert repairs(seen) == []
+    assert await seen.idle_writes() == []
+
+
+async def test_what_a_former_release_made_is_applied_once_and_nothing_rolls() -> None:
+    seen = standard()
+    await seen.converge()
+    await seen.run_for(10)
+    made = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.NETWORK_POLICY, kinds.POD_DISRUPTION_BUDGET)
+    for kind in made:
+        seen.cluster.user_edit(kind, NS, "corp-sts", lambda obj: obj["metadata"].pop("annotations"))
+    generation = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["metadata"]["generation"]
+    before = len(seen.cluster.writes)
+    seen.restart()
+    await seen.converge()
+    written = [(write.verb, write.ref.kind.kind) for write in seen.cluster.writes[before:]]
+    assert sorted(written) == sorted(("apply", kind.kind) for kind in made)
+    assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["metadata"]["generation"] == generation
+    assert await seen.idle_writes() == []
+
+
+async def test_whoever_scales_takes_over_as_many_replicas_as_there_are() -> None:
+    seen = world(signing_key(), provider(sts={"replicas": 3}), policy())
+    await seen.converge()
+    await seen.run_for(10)
+    seen.cluster.user_apply(provider(sts={}))
+    await seen.converge()
+    assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["replicas"] == 3
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["spec"].update(replicas=7))
+    assert await seen.idle_writes() == []
+    seen.cluster.user_apply(provider(sts={}, workload={"labels": {"a": "b"}}))
+    await seen.converge()
+    assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["replicas"] == 7
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tailseal.cli.errors import FAILED, UNREACHABLE, Failure
-from tailseal.cli.options import AddressType, context, kubeconfig, log_level
+from tailseal.cli.options import AddressType, SidecarType, context, kubeconfig, log_level
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.telemetry import logs
 
@@ -64,8 +64,9 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     "--allow-sidecar",
     "sidecars",
     multiple=True,
-    metavar="NAME",
-    help="Container that others may put into workers' Deployments; repeatable.",
+    type=SidecarType(),
+    metavar="NAME=IMAGE-PREFIX",
+    help="Container that others may put into workers' Deployments, by what its image begins with; repeatable.",
 )
 @click.option("--pod-proxy", is_flag=True, help="Reach worker pods through the API server (pods/proxy).")
 @click.option("--leader-elect", is_flag=True, help="Wait for a Lease before acting: for more than one replica.")

@@ -57,6 +57,19 @@ class TailnetType(PlaceType):
         return place
 
 
+class SidecarType(click.ParamType[tuple[str, str]]):
+    """`NAME=IMAGE-PREFIX`."""
+
+    name = "name=image-prefix"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401
+        """Parse the text of the command line."""
+        name, _, image = value.partition("=")
+        if not (name and image):
+            self.fail(f"{value!r}: a container's name, = and what its image begins with", param, ctx)
+        return name, image
+
+
 class Level(click.Choice[str]):
     """A log level in any case; custom resources write them capitalised."""
 

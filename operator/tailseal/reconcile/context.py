@@ -110,7 +110,7 @@ class OperatorSettings:
         worker_priority_class: PriorityClass of the worker pods; empty means the cluster's default. No provider's spec
             can ask for one: by it pods of others are preempted.
         tailscale_image: image of the nodes beside identity providers that are on a tailnet.
-        sidecars: names of containers that others may put into workers' pods.
+        sidecars: containers that others may put into workers' pods, each by name and what its image begins with.
         open_hosts: hosts or CIDRs beyond the public internet that workers may fetch from.
         extra_ca: PEM certificates that workers trust for egress besides the system's.
         fast_propagation: whether pods may be stamped (probed at start).
@@ -121,7 +121,7 @@ class OperatorSettings:
     worker_pull_secrets: tuple[str, ...] = ()
     worker_priority_class: str = ""
     tailscale_image: str = "tailscale/tailscale:v1.102.5"
-    sidecars: tuple[str, ...] = ()
+    sidecars: tuple[tuple[str, str], ...] = ()
     open_hosts: tuple[str, ...] = ()
     extra_ca: str = ""
     fast_propagation: bool = True

@@ -7,7 +7,7 @@ run code, leak keys or change a bundle, it is named here, to be removed by a mer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ _EMPTY: Final = "value"
 
 _POD_FIELDS: Final = ("initContainers", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostAliases")
 _CONTAINERS: Final = ("initContainers", "containers")
+_NEVER_LENT: Final = {"secret", "secretKeyRef", "secretRef", "persistentVolumeClaim", "hostPath"}
+"""What leads to keys, to a node's identity or to the machine: an allowed sidecar has none of it, by whatever name."""
+
 _CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir")
 _QUANTITY: Final = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SCALE: Final = {
@@ -60,14 +63,15 @@ def must_be_replaced(wanted: Mapping[str, Value], present: Mapping[str, Value]) 
 
 
 def foreign(
-    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str] = ()
+    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[tuple[str, str]] = ()
 ) -> dict[str, Value] | None:
     """The merge patch that removes what others added and must not stay, or None if there is nothing of that kind.
 
     Args:
         wanted: what we want.
         present: what is there.
-        sidecars: names of containers that others may put into pods: they stay, with the volumes that only they have.
+        sidecars: containers that others may put into pods, each by name and what its image begins with: they stay,
+            with the volumes that they bring, unless they are privileged or reach for what is ours.
     """
     match wanted["kind"]:
         case "Secret" | "ConfigMap":
@@ -133,7 +137,7 @@ def _foreign_in_service(wanted: Mapping[str, Value], present: Mapping[str, Value
 
 
 def _foreign_in_template(
-    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str]
+    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[tuple[str, str]]
 ) -> dict[str, Value] | None:
     ours = wanted["spec"]["template"]["spec"]
     theirs, allowed = _apart(ours, present["spec"]["template"]["spec"], sidecars)
@@ -150,29 +154,57 @@ def _foreign_in_template(
 
 
 def _apart(
-    ours: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[str]
+    ours: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[tuple[str, str]]
 ) -> tuple[Mapping[str, Value], Mapping[str, list[Value]]]:
-    """The pod's spec without what these sidecars brought, and that: containers, and volumes that only they have."""
-    names = set(sidecars) - {container["name"] for field in _CONTAINERS for container in ours.get(field, ())}
-    containers = [container for field in _CONTAINERS for container in present.get(field) or ()]
-    shared = {volume["name"] for volume in ours["volumes"]} | _mounted(containers, lambda name: name not in names)
-    brought = {
-        **dict.fromkeys(_CONTAINERS, names),
-        "volumes": _mounted(containers, lambda name: name in names) - shared,
-    }
-    rest, allowed = (
+    """The pod's spec without what allowed sidecars brought, and that: containers, and the volumes that they mount."""
+    taken = {container["name"] for field in _CONTAINERS for container in ours.get(field, ())}
+    allowed = [
+        container
+        for field in _CONTAINERS
+        for container in present.get(field) or ()
+        if container["name"] not in taken and _is_allowed(container, ours, present, sidecars)
+    ]
+    names = {container["name"] for container in allowed}
+    brought = {**dict.fromkeys(_CONTAINERS, names), "volumes": set().union(*map(_mounted, allowed))}
+    rest, theirs = (
         {
-            field: [entry for entry in present.get(field) or () if (entry["name"] in those) is theirs]
+            field: [entry for entry in present.get(field) or () if (entry["name"] in those) is stays]
             for field, those in brought.items()
         }
-        for theirs in (False, True)
+        for stays in (False, True)
     )
-    return {**present, **rest}, allowed
+    return {**present, **rest}, theirs
 
 
-def _mounted(containers: list[Value], by: Callable[[str], bool]) -> set[str]:
-    """Names of the volumes that the containers of such a name mount."""
-    return {mount["name"] for each in containers if by(each["name"]) for mount in each.get("volumeMounts") or ()}
+def _is_allowed(
+    container: Mapping[str, Value],
+    ours: Mapping[str, Value],
+    present: Mapping[str, Value],
+    sidecars: Collection[tuple[str, str]],
+) -> bool:
+    """Whether it is what the installation allows, and not only called so."""
+    mounted = _mounted(container)
+    volumes = [volume for volume in present.get("volumes") or () if volume["name"] in mounted]
+    return (
+        any(container["name"] == name and container["image"].startswith(image) for name, image in sidecars)
+        and mounted.isdisjoint(volume["name"] for volume in ours["volumes"])
+        and not (container.get("securityContext") or {}).get("privileged")
+        and _NEVER_LENT.isdisjoint(_members([container, volumes]))
+    )
+
+
+def _mounted(container: Mapping[str, Value]) -> set[str]:
+    """Names of the volumes that it sees."""
+    return {each["name"] for field in ("volumeMounts", "volumeDevices") for each in container.get(field) or ()}
+
+
+def _members(value: Value) -> Iterator[str]:
+    """Names of all members that say anything, at any depth."""
+    if isinstance(value, Mapping):
+        yield from (name for name, entry in value.items() if entry is not None)
+    if isinstance(value, Mapping | list):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            yield from _members(entry)
 
 
 def _foreign_lists(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> bool:

@@ -357,6 +357,29 @@ async def test_replicas_that_serve_change_one_after_the_other() -> None:
     rolled_out(seen, 0)
     await seen.run_for(30)
     assert _labels(seen) == ["twice", "twice"]
+    rolled_out(seen, 1)
+    seen.cluster.user_apply(provider(tailnet=SERVE, storage=POSTGRES, idp={"replicas": 2}))
+    await seen.run_for(30)
+    assert _labels(seen) == [None, "twice"], "what goes rolls a pod as what comes does"
+    rolled_out(seen, 0)
+    await seen.run_for(30)
+    assert _labels(seen) == [None, None]
+
+
+async def test_what_a_former_release_made_of_replicas_is_applied_one_after_the_other_without_a_rollout() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        rolled_out(seen, number)
+        seen.cluster.user_edit(
+            kinds.DEPLOYMENT, NS, f"corp-idp-{number}", lambda obj: obj["metadata"].pop("annotations")
+        )
+    before = [obj["metadata"]["generation"] for obj in seen.cluster.all(kinds.DEPLOYMENT, NS)]
+    seen.restart()
+    await seen.run_for(60)
+    found = seen.cluster.all(kinds.DEPLOYMENT, NS)
+    assert all(meta.APPLIED_ANNOTATION in obj["metadata"]["annotations"] for obj in found)
+    assert [obj["metadata"]["generation"] for obj in found] == before
 
 
 async def test_what_others_change_is_repaired_at_once_whoever_is_down() -> None:

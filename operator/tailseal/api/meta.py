@@ -37,6 +37,9 @@ ROTATE_ANNOTATION: Final = "tailseal.dev/rotate"
 CLIENT_LEDGER_ANNOTATION: Final = "tailseal.dev/client-secret"
 """On an OAuthClient's Secret: hashes and times of the secrets that count."""
 
+APPLIED_ANNOTATION: Final = "tailseal.dev/applied"
+"""On an owned object with a spec: the digest of what was applied last, so that what was taken out since is dropped."""
+
 BUNDLE_ANNOTATION: Final = "tailseal.dev/bundle"
 """On worker pods: the digest of the wanted bundle, written so that the kubelet projects it at once."""
 

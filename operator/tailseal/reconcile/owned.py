@@ -9,9 +9,10 @@ from typing import Any, Final
 from tailseal.api.meta import MANAGED_BY, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
+from tailseal.cluster.errors import Invalid
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import canonical
-from tailseal.domain.render import drift
+from tailseal.domain.render import applied, drift
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, ours, taken
@@ -130,11 +131,13 @@ async def _ensured(
         return await _apply(ctx, wanted, manager)
     patch, differs = _foreign(ctx, wanted, present), drift.differs(wanted, present)
     changed = known and (patch is not None or differs)
-    # The apply takes out what is ours itself: a revocation is one write, never half. Over an application's Secret with
-    # more in it than that may hold, the chart's fence lets none: there the patch comes first.
-    if differs and ref.kind in _FILES and OAUTH_CLIENT_LABEL not in wanted["metadata"]["labels"]:
-        present = await _over(ctx, wanted, present, manager, exact=exact)
-        patch, differs = _foreign(ctx, wanted, present), False
+    if differs and _comes_first(wanted, present):
+        try:
+            present = await _over(ctx, wanted, present, manager, exact=exact)
+            patch, differs = _foreign(ctx, wanted, present), False
+        except Invalid:  # together with what others put there it makes no valid object
+            if patch is None:
+                raise
     if patch is not None:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
         present = await ctx.cluster.merge(ref, {**version, **patch})
@@ -145,6 +148,17 @@ async def _ensured(
     if changed:
         await _say(ctx, wanted, "changed")
     return made
+
+
+def _comes_first(wanted: Object, present: Object) -> bool:
+    """Whether the apply comes before the patch that takes out what others added.
+
+    An apply takes out what was ours itself: a revocation is one write, never half, a rollout one, never two. Over an
+    application's Secret with more in it than that may hold, the chart's fence lets none: there the patch comes first.
+    """
+    if kinds.ref(wanted).kind in _FILES:
+        return OAUTH_CLIENT_LABEL not in wanted["metadata"]["labels"]
+    return applied.is_another(wanted, present)
 
 
 def _foreign(ctx: Context, wanted: Object, present: Object) -> Mapping[str, Any] | None:
@@ -175,7 +189,21 @@ def _content(obj: Object) -> str:
 
 async def _over(ctx: Context, wanted: Object, present: Object, manager: str, *, exact: bool) -> Object:
     version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")} if exact else {}
+    await _hand_over_scale(ctx, wanted, present, manager)
     return await _apply(ctx, {**wanted, "metadata": {**wanted["metadata"], **version}}, manager)
+
+
+async def _hand_over_scale(ctx: Context, wanted: Object, present: Object, manager: str) -> None:
+    """Who says nothing of replicas any more leaves them to whoever scales; the apply alone would set them to one.
+
+    As https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership has it.
+    """
+    replicas = present.get("spec", {}).get("replicas")
+    if wanted["kind"] != kinds.DEPLOYMENT.kind or "replicas" in wanted["spec"] or replicas is None:
+        return
+    names = {name: wanted["metadata"][name] for name in ("name", "namespace")}
+    kept = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "metadata": names}
+    await ctx.cluster.apply({**kept, "spec": {"replicas": replicas}}, manager=f"{manager}-scale")
 
 
 async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:

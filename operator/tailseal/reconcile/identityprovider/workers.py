@@ -13,7 +13,7 @@ from tailseal.api.identityprovider.storage import Volume
 from tailseal.api.identityprovider.tailnet import Tailnet
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain.render import drift
+from tailseal.domain.render import applied, drift
 from tailseal.domain.render.claim import claim
 from tailseal.domain.render.common import COMPONENTS, Component, Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
@@ -51,7 +51,7 @@ def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec,
     owns = _owns(provider, spec, by) if numbered else []
     replicas = len(owns) or service_spec.replicas
     workload = _workload(component, spec, by)
-    return [
+    objects = [
         service_account(provider, component),
         network_policy(provider, component),
         service(provider, component, tls=tls),
@@ -59,6 +59,7 @@ def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec,
         *(_kept(provider, spec, owns) if numbered else ()),
         *(_pods(provider, workload, owns) if numbered else (deployment(provider, workload),)),
     ]
+    return [applied.stamped(obj) for obj in objects]
 
 
 def unwanted(provider: Provider, component: Component, objects: Objects, keep: list[Object]) -> Iterator[Ref]:

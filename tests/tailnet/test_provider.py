@@ -242,8 +242,10 @@ def test_whatever_a_caller_sends_they_are_who_they_are(provider: Provider) -> No
     asked = ["--request", "POST", *FORGED]
     assert provider.asked(provider.tailnet.nodes["bob"], "/issue", *asked)[0] == 403
     assert token(provider, provider.tailnet.nodes["ci"], *FORGED)["tags"] == ["tag:ci"]
-    neighbour = ["curl", "--silent", "--noproxy", "*", *asked, f"http://127.0.0.1:{PORT}/issue"]
-    assert json.loads(provider.tailnet.space.run(neighbour).stdout)["error"] == "access_denied"
+    ports = {"for applications": PORT} | ({"of the node": provider.at} if provider.mode == "Direct" else {})
+    neighbours = {name: provider.elsewhere("/issue", *asked, port=port) for name, port in ports.items()}
+    seen = {name: (code, json.loads(body)["error"]) for name, (code, body) in neighbours.items()}
+    assert seen == dict.fromkeys(ports, (401, "access_denied"))
 
 
 _RAW = """

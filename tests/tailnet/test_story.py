@@ -22,8 +22,11 @@ def test_nobody_is_taken_for_another_and_what_is_withdrawn_is_gone() -> None:
         story.tell(told)
     except BuildError as error:
         pytest.fail(f"headscale and tailscaled are needed and could not be built: {error}", pytrace=False)
-    assert [(row.step, row.expected, row.seen) for row in told.rows if not row.holds] == []
-    assert len(told.rows) > 25
+    tried = [row for row in told.rows if not row.left_out]
+    assert [(row.step, row.expected, row.seen) for row in tried if not row.holds] == []
+    assert len(tried) > 25
+    if len(told.rows) > len(tried):
+        pytest.skip("; ".join(f"{row.step}: {row.expected}" for row in told.rows if row.left_out))
 
 
 def test_a_table_fails_where_a_row_does_and_says_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,8 +34,9 @@ def test_a_table_fails_where_a_row_does_and_says_what_was_seen(monkeypatch: pyte
     out = io.StringIO()
     told = Table(out)
     assert not told.holds, "nothing was shown"
-    told.once("one", "1", lambda: "1")
     told.left_out("none", "there is none here")
+    assert not told.holds, "all was left out"
+    told.once("one", "1", lambda: "1")
     assert told.holds
 
     def fails() -> str:
@@ -42,7 +46,8 @@ def test_a_table_fails_where_a_row_does_and_says_what_was_seen(monkeypatch: pyte
     assert not told.holds
     told.end()
     assert "TailnetError: no answer" in out.getvalue()
-    assert "2 of 3 as expected" in out.getvalue()
+    assert "1 of 2 as expected, 1 left out" in out.getvalue()
+    assert "there is none here" in out.getvalue()
 
 
 def test_what_takes_its_time_is_waited_for() -> None:

@@ -123,6 +123,10 @@ class Headscale:
         when = ["--expiry", at] if at else []
         self._run("nodes", "expire", "--identifier", str(self.nodes()[node]["id"]), *when)
 
+    def tag(self, node: str, tag: str) -> None:
+        """The node is nobody's any more, but what the tag says; its addresses stay."""
+        self._run("nodes", "tag", "--identifier", str(self.nodes()[node]["id"]), "--tags", tag)
+
     def delete(self, node: str) -> None:
         """The node is gone for everybody."""
         self._run("nodes", "delete", "--identifier", str(self.nodes()[node]["id"]), "--force")

@@ -149,14 +149,19 @@ class Provider:
             time.sleep(_PAUSE)
         raise TailnetError(f"{node.name} got no answer: {result.stdout}{result.stderr}\n{process.tail(self.log)}")
 
-    def elsewhere(self, path: str, *arguments: str) -> tuple[int, str]:
+    def elsewhere(self, path: str, *arguments: str, port: int | None = None) -> tuple[int, str]:
         """Status and body for who does not come over the tailnet, as applications in a cluster.
+
+        Args:
+            path: what is asked for.
+            arguments: further ones of curl.
+            port: of loopback; None: the one that is for them.
 
         Raises:
             TailnetError: no answer.
         """
         argv = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "10", *arguments]
-        argv += ["--write-out", "\n%{http_code}", f"http://127.0.0.1:{self.port}{path}"]
+        argv += ["--write-out", "\n%{http_code}", f"http://127.0.0.1:{port or self.port}{path}"]
         for _ in range(_TIMES):
             result = self.tailnet.space.run(argv)
             body, _, status = result.stdout.rpartition("\n")

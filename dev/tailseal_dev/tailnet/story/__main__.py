@@ -42,7 +42,7 @@ def tell(table: Table) -> None:
         table.once(
             "headscale is up; nodes have joined and know each other",
             count,
-            lambda: f"{len(net.nodes)} nodes",
+            lambda: f"{len(net.headscale.nodes())} nodes",
             since=began,
         )
         began = time.monotonic()

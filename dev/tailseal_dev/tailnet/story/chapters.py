@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from tailseal_dev.tailnet.headscale import TailnetError
 from tailseal_dev.tailnet.node import Node
 from tailseal_dev.tailnet.provider import CHALLENGE, Browser, Provider
 from tailseal_dev.tailnet.story import stage, world
-from tailseal_dev.tailnet.story.freshness import EXCHANGE, KIND, SCOPE, gone, withdrawn
+from tailseal_dev.tailnet.story.freshness import EXCHANGE, KIND, SCOPE, expired, gone, issued, retagged, withdrawn
 from tailseal_dev.tailnet.story.stage import Stage
 from tailseal_dev.tailnet.story.table import Table
 from tailseal_dev.tailnet.story.world import BILLING, GRAFANA, WIKI
@@ -53,8 +54,9 @@ def people(table: Table, on: Stage) -> None:
 
     who = "userid:1, ana@corp.example, ['eng']"
     table.once("Ana logs in to Grafana: no password, one click", who, logs_in)
+    table.once("the client has no offline_access; her capability does", SCOPE, lambda: str(found["scope"]))
     if on.other is on.one:
-        table.left_out("the other replica goes on with the login", "no PostgreSQL is installed here")
+        table.left_out("the other replica goes on with it; all of mode Direct", "no PostgreSQL is installed here")
     else:
         table.once("the other replica refreshes what the first one gave", "userid:1", refreshes)
         ask = ("ID token for a code of the first one, redeemed at the other", "userid:1")
@@ -68,10 +70,10 @@ def tokens(table: Table, on: Stage) -> None:
     ana, robot = on.node("ana"), on.node("robot")
     machine = f"node:{on.net.headscale.nodes()['robot']['id']} ['tag:ci'] for {WIKI}"
     for each in on.replicas:
-        table.once(f"{each.mode}: a tagged node asks for a token", machine, lambda at=each: _issued(at, robot))  # type: ignore[misc]
+        table.once(f"{each.mode}: a tagged node asks for a token", machine, lambda at=each: issued(at, robot))  # type: ignore[misc]
         of_ana = f"userid:1 [] for {BILLING}"
-        table.once(f"{each.mode}: Ana is granted the audience", of_ana, lambda at=each: _issued(at, ana))  # type: ignore[misc]
-        table.once(f"{each.mode}: Ben is not", "403 access_denied", lambda at=each: _issued(at, on.node("ben")))  # type: ignore[misc]
+        table.once(f"{each.mode}: Ana is granted the audience", of_ana, lambda at=each: issued(at, ana))  # type: ignore[misc]
+        table.once(f"{each.mode}: Ben is not", "403 access_denied", lambda at=each: issued(at, on.node("ben")))  # type: ignore[misc]
 
 
 def forgeries(table: Table, on: Stage) -> None:
@@ -81,21 +83,23 @@ def forgeries(table: Table, on: Stage) -> None:
     machine = f"node:{on.net.headscale.nodes()['robot']['id']} ['tag:ci'] for {WIKI}"
     for each in on.replicas:
         denied = "403 access_denied"
-        table.once(f"{each.mode}: Ben says by eight headers he is Ana", denied, lambda at=each: _issued(at, ben, *lies))  # type: ignore[misc]
-        table.once(f"{each.mode}: the machine says it is nobody", machine, lambda at=each: _issued(at, robot, *nobody))  # type: ignore[misc]
+        table.once(f"{each.mode}: Ben says by eight headers he is Ana", denied, lambda at=each: issued(at, ben, *lies))  # type: ignore[misc]
+        table.once(f"{each.mode}: the machine says it is nobody", machine, lambda at=each: issued(at, robot, *nobody))  # type: ignore[misc]
         neighbour = "401 access_denied"
         table.once(f"{each.mode}: a neighbour on loopback says so", neighbour, lambda at=each: _neighbour(at, lies))  # type: ignore[misc]
+        if each.mode == "Direct":
+            step = "Direct: a neighbour does, where tailscaled forwards to"
+            table.once(step, neighbour, lambda at=each: _neighbour(at, lies, at.at))  # type: ignore[misc]
 
 
 def job_joins(table: Table, on: Stage) -> None:
     """A CI job has an OIDC token, and no secret: it gets a key that counts once, and joins."""
     at, net, found = on.one, on.net, dict[str, Any]()
+    own, other = stage.job(on.ci), stage.job(on.ci, f"{world.SUBJECT}-2")
 
     def asks() -> str:
-        form = {"grant_type": EXCHANGE, "subject_token": stage.job(on.ci), "subject_token_type": f"{KIND}jwt"}
-        body = at.elsewhere("/token", "--data", urlencode(form | {"requested_token_type": AUTH_KEY}))[1]
-        found.update(json.loads(body))
-        return str(found.get("issued_token_type", body))
+        found.update(_key(at, own))
+        return str(found.get("issued_token_type", found))
 
     def joins(name: str) -> str:
         node = net.stray(name)
@@ -110,18 +114,24 @@ def job_joins(table: Table, on: Stage) -> None:
         return f"{', '.join(joined['tags'])}, {kind}"
 
     def audited() -> str:
-        line = next(line for line in at.decisions() if line["data"].get("upstream") == "hs")
+        (line,) = (line for line in at.decisions() if line["data"].get("tokenHash") == _hash(own))
         named = f"{line['data']['policy']} for {line['data']['tags'][0]}"
         kept = "no key" if found["access_token"] not in at.log.read_text() else "the key"
-        return f"{named}, {'an id' if line['id'] else 'no id'}, {kept}"
+        return f"{named}, {kept}"
+
+    def refused() -> str:
+        told = _key(at, other)["decision_id"]
+        (line,) = (line for line in at.decisions() if line["id"] == told)
+        return f"{line['data']['reason']}, {'its' if line['data']['tokenHash'] == _hash(other) else 'another'} token"
 
     table.once("a CI job exchanges its OIDC token for a key", AUTH_KEY, asks)
     table.once("a node joins with the key", "tag:ci, ephemeral, once", lambda: joins("runner"))
     net.acquaint(net.nodes["runner"])
     machine = f"node:{net.headscale.nodes()['runner']['id']} ['tag:ci'] for {WIKI}"
-    table.once("and is what its tag says, to the provider as well", machine, lambda: _issued(at, net.nodes["runner"]))
+    table.once("and is what its tag says, to the provider as well", machine, lambda: issued(at, net.nodes["runner"]))
     table.once("another node wants to join with it", "refused", lambda: joins("thief"))
-    table.once("the audit line", "identity/jobs for tag:ci, an id, no key", audited)
+    table.once("the audit line that has the hash of the job's token", "identity/jobs for tag:ci, no key", audited)
+    table.once("another branch's job; the line of the id that it is told", "NoPolicyMatches, its token", refused)
     net.nodes["runner"].tailscale("logout")
     table.soon("the job ends by `tailscale logout`: its node", "gone", lambda: _there(on, "runner"))
 
@@ -142,6 +152,8 @@ CHAPTERS: Final[tuple[Callable[[Table, Stage], None], ...]] = (
     tokens,
     forgeries,
     withdrawn,
+    expired,
+    retagged,
     gone,
     job_joins,
     guarded,
@@ -157,19 +169,21 @@ def _authorize(at: Provider, node: Node) -> str:
     return str(at.asked(node, f"/authorize?{urlencode(asked)}")[0])
 
 
-def _issued(at: Provider, node: Node, *arguments: str) -> str:
-    """Who a node is by the token that it gets, and for whom; else what it is told."""
-    status, body = at.asked(node, "/issue", "--request", "POST", *arguments)
-    answer = json.loads(body)
-    if "token" not in answer:
-        return f"{status} {answer['error']}"
-    claims = at.verified(answer["token"])
-    return f"{claims['sub']} {claims.get('tags', [])} for {claims['aud']}"
-
-
-def _neighbour(at: Provider, lies: list[str]) -> str:
-    status, body = at.elsewhere("/issue", "--request", "POST", *lies)
+def _neighbour(at: Provider, lies: list[str], port: int | None = None) -> str:
+    status, body = at.elsewhere("/issue", "--request", "POST", *lies, port=port)
     return f"{status} {json.loads(body)['error']}"
+
+
+def _key(at: Provider, token: str) -> dict[str, Any]:
+    """What a job gets for its token."""
+    form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": f"{KIND}jwt"}
+    body = at.elsewhere("/token", "--data", urlencode(form | {"requested_token_type": AUTH_KEY}))[1]
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
 
 
 def _sub(on: Stage, given: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Trust that is withdrawn: a login ends with its grant, its node or its person, whichever way it is used next."""
+"""Trust that is withdrawn: a login ends with its grant, its node or whose that is, whichever way it is used next."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from tailseal_dev.tailnet.headscale import TailnetError
 from tailseal_dev.tailnet.node import Node
 from tailseal_dev.tailnet.provider import Browser, Provider
 from tailseal_dev.tailnet.story import world
 from tailseal_dev.tailnet.story.stage import Stage
 from tailseal_dev.tailnet.story.table import Table
-from tailseal_dev.tailnet.story.world import GRAFANA, IDP, WIKI
+from tailseal_dev.tailnet.story.world import BILLING, GRAFANA, IDP, KIOSK, WIKI
 
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 KIND: Final = "urn:ietf:params:oauth:token-type:"
@@ -81,25 +82,44 @@ def withdrawn(table: Table, on: Stage) -> None:
     table.soon("it is granted again", "200", lambda: _issue(at, ana))
 
 
-def gone(table: Table, on: Stage) -> None:
-    """Nodes that expire or are deleted, and people who leave."""
-    at, headscale = on.other, on.net.headscale
-    phone, cleo = on.node("phone"), on.node("cleo")
-    on_phone, on_laptop, of_cleo = Logins.of(phone, at), Logins.of(cleo, at), Logins.of(cleo, at)
-    for who, logins in {"Ana's phone": on_phone, "Cleo's laptop": on_laptop, "Cleo": of_cleo}.items():
-        table.once(f"logins of {who}", _USED, logins.used)
-    addresses = {node.name: node.addresses[0] for node in (phone, cleo)}
-    headscale.expire("phone")
+def expired(table: Table, on: Stage) -> None:
+    """A node has to log in again."""
+    at, phone = on.other, on.node("phone")
+    logins, address = Logins.of(phone, at), phone.addresses[0]
+    table.once("logins of Ana's phone", _USED, logins.used)
+    on.net.headscale.expire("phone")
     known = "ana@corp.example, expired"
-    step = "Ana's phone expires: tailscaled goes on naming it"
-    table.soon(step, known, lambda: _whois(at.node, addresses["phone"]))
-    on_phone.refused(table)
+    table.soon("Ana's phone expires: tailscaled goes on naming it", known, lambda: _whois(at.node, address))
+    logins.refused(table)
+
+
+def retagged(table: Table, on: Stage) -> None:
+    """A node becomes somebody else at the same address, who may log in as well: former logins are not theirs."""
+    at, tablet = on.other, on.node("tablet")
+    logins, address = Logins.of(tablet, at), tablet.addresses[0]
+    table.once("logins of Ana's tablet", _USED, logins.used)
+    on.net.headscale.tag("tablet", KIOSK)
+    step = "Ana's tablet is made a kiosk: same address, other identity"
+    table.soon(step, f"{KIOSK}, valid", lambda: _whois(at.node, address))
+    table.soon("what Ana was granted, kiosks are, too", IDP, lambda: _granted(at.node, tablet))
+    kiosk = f"node:{on.net.headscale.nodes()['tablet']['id']} ['{KIOSK}'] for {BILLING}"
+    # A connection that was accepted as Ana's is nobody's now, and the node's proxy keeps connections: a tunnel is new.
+    table.once("    POST /issue, over a new connection", kiosk, lambda: issued(at, tablet, "--proxytunnel"))
+    logins.refused(table)
+
+
+def gone(table: Table, on: Stage) -> None:
+    """Somebody leaves: headscale removes nobody who has a node, so it is their nodes' end that ends their logins."""
+    at, headscale, cleo = on.other, on.net.headscale, on.node("cleo")
+    logins, address = Logins.of(cleo, at), cleo.addresses[0]
+    table.once("logins of Cleo", _USED, logins.used)
+    table.once("Cleo leaves: headscale removes nobody who has a node", "refused", lambda: _removed(on, "cleo"))
+    table.once("until then her logins are hers", _USED, logins.used)
     headscale.delete("cleo")
-    step = "Cleo's laptop is deleted: the node has heard"
-    table.soon(step, "nobody", lambda: _whois(at.node, addresses["cleo"]))
-    on_laptop.refused(table)
-    table.once("Cleo leaves", "gone", lambda: _leaves(on, "cleo"))
-    of_cleo.refused(table)
+    step = "so her laptop is deleted first: the node has heard"
+    table.soon(step, "nobody", lambda: _whois(at.node, address))
+    logins.refused(table)
+    table.once("now Cleo can be removed", "gone", lambda: _removed(on, "cleo"))
 
 
 # --------------------------------------------------------------------------------------------------------- questions
@@ -107,6 +127,16 @@ def gone(table: Table, on: Stage) -> None:
 
 def _issue(at: Provider, node: Node) -> str:
     return str(at.asked(node, "/issue", "--request", "POST")[0])
+
+
+def issued(at: Provider, node: Node, *arguments: str) -> str:
+    """Who a node is by the token that it gets, and for whom; else what it is told."""
+    status, body = at.asked(node, "/issue", "--request", "POST", *arguments)
+    answer = json.loads(body)
+    if "token" not in answer:
+        return f"{status} {answer['error']}"
+    claims = at.verified(answer["token"])
+    return f"{claims['sub']} {claims.get('tags', [])} for {claims['aud']}"
 
 
 def _exchanged(at: Provider, given: dict[str, Any]) -> str:
@@ -146,7 +176,8 @@ def _whois(node: Node, address: str) -> str:
     found = node.whois(address)
     if found is None:
         return "nobody"
-    return f"{found['UserProfile'].get('LoginName')}, {'expired' if found['Node'].get('Expired') else 'valid'}"
+    who = ", ".join(found["Node"].get("Tags") or ()) or found["UserProfile"]["LoginName"]
+    return f"{who}, {'expired' if found['Node'].get('Expired') else 'valid'}"
 
 
 def _granted(node: Node, caller: Node) -> str:
@@ -154,7 +185,10 @@ def _granted(node: Node, caller: Node) -> str:
     return "nobody" if found is None else IDP if IDP in (found["CapMap"] or {}) else "nothing"
 
 
-def _leaves(on: Stage, user: str) -> str:
+def _removed(on: Stage, user: str) -> str:
     headscale = on.net.headscale
-    headscale.json("users", "destroy", "--name", user, "--force")
+    try:
+        headscale.json("users", "destroy", "--name", user, "--force")
+    except TailnetError as error:
+        return "refused" if "node(s) found" in str(error) else str(error)
     return "there" if any(each["name"] == user for each in headscale.json("users", "list")) else "gone"

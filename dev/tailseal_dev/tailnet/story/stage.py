@@ -127,6 +127,6 @@ def _service(net: Tailnet, stack: ExitStack) -> None:
     node.tailscale("serve", "--bg", "--http=80", f"unix:{place}")
 
 
-def job(ci: Issuer) -> str:
+def job(ci: Issuer, subject: str = world.SUBJECT) -> str:
     """The token of a CI job, for our issuer."""
-    return ci.token(world.ISSUER, sub=world.SUBJECT, iat=int(time.time()))
+    return ci.token(world.ISSUER, sub=subject, iat=int(time.time()))

@@ -13,7 +13,7 @@ from tailseal_dev.tailnet.headscale import TailnetError
 PATIENCE: Final = 30.0
 """Seconds within which news must have spread: on an idle machine it takes a tenth of one."""
 
-_WIDTHS: Final = (59, 47, 47)
+_WIDTHS: Final = (59, 53, 53)
 _HEADER: Final = ("step", "expected", "seen", "seconds")
 
 
@@ -27,6 +27,7 @@ class Row:
         seen: what did.
         seconds: until it was seen.
         holds: whether it is as it must be.
+        left_out: whether it was not tried.
     """
 
     step: str
@@ -34,6 +35,7 @@ class Row:
     seen: str
     seconds: float
     holds: bool
+    left_out: bool = False
 
 
 class Table:
@@ -52,8 +54,12 @@ class Table:
 
     @property
     def holds(self) -> bool:
-        """Whether all rows do."""
-        return bool(self.rows) and all(row.holds for row in self.rows)
+        """Whether all rows do that were tried."""
+        return bool(self._tried) and all(row.holds for row in self._tried)
+
+    @property
+    def _tried(self) -> list[Row]:
+        return [row for row in self.rows if not row.left_out]
 
     def once(self, step: str, expected: str, ask: Callable[[], str], *, since: float | None = None) -> None:
         """A step that must be right at once, such as that nobody is taken for somebody else.
@@ -75,13 +81,15 @@ class Table:
         self._add(step, expected, seen, began)
 
     def left_out(self, step: str, why: str) -> None:
-        """A step that cannot be shown here; says why, and fails nothing."""
-        self._add(step, why, why, time.monotonic())
+        """A step that cannot be shown here; says why, fails nothing, and counts for nothing."""
+        self.rows.append(Row(step, why, "left out", 0.0, holds=False, left_out=True))
+        self._print(_line(step, why, "left out", "") + "   <- left out")
 
     def end(self) -> None:
         """The sum of it."""
-        good = sum(row.holds for row in self.rows)
-        self._print(f"\n{good} of {len(self.rows)} as expected, {time.monotonic() - self._started:.0f} s in all")
+        tried, good = len(self._tried), sum(row.holds for row in self._tried)
+        left = f", {len(self.rows) - tried} left out" if len(self.rows) > tried else ""
+        self._print(f"\n{good} of {tried} as expected{left}, {time.monotonic() - self._started:.0f} s in all")
 
     def _add(self, step: str, expected: str, seen: str, began: float) -> None:
         row = Row(step, expected, seen, time.monotonic() - began, seen == expected)

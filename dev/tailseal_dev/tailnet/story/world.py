@@ -14,6 +14,7 @@ WIKI: Final = "https://wiki.corp.example"
 SUBJECT: Final = "repo:acme/app:ref:refs/heads/main"
 APP: Final = "example.com/cap/app"
 IDP: Final = "tailseal.dev/cap/idp"
+KIOSK: Final = "tag:kiosk"
 GRAFANA: Final = Client("grafana", "grafana-keeps-this-secret-for-itself-0001", "https://grafana.corp.example/cb")
 
 USERS: Final = (
@@ -26,13 +27,15 @@ MEMBERS: Final = (
     Member("idp-2", tags=("tag:idp",)),
     Member("ana", "ana"),
     Member("phone", "ana"),
+    Member("tablet", "ana"),
     Member("ben", "ben"),
     Member("cleo", "cleo"),
     Member("robot", tags=("tag:ci",)),
     Member("app", tags=("tag:app",)),
 )
-"""The phone is Ana's other device. Of the two replicas each is a node of its own."""
+"""Phone and tablet are Ana's other devices. Of the two replicas each is a node of its own."""
 
+_TAGS: Final = ("tag:idp", "tag:ci", "tag:app", KIOSK)
 _LOGS_IN: Final = {"action": ["login"], "resource": ["client/grafana"]}
 _BILLS: Final = {"action": ["exchange"], "resource": [f"audience/{BILLING}"]}
 _ENGINEERS: Final = {
@@ -48,15 +51,15 @@ def policy(*, engineers: bool = True) -> dict[str, Any]:
     """The tailnet's policy file.
 
     Args:
-        engineers: whether they may log in and have tokens for billing.
+        engineers: whether they, and kiosks, may log in and have tokens for billing.
     """
     grants: list[dict[str, Any]] = [
-        {"src": ["autogroup:member", "tag:ci", "tag:app", "tag:idp"], "dst": ["tag:idp"], "ip": ["tcp:80", "tcp:8080"]},
+        {"src": ["autogroup:member", *_TAGS], "dst": ["tag:idp"], "ip": ["tcp:80", "tcp:8080"]},
         {"src": ["autogroup:member"], "dst": ["tag:app"], "ip": ["tcp:80"]},
         {"src": ["group:eng"], "dst": ["tag:app"], "app": {APP: [_READS]}},
-        *([{"src": ["group:eng"], "dst": ["tag:idp"], "app": {IDP: [_ENGINEERS]}}] if engineers else []),
+        *([{"src": ["group:eng", KIOSK], "dst": ["tag:idp"], "app": {IDP: [_ENGINEERS]}}] if engineers else []),
     ]
-    owned = {tag: ["ana@corp.example"] for tag in ("tag:idp", "tag:ci", "tag:app")}
+    owned = {tag: ["ana@corp.example"] for tag in _TAGS}
     return {"groups": {"group:eng": ["ana@corp.example", "cleo@corp.example"]}, "tagOwners": owned, "grants": grants}
 
 
@@ -93,7 +96,7 @@ spec:
   secretRef: {{name: grafana}}
   redirectURIs: ["{GRAFANA.callback}"]
   grantTypes: [authorization_code, refresh_token, "urn:ietf:params:oauth:grant-type:device_code"]
-  scopes: [openid, email, groups, offline_access]
+  scopes: [openid, email, groups]
 """
     policies = {
         "robots": f"from: {{tailnet: {{tags: [tag:ci]}}}}\n  grants: [{_jwt('wiki', WIKI)}]",

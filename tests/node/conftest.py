@@ -16,10 +16,13 @@ import pytest
 from node import mesh, table
 from node.inside import Party
 from node.world import PROVIDERS, RELEASE, SYSTEM, World, until
+from tailseal_dev.cache import BuildError
 from tailseal_dev.realnode import images
 from tailseal_dev.realnode.current import CurrentCluster
 from tailseal_dev.realnode.node import RealNode
 from tailseal_dev.realnode.packages import why_not
+from tailseal_dev.tailnet import Tailnet
+from tailseal_dev.tailnet import why_not as no_tailnet
 
 ROOT = Path(__file__).parents[2]
 INSTALL_WITHIN = "120s"
@@ -90,6 +93,21 @@ def world(node: RealNode, helm: str, tidied: None, tmp_path_factory: pytest.Temp
     with World(node, tmp_path_factory.mktemp("world")) as world:
         world.provide()
         yield world
+
+
+@pytest.fixture(scope="session")
+def net(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tailnet, mesh.Control]]:
+    """A tailnet around the node."""
+    if reason := no_tailnet():
+        pytest.skip(reason)
+    try:
+        tailnet, place = mesh.around(world, tmp_path_factory.mktemp("tailnet"))
+        with tailnet:
+            yield tailnet, place
+    except BuildError as error:
+        pytest.fail(
+            f"headscale, tailscaled and containerboot are needed and could not be built: {error}", pytrace=False
+        )
 
 
 @pytest.fixture

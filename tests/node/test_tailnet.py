@@ -16,11 +16,10 @@ from node.inside import Party
 from node.mesh import Login
 from node.test_real_node import ACCOUNT, refused
 from node.world import PROVIDERS, SPACE, World, measured, until
-from tailseal_dev.cache import BuildError
 from tailseal_dev.controlplane import ControlPlaneError
 from tailseal_dev.demo.caller import verify
 from tailseal_dev.realnode import config
-from tailseal_dev.tailnet import Tailnet, why_not
+from tailseal_dev.tailnet import Tailnet
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.tailnet]
 
@@ -58,21 +57,6 @@ for request in ("GET /localapi/v0/status", "POST /localapi/v0/logout", "PATCH /l
         api.sendall(head.encode())
         print(api.recv(64).split()[1].decode())
 """
-
-
-@pytest.fixture(scope="module")
-def net(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tailnet, mesh.Control]]:
-    """The tailnet around the node."""
-    if reason := why_not():
-        pytest.skip(reason)
-    try:
-        tailnet, place = mesh.around(world, tmp_path_factory.mktemp("tailnet"))
-        with tailnet:
-            yield tailnet, place
-    except BuildError as error:
-        pytest.fail(
-            f"headscale, tailscaled and containerboot are needed and could not be built: {error}", pytrace=False
-        )
 
 
 @pytest.fixture(scope="module")

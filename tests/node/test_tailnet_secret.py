@@ -19,7 +19,7 @@ from node.load import trusting
 from node.mesh import Login
 from node.table import FULL
 from node.test_real_node import refused
-from node.test_tailnet import _conditions, _kill, _restarts, net  # noqa: F401 - one is a fixture
+from node.test_tailnet import _conditions, _kill, _restarts
 from node.world import PROVIDERS, SERVING_PORT, SPACE, SYSTEM, World, measured, until
 from tailseal.reconcile.identityprovider.status import MANAGER
 from tailseal_dev.controlplane import ControlPlaneError
@@ -34,7 +34,7 @@ TOKENS = ("/var/run/secrets/kubernetes.io/serviceaccount/token", "/etc/tailscale
 
 
 @pytest.fixture(scope="module")
-def kept(world: World, net: tuple[Tailnet, mesh.Control]) -> Iterator[Login]:  # noqa: F811
+def kept(world: World, net: tuple[Tailnet, mesh.Control]) -> Iterator[Login]:
     """A provider without any volume, under restricted Pod Security."""
     login = Login(world, *net, "kept", volumes=False)
     login.apply()

@@ -19,7 +19,11 @@ FEDERATED = NODE | {"auth": {"workloadIdentity": {"clientID": "T123CNTRL-kABC"}}
 POSTGRES = {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}
 DATABASE = secret("db", url="postgresql://u:p@db.corp.example/t")
 NAME = "corp-idp-0-tailnet"
-PLANTED = {"_machinekey": "cGxhbnRlZC1ub2RlLWtleQ==", "_current-profile": "cGxhbnRlZA=="}
+PLANTED = {
+    "_machinekey": "cGxhbnRlZC1ub2RlLWtleQ==",
+    "_current-profile": "cGxhbnRlZA==",
+    "device_id": "bjE3UExBTlRFRENOVFJM",
+}
 
 
 def on_a_tailnet(order: int | None = None, *others: Object, **spec: Any) -> World:  # noqa: ANN401
@@ -241,6 +245,7 @@ async def test_the_node_of_a_replica_that_goes_is_named_until_its_secret_is_dele
 async def test_nodes_that_left_the_tailnet_or_keep_their_identity_elsewhere_now_are_named_too() -> None:
     seen = on_a_tailnet()
     await seen.converge()
+    joined(seen)
     seen.cluster.user_apply(provider(tailnet=NODE | {"volume": {"size": "64Mi"}}, storage=POSTGRES))
     await seen.run_for(60)
     assert "node corp (Secret corp-idp-0-tailnet) any" in message(seen, "NodesLeft")
@@ -249,6 +254,28 @@ async def test_nodes_that_left_the_tailnet_or_keep_their_identity_elsewhere_now_
     both = "corp (Secret corp-idp-0-tailnet), corp (PersistentVolumeClaim corp-idp-0-tailnet) any"
     assert both in message(seen, "NodesLeft")
     assert conditions(seen)["Ready"] == ("True", "Ready")
+
+
+async def test_where_nobody_logs_in_any_more_all_nodes_are_left_behind_until_that_is_back() -> None:
+    seen = on_a_tailnet()
+    await seen.converge()
+    named(seen, 0, "corp.tail.example.")
+    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"enabled": False}))
+    await seen.run_for(60)
+    assert not seen.cluster.exists(kinds.DEPLOYMENT, NS, "corp-idp-0")
+    assert f"node corp.tail.example (Secret {NAME}) any" in message(seen, "NodesLeft")
+    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES))
+    await seen.run_for(60)
+    assert "NodesLeft" not in conditions(seen)
+
+
+async def test_a_node_that_never_joined_is_not_looked_for_in_the_tailnet() -> None:
+    seen = on_a_tailnet(idp={"replicas": 2})
+    await seen.converge()
+    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 1}))
+    await seen.run_for(60)
+    assert seen.cluster.exists(kinds.SECRET, NS, "corp-idp-1-tailnet")
+    assert "NodesLeft" not in conditions(seen)
 
 
 async def test_nodes_that_stand_still_and_secrets_of_others_are_not_left_behind() -> None:

@@ -83,6 +83,7 @@ def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) ->
         if (ref := Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number))) not in used
         and (obj := ctx.objects.get(ref)) is not None
         and marked(obj, ours(provider.labels("idp")))
+        and _joined(obj)
     ]
     if kept:
         text = f"no replica is the node {', '.join(kept)} any more; what is named is kept for one that comes back: "
@@ -92,11 +93,16 @@ def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) ->
 
 def _used(provider: Provider, spec: IdentityProviderSpec) -> set[Ref]:
     """Where the nodes of the spec keep their identity."""
-    if spec.tailnet is None:
+    if spec.tailnet is None or not spec.idp.enabled:
         return set()
     kind = kinds.SECRET if spec.tailnet.volume is None else kinds.PERSISTENT_VOLUME_CLAIM
     numbers = range(spec.idp.replicas or 1)
     return {Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number)) for number in numbers}
+
+
+def _joined(obj: Object) -> bool:
+    """Whether the tailnet may know of it: a Secret holds the id that it was given there, a claim nobody sees into."""
+    return obj["kind"] != kinds.SECRET.kind or bool(decoded(obj.get("data")).get("device_id"))
 
 
 def _named(obj: Object, provider: Provider, spec: IdentityProviderSpec, number: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chart.installed import ACCOUNT, Kubectl, attempt, eventually, operator_as_deployed, refused
+from chart.test_fences import WORKLOAD
 from tailseal_dev import chart, process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.localnode.start import running
@@ -135,3 +136,19 @@ def test_what_rights_on_the_whole_cluster_cannot_say_its_fence_does(
     kubectl: Kubectl, arguments: tuple[str, ...], said: str
 ) -> None:
     eventually(lambda: said in attempt(kubectl, "kube-system", *arguments, "--dry-run=server"))
+
+
+def test_where_accounts_own_the_cluster_the_operator_runs_no_pod_with_a_token_of_theirs(kubectl: Kubectl) -> None:
+    account = "clusterrole-aggregation-controller"
+    flags = ("--server-side", "--dry-run=server", "-f", "-")
+    tokens = "      automountServiceAccountToken: false\n"
+    assert tokens in WORKLOAD
+
+    def refused(said: str, manifest: str) -> None:
+        eventually(lambda: said in attempt(kubectl, "kube-system", "apply", *flags, stdin=manifest))
+
+    refused("nor a token for the API server", WORKLOAD.replace(tokens, ""))
+    refused("may write no Deployments but its workers'", WORKLOAD.replace("corp-sts", account))
+    own = "      serviceAccountName: corp-sts\n"
+    refused("only under the ServiceAccount of the same name", WORKLOAD.replace(own, own.replace("corp-sts", account)))
+    refused("only under the ServiceAccount of the same name", WORKLOAD.replace(own, ""))

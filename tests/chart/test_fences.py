@@ -147,6 +147,10 @@ DEPLOYMENT_ATTACKS = [
     ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
     ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
     ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
+    ("      automountServiceAccountToken: false\n", "", "nor a token for the API server"),
+    ("      serviceAccountName: corp-sts\n", "", "only under the ServiceAccount of the same name"),
+    ("corp-sts", "deployer", "may write no Deployments but its workers'"),
+    ("corp-sts", "deployer-1", "may write no Deployments but its workers'"),
     ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
     (
         "serviceAccountName: corp-sts",
@@ -183,7 +187,7 @@ DEPLOYMENT_ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize(("found", "put", "said"), DEPLOYMENT_ATTACKS, ids=[put for _, put, _ in DEPLOYMENT_ATTACKS])
+@pytest.mark.parametrize(("found", "put", "said"), DEPLOYMENT_ATTACKS, ids=[put or f"no {found.strip()}" for found, put, _ in DEPLOYMENT_ATTACKS])
 def test_the_fence_refuses_the_operator_any_other_deployment(
     pods: str, kubectl: Kubectl, found: str, put: str, said: str
 ) -> None:
@@ -205,8 +209,8 @@ def _node(name: str, account: str) -> str:
     [
         ("corp-idp-0", "corp-idp-0", "serverside-applied"),
         ("corp-sts", "corp-sts", "may use the tokens of nodes' accounts only"),
-        ("default", "default", "may use the tokens of nodes' accounts only"),
-        ("default-0", "default", "may use the tokens of nodes' accounts only"),
+        ("default", "default", "may write no Deployments but its workers'"),
+        ("default-0", "default", "may write no Deployments but its workers'"),
         ("deployer-idp-0", "deployer-idp", "may use the tokens of nodes' accounts only"),
     ],
 )
@@ -227,6 +231,19 @@ def test_the_operator_runs_every_node_that_it_renders(
     rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
     flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
     assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
+
+
+def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubectl: Kubectl) -> None:
+    said = "only under the ServiceAccount of the same name"
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    for name, account, ordinal, answer in (
+        ("corp-idp-0", "corp-idp", "0", "serverside-applied"),
+        ("deployer-idp", "deployer", "idp", said),
+        ("deployer-idp-0", "deployer", "idp-0", said),
+    ):
+        manifest = WORKLOAD.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
+        manifest = manifest.replace("labels: {app: sts}", f"labels: {{app: sts, tailseal.dev/ordinal: '{ordinal}'}}")
+        assert answer in attempt(kubectl, pods, "apply", *flags, stdin=manifest)
 
 
 def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,93 @@ async def test_what_others_inject_goes_and_stays_away(operator: Operator, kubect
     await operator.run(1)
     again = await operator.get(kinds.DEPLOYMENT, "corp-sts")
     assert again["metadata"]["generation"] == after["metadata"]["generation"], "no fight"
+
+
+async def test_what_others_change_beside_what_we_say_goes_and_stays_away(
+    operator: Operator, kubectl: Callable[..., str]
+) -> None:
+    await operator.run()
+    kinds_of = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.NETWORK_POLICY)
+    before = [(await operator.get(kind, "corp-sts"))["spec"] for kind in kinds_of]
+    container = {
+        "name": "sts",
+        "startupProbe": {"exec": {"command": ["false"]}},
+        "livenessProbe": {"httpGet": {"host": "192.0.2.1"}},
+        "ports": [{"containerPort": 8443, "protocol": "TCP", "hostPort": 443}],
+        "resources": {"limits": {"cpu": "1"}},
+    }
+    pod = {
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["192.0.2.1"]},
+        "nodeName": "x",
+        "nodeSelector": {"x": "y"},
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "runtimeClassName": "x",
+        "schedulerName": "x",
+        "hostUsers": False,
+        "imagePullSecrets": [{"name": "x"}],
+        "readinessGates": [{"conditionType": "x.example/y"}],
+        "containers": [container],
+    }
+    selector = {"matchLabels": {"x": "y"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]}
+    patches: dict[str, Any] = {
+        "deployment": {"paused": True, "minReadySeconds": 60, "template": {"spec": pod}},
+        "service": {"selector": {"x": "y"}, "publishNotReadyAddresses": True, "internalTrafficPolicy": "Local"},
+        "networkpolicy": {"podSelector": selector},
+    }
+    for kind, spec in patches.items():
+        patch = json.dumps({"spec": spec})
+        kubectl("patch", kind, "corp-sts", "--namespace", operator.namespace, "--patch", patch)
+    changed = [(await operator.get(kind, "corp-sts"))["spec"] for kind in kinds_of]
+    assert all(map(ne, changed, before))
+    await operator.run(2)
+    assert [(await operator.get(kind, "corp-sts"))["spec"] for kind in kinds_of] == before
+    asked = operator.cluster.asked
+    await operator.run(2)
+    assert operator.cluster.asked == asked, "no fight"
+
+
+async def test_what_a_spec_no_longer_says_is_gone_after_one_write(
+    operator: Operator, kubectl: Callable[..., str]
+) -> None:
+    await operator.run()
+    rich = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["template"]
+    assert {"nodeSelector", "tolerations"} <= rich["spec"].keys()
+    asked = operator.cluster.asked
+    patch = json.dumps([{"op": "remove", "path": "/spec/workload"}])
+    kubectl("patch", "identityprovider", "corp", "--namespace", operator.namespace, "--type=json", "-p", patch)
+    await operator.run()
+    made = await operator.get(kinds.DEPLOYMENT, "corp-sts")
+    plain = made["spec"]["template"]
+    assert "team" in rich["metadata"]["labels"]
+    assert "team" not in plain["metadata"]["labels"]
+    assert {"nodeSelector", "tolerations"}.isdisjoint(plain["spec"])
+    assert plain["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"memory": "512Mi"},
+    }
+    assert made["metadata"]["generation"] == 2, "one rollout"
+    assert operator.cluster.asked > asked
+    asked = operator.cluster.asked
+    await operator.run()
+    assert operator.cluster.asked == asked
+
+
+async def test_whoever_scales_takes_over_as_many_replicas_as_there_are(
+    operator: Operator, kubectl: Callable[..., str]
+) -> None:
+    there = ("--namespace", operator.namespace)
+    for replicas in (3, None):
+        patch = json.dumps({"spec": {"sts": {"replicas": replicas}}})
+        kubectl("patch", "identityprovider", "corp", *there, "--type=merge", "-p", patch)
+        await operator.run()
+        assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 3
+    kubectl("scale", "deployment", "corp-sts", *there, "--replicas=5")
+    asked = operator.cluster.asked
+    await operator.run()
+    assert operator.cluster.asked == asked
+    assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 5
 
 
 async def test_a_foreign_object_is_not_adopted(operator: Operator, kubectl: Callable[..., str]) -> None:

@@ -128,6 +128,86 @@ DRIFT: dict[str, tuple[Kind, str, Callable[[Object], Any]]] = {
     "an address": (kinds.SERVICE, "corp-sts", lambda obj: obj["spec"].update(externalIPs=["192.0.2.1"])),
     "other pods": (kinds.SERVICE, "corp-sts", lambda obj: obj["spec"]["selector"].update({meta.PROVIDER_LABEL: "x"})),
     "open doors": (kinds.NETWORK_POLICY, "corp-sts", lambda obj: obj["spec"].update(ingress=[{}])),
+    "fewer pods": (kinds.SERVICE, "corp-sts", lambda obj: obj["spec"]["selector"].update(x="y")),
+    "pods that are not ready": (
+        kinds.SERVICE,
+        "corp-sts",
+        lambda obj: obj["spec"].update(publishNotReadyAddresses=True),
+    ),
+    "pods of the same node": (kinds.SERVICE, "corp-sts", lambda obj: obj["spec"].update(internalTrafficPolicy="Local")),
+    "a pause": (kinds.DEPLOYMENT, "corp-sts", lambda obj: obj["spec"].update(paused=True)),
+    "a long wait": (kinds.DEPLOYMENT, "corp-sts", lambda obj: obj["spec"].update(minReadySeconds=3600)),
+    "a probe": (
+        kinds.DEPLOYMENT,
+        "corp-sts",
+        lambda obj: container(obj).update(startupProbe={"exec": {"command": ["false"]}}),
+    ),
+    "a probe of another host": (
+        kinds.DEPLOYMENT,
+        "corp-sts",
+        lambda obj: container(obj)["livenessProbe"]["httpGet"].update(host="192.0.2.1"),
+    ),
+    "a probe that comes late": (
+        kinds.DEPLOYMENT,
+        "corp-sts",
+        lambda obj: container(obj)["readinessProbe"].update(initialDelaySeconds=600, successThreshold=9),
+    ),
+    "a port of the host": (kinds.DEPLOYMENT, "corp-sts", lambda obj: container(obj)["ports"][0].update(hostPort=443)),
+    "a limit": (kinds.DEPLOYMENT, "corp-sts", lambda obj: container(obj)["resources"]["limits"].update(cpu="1m")),
+    "a wider port": (
+        kinds.NETWORK_POLICY,
+        "corp-sts",
+        lambda obj: obj["spec"]["ingress"][0]["ports"][0].update(endPort=65535),
+    ),
+    "closed doors": (
+        kinds.NETWORK_POLICY,
+        "corp-sts",
+        lambda obj: obj["spec"]["ingress"][0].update({"from": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}),
+    ),
+    "doors of fewer pods": (
+        kinds.NETWORK_POLICY,
+        "corp-sts",
+        lambda obj: obj["spec"]["podSelector"]["matchLabels"].update(x="y"),
+    ),
+    "doors of no pods": (
+        kinds.NETWORK_POLICY,
+        "corp-sts",
+        lambda obj: obj["spec"]["podSelector"].update(matchExpressions=[{"key": "x", "operator": "Exists"}]),
+    ),
+    "a budget of fewer pods": (
+        kinds.POD_DISRUPTION_BUDGET,
+        "corp-sts",
+        lambda obj: obj["spec"]["selector"]["matchLabels"].update(x="y"),
+    ),
+    "a budget of another kind": (
+        kinds.POD_DISRUPTION_BUDGET,
+        "corp-sts",
+        lambda obj: [obj["spec"].pop("maxUnavailable"), obj["spec"].update(minAvailable=2)],
+    ),
+    **{
+        f"a pod's {field}": (
+            kinds.DEPLOYMENT,
+            "corp-sts",
+            lambda obj, field=field, value=value: template(obj).update({field: value}),
+        )
+        for field, value in {
+            "dnsConfig": {"nameservers": ["192.0.2.1"]},
+            "dnsPolicy": "None",
+            "nodeName": "x",
+            "nodeSelector": {"x": "y"},
+            "affinity": {"nodeAffinity": {}},
+            "tolerations": [{"operator": "Exists"}],
+            "priorityClassName": "system-node-critical",
+            "runtimeClassName": "x",
+            "schedulerName": "evil",
+            "hostUsers": False,
+            "resourceClaims": [{"name": "gpu", "resourceClaimName": "x"}],
+            "imagePullSecrets": [{"name": "evil"}],
+            "activeDeadlineSeconds": 1,
+            "readinessGates": [{"conditionType": "x"}],
+            "schedulingGates": [{"name": "x"}],
+        }.items()
+    },
     "a token": (kinds.SERVICE_ACCOUNT, "corp-sts", lambda obj: obj.update(automountServiceAccountToken=True)),
     "a budget": (kinds.POD_DISRUPTION_BUDGET, "corp-sts", lambda obj: obj["spec"].update(maxUnavailable=5)),
     "a key": (kinds.SECRET, "corp-signing", lambda obj: obj["data"].update({"evil.pem": "eA=="})),
@@ -222,6 +302,56 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     ]
 
 
+def mirrored(obj: Object) -> None:
+    """As a webhook that has images come from a mirror."""
+    if obj["kind"] == "Deployment":
+        container(obj)["image"] = f"mirror.example/{container(obj)['image'].removeprefix('mirror.example/')}"
+
+
+def labelled(obj: Object) -> None:
+    if obj["kind"] == "Deployment":
+        obj["metadata"]["labels"]["app.kubernetes.io/component"] = "theirs"
+
+
+@pytest.mark.parametrize("policy", [mirrored, labelled])
+async def test_what_an_admission_policy_makes_of_our_fields_is_said_once_and_tried_once_a_minute(
+    policy: Callable[[Object], None],
+) -> None:
+    seen = standard()
+    await seen.converge()
+    wanted = essence(seen, kinds.DEPLOYMENT, "corp-sts")
+    seen.cluster.mutate = policy
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
+    before = len(seen.cluster.writes)
+
+    def tries() -> int:
+        return sum(write.ref.name == "corp-sts" and write.verb == "apply" for write in seen.cluster.writes[before:])
+
+    await seen.run_for(owned.IN_VAIN * 0.9)
+    assert tries() == 1
+    await seen.run_for(owned.IN_VAIN * 5)
+    assert 2 <= tries() <= 6
+    said = [message for _, _, reason, message in seen.recorder.events if reason == "NotRepaired"]
+    assert [text.partition(" comes back")[0] for text in said] == ["what others change in Deployment corp-sts"]
+    assert repairs(seen) == []
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.IN_VAIN * 2)
+    assert essence(seen, kinds.DEPLOYMENT, "corp-sts") == wanted
+
+
+async def test_what_is_wanted_anew_is_written_at_once_also_where_something_was_in_vain() -> None:
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = mirrored
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"].update(annotations={"a": "b"}))
+    await seen.run_for(5)
+    assert "NotRepaired" in {reason for _, _, reason, _ in seen.recorder.events}
+    seen.cluster.user_apply(provider(workload={"labels": {"a": "b"}}))
+    await seen.run_for(5)
+    template = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["template"]
+    assert template["metadata"]["labels"]["a"] == "b"
+
+
 async def test_what_somebody_deleted_is_made_again_and_said() -> None:
     seen = standard()
     await seen.converge()
@@ -308,11 +438,19 @@ async def test_whoever_scales_takes_over_as_many_replicas_as_there_are() -> None
         lambda obj: obj["spec"]["template"]["metadata"].update(
             annotations={"kubectl.kubernetes.io/restartedAt": "now"}
         ),
-        lambda obj: template(obj).update(dnsPolicy="ClusterFirst", schedulerName="default-scheduler"),
+        lambda obj: template(obj).update(dnsPolicy="ClusterFirst", schedulerName="default-scheduler", hostUsers=True),
+        lambda obj: obj["spec"].update(paused=False, minReadySeconds=0),
         lambda obj: container(obj).update(terminationMessagePath="/dev/termination-log"),
         lambda obj: container(obj)["resources"]["requests"].update(cpu="0.1"),
     ],
-    ids=["a note", "a restart", "defaults of the pod", "defaults of the container", "an equal amount"],
+    ids=[
+        "a note",
+        "a restart",
+        "defaults of the pod",
+        "defaults of the spec",
+        "defaults of the container",
+        "an equal amount",
+    ],
 )
 async def test_what_may_stay_is_left_alone(change: Callable[[Object], None]) -> None:
     seen = standard()

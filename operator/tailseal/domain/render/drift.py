@@ -28,12 +28,31 @@ _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 _EMPTY: Final = "value"
 """Of an environment variable: the API server leaves it out where it is empty."""
 
-_POD_FIELDS: Final = ("initContainers", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostAliases")
+_Defaults = Mapping[str, Value]
+"""Fields that others may not add, each with what the API server says where nobody does."""
+
+_SPEC_FIELDS: Final[_Defaults] = {"paused": False, "minReadySeconds": 0}
+_POD_FIELDS: Final[_Defaults] = {
+    **dict.fromkeys(("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"), False),
+    **dict.fromkeys(("initContainers", "hostAliases", "dnsConfig", "nodeName", "nodeSelector", "affinity")),
+    **dict.fromkeys(("tolerations", "priorityClassName", "runtimeClassName", "imagePullSecrets", "resourceClaims")),
+    **dict.fromkeys(("readinessGates", "schedulingGates", "activeDeadlineSeconds")),
+    "dnsPolicy": "ClusterFirst",
+    "schedulerName": "default-scheduler",
+    "hostUsers": True,
+}
+_SERVICE_FIELDS: Final[_Defaults] = {
+    "externalIPs": None,
+    "publishNotReadyAddresses": False,
+    "internalTrafficPolicy": "Cluster",
+}
+_NOTHING: Final[tuple[Value, ...]] = (None, "", [], {})
 _CONTAINERS: Final = ("initContainers", "containers")
 _NEVER_LENT: Final = {"secret", "secretKeyRef", "secretRef", "persistentVolumeClaim", "hostPath"}
 """What leads to keys, to a node's identity or to the machine: an allowed sidecar has none of it, by whatever name."""
 
-_CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir")
+_PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
+_CONTAINER_FIELDS: Final = ("command", "envFrom", "volumeDevices", "workingDir", *_PROBES)
 _QUANTITY: Final = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SCALE: Final = {
     **{
@@ -80,6 +99,8 @@ def foreign(
             return _foreign_in_template(wanted, present, sidecars)
         case "Service":
             return _foreign_in_service(wanted, present)
+        case "NetworkPolicy" | "PodDisruptionBudget":
+            return _spec(_surplus(wanted["spec"], present["spec"]))
         case _:
             return None
 
@@ -130,27 +151,72 @@ def _foreign_files(wanted: Mapping[str, Value], present: Mapping[str, Value]) ->
 
 
 def _foreign_in_service(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
-    ports, spec = wanted["spec"]["ports"], present["spec"]
-    if len(spec.get("ports", ())) <= len(ports) and not spec.get("externalIPs"):
-        return None
-    return {"spec": {"ports": ports, "externalIPs": None}}
+    ours, theirs = wanted["spec"], present["spec"]
+    more = len(theirs.get("ports", ())) > len(ours["ports"])
+    return _spec(
+        {
+            **_added(_SERVICE_FIELDS, ours, theirs),
+            **_surplus_in("selector", ours, theirs),
+            **({"ports": ours["ports"]} if more else {}),
+        }
+    )
+
+
+def _spec(patch: dict[str, Value]) -> dict[str, Value] | None:
+    return {"spec": patch} if patch else None
+
+
+def _added(fields: _Defaults, ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> dict[str, Value]:
+    """The merge patch without those of the fields that only `theirs` has, unless by default."""
+    added = (name for name, default in fields.items() if theirs.get(name) not in (*_NOTHING, default))
+    return {name: None for name in added if name not in ours}
+
+
+def _surplus_in(field: str, ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> dict[str, Value]:
+    """As `_surplus`, of that field alone, if both have it."""
+    patch = _surplus(ours.get(field) or {}, theirs.get(field) or {}) if field in ours else {}
+    return {field: patch} if patch else {}
+
+
+def _surplus(ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> dict[str, Value]:
+    """The merge patch without what only `theirs` has, at any depth; a list is replaced as one."""
+    patch: dict[str, Value] = {}
+    for name, entry in theirs.items():
+        wanted = ours.get(name)
+        if wanted is None:
+            patch[name] = None
+        elif isinstance(wanted, Mapping) and isinstance(entry, Mapping):
+            patch |= _surplus_in(name, ours, theirs)
+        elif isinstance(wanted, list) and isinstance(entry, list) and any(map(_is_more, wanted, entry)):
+            patch[name] = wanted
+    return patch
+
+
+def _is_more(ours: Value, theirs: Value) -> bool:
+    return isinstance(ours, Mapping) and isinstance(theirs, Mapping) and bool(_surplus(ours, theirs))
 
 
 def _foreign_in_template(
     wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[tuple[str, str]]
 ) -> dict[str, Value] | None:
-    ours = wanted["spec"]["template"]["spec"]
-    theirs, allowed = _apart(ours, present["spec"]["template"]["spec"], sidecars)
-    fields = dict.fromkeys(field for field in _POD_FIELDS if theirs.get(field) and field not in ours)
+    patch = _added(_SPEC_FIELDS, wanted["spec"], present["spec"])
+    pod = _foreign_in_pod(wanted["spec"]["template"]["spec"], present["spec"]["template"]["spec"], sidecars)
+    return _spec({**patch, **({"template": {"spec": pod}} if pod else {})})
+
+
+def _foreign_in_pod(
+    ours: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[tuple[str, str]]
+) -> dict[str, Value]:
+    theirs, allowed = _apart(ours, present, sidecars)
+    fields = {**_added(_POD_FIELDS, ours, theirs), **_surplus_in("nodeSelector", ours, theirs)}
     if not (fields or _foreign_lists(ours, theirs)):
-        return None
+        return {}
     security = {field: None for field in theirs.get("securityContext") or {} if field not in ours["securityContext"]}
-    pod = {
+    return {
         **fields,
         **{field: [*ours.get(field, ()), *entries] for field, entries in allowed.items() if field in ours or entries},
         "securityContext": {**security, **ours["securityContext"]},
     }
-    return {"spec": {"template": {"spec": pod}}}
 
 
 def _apart(
@@ -231,8 +297,15 @@ def _foreign_in_container(ours: Mapping[str, Value], theirs: Mapping[str, Value]
         or _extra("name", _referring(ours["env"]), _referring(theirs.get("env") or []))
         or _extra("mountPath", ours["volumeMounts"], theirs.get("volumeMounts"))
         or bool((theirs.get("lifecycle") or {}).keys() - ours.get("lifecycle", {}).keys())
-        or _more(ours["securityContext"], theirs.get("securityContext") or {})
+        or any(_more(ours[field], theirs.get(field) or {}) for field in ("securityContext", "resources"))
+        or any(_more(ours[field], _probe(theirs.get(field) or {})) for field in _PROBES if field in ours)
+        or any(port.get("hostPort") or port.get("hostIP") for port in theirs.get("ports") or ())
     )
+
+
+def _probe(theirs: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Without what the API server says by default."""
+    return {name: entry for name, entry in theirs.items() if (name, entry) != ("successThreshold", 1)}
 
 
 def _extra(key: str, ours: list[Value], theirs: list[Value] | None) -> bool:

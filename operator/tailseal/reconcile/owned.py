@@ -96,7 +96,7 @@ def _digest(wanted: Object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What was made for a provider, by digest, and what was taken out of it in vain: its content, and when."""
+    """What was made for a provider, by digest, and what was written of it in vain: what that came to, and when."""
 
     made: dict[Ref, str] = field(default_factory=dict)
     in_vain: dict[Ref, tuple[str, float]] = field(default_factory=dict)
@@ -129,25 +129,39 @@ async def _ensured(
             await _say(ctx, wanted, "changed")
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
-    patch, differs = _foreign(ctx, wanted, present), drift.differs(wanted, present)
-    changed = known and (patch is not None or differs)
+    patch, differs = drift.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
+    if (patch is None and not differs) or _is_in_vain(ctx, wanted, present):
+        return present
+    made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
+    if not await _came_back(ctx, wanted, made) and known:
+        await _say(ctx, wanted, "changed")
+    return made
+
+
+async def _written(
+    ctx: Context,
+    wanted: Object,
+    present: Object,
+    manager: str,
+    *,
+    exact: bool,
+    patch: Mapping[str, Any] | None,
+    differs: bool,
+) -> Object:
+    """Write over what is there; `patch` takes out what others added, the apply puts right what is ours."""
     if differs and _comes_first(wanted, present):
         try:
             present = await _over(ctx, wanted, present, manager, exact=exact)
-            patch, differs = _foreign(ctx, wanted, present), False
+            patch, differs = drift.foreign(wanted, present, ctx.settings.sidecars), False
         except Invalid:  # together with what others put there it makes no valid object
             if patch is None:
                 raise
     if patch is not None:
         version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
-        present = await ctx.cluster.merge(ref, {**version, **patch})
+        present = await ctx.cluster.merge(kinds.ref(wanted), {**version, **patch})
         ctx.objects.put(present)
         differs = drift.differs(wanted, present)
-        changed = not await _came_back(ctx, wanted, present) and changed
-    made = await _over(ctx, wanted, present, manager, exact=exact) if differs else present
-    if changed:
-        await _say(ctx, wanted, "changed")
-    return made
+    return await _over(ctx, wanted, present, manager, exact=exact) if differs else present
 
 
 def _comes_first(wanted: Object, present: Object) -> bool:
@@ -161,30 +175,33 @@ def _comes_first(wanted: Object, present: Object) -> bool:
     return applied.is_another(wanted, present)
 
 
-def _foreign(ctx: Context, wanted: Object, present: Object) -> Mapping[str, Any] | None:
-    """The patch that takes out what is not ours, unless it was tried just now and came to nothing."""
-    content, when = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted), ("", 0.0))
-    if content == _content(present) and ctx.clock.now() - when < IN_VAIN:
-        return None
-    return drift.foreign(wanted, present, ctx.settings.sidecars)
+def _is_in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
+    """Whether just that was written just now, and came to just this."""
+    tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
+    return tried is not None and ctx.clock.now() - tried[1] < IN_VAIN and tried[0] == _outcome(wanted, present)
 
 
 async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
-    """Whether what we took out was put back in that write: then it is said, and not tried again at once."""
-    if drift.foreign(wanted, present, ctx.settings.sidecars) is None:
+    """Whether what we took out or put right was undone in that write: then it is said, and not tried again at once."""
+    if drift.foreign(wanted, present, ctx.settings.sidecars) is not None:
+        what, else_ = "put into", "allow a container by name and image (worker.sidecars)"
+    elif drift.differs(wanted, present):
+        what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"
+    else:
         return False
-    _memory_of(ctx, wanted).in_vain[kinds.ref(wanted)] = (_content(present), ctx.clock.now())
+    _memory_of(ctx, wanted).in_vain[kinds.ref(wanted)] = (_outcome(wanted, present), ctx.clock.now())
     text = (
-        f"what others put into {wanted['kind']} {wanted['metadata']['name']} comes back in the write that takes it "
-        "out, by an admission policy or webhook: exempt the namespace from that, or allow a container by name and "
-        "image (worker.sidecars)"
+        f"what others {what} {wanted['kind']} {wanted['metadata']['name']} comes back in the write that undoes it, "
+        f"by an admission policy or webhook: exempt the namespace from that, or {else_}"
     )
     await _tell(ctx, wanted, Reason.NOT_REPAIRED, text)
     return True
 
 
-def _content(obj: Object) -> str:
-    return _digest({name: value for name, value in obj.items() if name not in ("metadata", "status")})
+def _outcome(wanted: Object, present: Object) -> str:
+    marks = {name: present["metadata"].get(name) for name in ("labels", "ownerReferences")}
+    content = {name: value for name, value in present.items() if name not in ("metadata", "status")}
+    return _digest({"wanted": wanted, "marks": marks, "content": content})
 
 
 async def _over(ctx: Context, wanted: Object, present: Object, manager: str, *, exact: bool) -> Object:

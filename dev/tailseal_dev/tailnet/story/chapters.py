@@ -171,7 +171,7 @@ def _authorize(at: Provider, node: Node) -> str:
 
 def _neighbour(at: Provider, lies: list[str], port: int | None = None) -> str:
     status, body = at.elsewhere("/issue", "--request", "POST", *lies, port=port)
-    return f"{status} {json.loads(body)['error']}"
+    return f"{status} {json.loads(body).get('error', 'a token')}"
 
 
 def _key(at: Provider, token: str) -> dict[str, Any]:

@@ -227,6 +227,28 @@ async def test_what_a_spec_no_longer_says_is_gone_after_one_write(
     assert operator.cluster.asked == asked
 
 
+async def test_what_makes_no_valid_object_with_what_a_spec_says_anew_goes_first(
+    operator: Operator, kubectl: Callable[..., str]
+) -> None:
+    there = ("--namespace", operator.namespace)
+    await operator.run()
+    container = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["template"]["spec"]["containers"][0]
+    number = [entry["name"] for entry in container["env"]].index("TAILSEAL_LOG_LEVEL")
+    elsewhere = {"name": "TAILSEAL_LOG_LEVEL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    path = f"/spec/template/spec/containers/0/env/{number}"
+    theirs = json.dumps([{"op": "replace", "path": path, "value": elsewhere}])
+    kubectl("patch", "deployment", "corp-sts", *there, "--type=json", "-p", theirs)
+    removed = json.dumps([{"op": "remove", "path": "/spec/workload/nodeSelector"}])
+    kubectl("patch", "identityprovider", "corp", *there, "--type=json", "-p", removed)
+    await operator.run()
+    pod = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["env"] == container["env"]
+    assert "nodeSelector" not in pod
+    asked = operator.cluster.asked
+    await operator.run()
+    assert operator.cluster.asked == asked
+
+
 async def test_whoever_scales_takes_over_as_many_replicas_as_there_are(
     operator: Operator, kubectl: Callable[..., str]
 ) -> None:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import yaml
 
@@ -31,6 +31,9 @@ _SERVER_NAMES = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 )
+
+_TOO_EARLY: Final = ".status.conditions accessor error: <nil>"
+"""What `kubectl wait` ends with, instead of waiting, where the object is so new that nobody said anything of it."""
 
 
 class ControlPlaneError(Exception):
@@ -137,6 +140,9 @@ class ControlPlane:
         """
         argv = [str(self.programs / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
         result = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        if _TOO_EARLY in result.stderr:
+            time.sleep(1)
+            return self.kubectl(*arguments, stdin=stdin, check=check)
         if check and result.returncode != 0:
             raise ControlPlaneError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
         return result.stdout

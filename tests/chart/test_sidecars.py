@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("he
 SPACE = f"--namespace={PROVIDERS}"
 NAME = "deployment/corp-sts"
 MESH, SPY = ("mesh", "registry.corp.example/mesh/proxy:1"), ("spy", "evil:1")
+MIRROR = ("sts", "mirror.example/tailseal:1")
+"""For our own image."""
 
 INJECTOR = """\
 apiVersion: admissionregistration.k8s.io/v1
@@ -57,11 +60,11 @@ class Seen:
         return set(self.kubectl("get", NAME, SPACE, "--ignore-not-found", path).split())
 
     def writes(self) -> int:
-        """How often the operator wrote the Deployment, whether that changed anything or not."""
+        """How often the operator wrote the Deployment, whether that changed anything or not, but for who scales it."""
         return sum(
             event["user"]["username"] == ACCOUNT
             and f"/{PROVIDERS}/deployments/corp-sts" in event["requestURI"]
-            and "dryRun" not in event["requestURI"]
+            and not re.search("dryRun|-scale", event["requestURI"])
             and event["responseStatus"].get("code") in (200, 201)
             for event in self._plane.audit()
         )
@@ -159,8 +162,16 @@ def test_what_an_admission_policy_may_put_into_every_write_stays_and_costs_none(
     assert seen.said("NotRepaired") == 0
 
 
-def test_what_an_admission_policy_may_not_put_in_is_said_once_and_tried_once_a_minute(seen: Seen) -> None:
-    seen.inject(SPY)
+def test_what_is_only_called_like_an_allowed_container_is_taken_out(seen: Seen) -> None:
+    seen.put_in(("mesh", SPY[1]))
+    eventually(lambda: seen.containers() == {"sts"})
+
+
+@pytest.mark.parametrize("container", [SPY, MIRROR], ids=["spy", "mirror"])
+def test_what_an_admission_policy_may_not_do_is_said_once_and_tried_once_a_minute(
+    seen: Seen, container: tuple[str, str]
+) -> None:
+    seen.inject(container)
     before, since = seen.writes(), time.monotonic()
     seen.kubectl("annotate", NAME, SPACE, "a=b")
     eventually(lambda: seen.said("NotRepaired") == 1)
@@ -168,4 +179,4 @@ def test_what_an_admission_policy_may_not_put_in_is_said_once_and_tried_once_a_m
         seen.looked_at()
     tries = seen.writes() - before
     assert 1 <= tries <= 1 + (time.monotonic() - since) / IN_VAIN
-    assert (seen.containers(), seen.said("NotRepaired"), seen.said("Repaired")) == ({"sts", "spy"}, 1, 0)
+    assert (seen.containers(), seen.said("NotRepaired"), seen.said("Repaired")) == ({"sts", container[0]}, 1, 0)

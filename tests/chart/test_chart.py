@@ -102,6 +102,8 @@ def test_the_plain_bundle_holds_everything_but_the_crds() -> None:
         ("--set=operator.networkPolicy.ingress={a}", "operator/networkPolicy"),
         ("--set=worker.priorityClassName=High", "worker/priorityClassName"),
         ("--set=fence.pods=yes please", "fence/pods"),
+        ("--set=fence.objects=null", "fence"),
+        ("--set=fence=null", "fence"),
         ("--set=operator.extraArgs={}", "operator/extraArgs/0"),
         ("--set=operator.replicas=-1", "operator/replicas"),
         ("--set=image.tag=not a tag", "image/tag"),
@@ -134,7 +136,7 @@ def test_allowed_sidecars_are_told_to_the_operator_and_let_through_its_fence() -
     flag = '--set-json=worker.sidecars=[{"name":"proxy","image":"registry.corp.example/mesh/"}]'
     assert "--allow-sidecar=proxy=registry.corp.example/mesh/" in _container(flag)["args"]
     fence = _objects(flag)["ValidatingAdmissionPolicy/tailseal-operator-deployments"]
-    (rule,) = [entry["expression"] for entry in fence["spec"]["validations"] if "c.image ==" in entry["expression"]]
+    (rule,) = [entry["expression"] for entry in fence["spec"]["variables"] if entry["name"] == "sidecars"]
     assert '(c.name == "proxy" && c.image.startsWith("registry.corp.example/mesh/"))' in rule
     assert "startsWith" not in str(_objects()["ValidatingAdmissionPolicy/tailseal-operator-deployments"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chart.installed import ACCOUNT, Kubectl, attempt, eventually, operator_as_deployed, refused
-from chart.test_fences import WORKLOAD
+from chart.test_fences_deployments import WORKLOAD
 from tailseal_dev import chart, process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.localnode.start import running

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
-import yaml
 
 from chart.installed import (
-    ACCOUNT,
     CLIENTS,
-    IMAGE,
     OBJECTS,
     OPEN,
     PROVIDERS,
@@ -22,12 +18,7 @@ from chart.installed import (
     eventually,
     fenced,
 )
-from tailseal.domain.render.common import Provider
-from tailseal.domain.render.deployment import Own, Workload, deployment
-from tailseal.domain.render.sidecar import Sidecar
 from tailseal.reconcile.identityprovider import fences
-from tailseal_dev import chart
-from tailseal_dev.controlplane import ControlPlaneError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
@@ -108,168 +99,6 @@ def test_what_the_operator_asks_to_know_of_a_fence_is_what_the_fence_refuses(pod
         assert "patched" in kubectl(*asked, f"--namespace={pods}"), "it is the fence that refuses"
 
 
-WORKLOAD = f"""\
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: corp-sts
-  labels: {{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
-spec:
-  replicas: 0
-  selector: {{matchLabels: {{app: sts}}}}
-  template:
-    metadata: {{labels: {{app: sts}}}}
-    spec:
-      serviceAccountName: corp-sts
-      automountServiceAccountToken: false
-      containers: [{{name: sts, image: {IMAGE}}}]
-      volumes:
-      - name: signing
-        projected: {{sources: [{{secret: {{name: corp-signing, optional: true}}}}]}}
-"""
-
-
-def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
-    """What kubectl says when the operator's account applies the Deployment, changed as told, in a dry run."""
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", f"--namespace={namespace}")
-    manifest = WORKLOAD.replace(*replacement) if replacement else WORKLOAD
-    assert not replacement or manifest != WORKLOAD
-    try:
-        return kubectl("apply", *flags, f"--as={ACCOUNT}", stdin=manifest)
-    except ControlPlaneError as error:
-        return str(error)
-
-
-_SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /t}]"
-_OWN = "      volumes:\n      - {name: tailscale-token, projected: {sources: [{serviceAccountToken: {path: token}}]}}"
-
-DEPLOYMENT_ATTACKS = [
-    ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
-    ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
-    ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
-    ("      automountServiceAccountToken: false\n", "", "nor a token for the API server"),
-    ("      serviceAccountName: corp-sts\n", "", "only under the ServiceAccount of the same name"),
-    ("corp-sts", "deployer", "may write no Deployments but its workers'"),
-    ("corp-sts", "deployer-1", "may write no Deployments but its workers'"),
-    ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
-    (
-        "serviceAccountName: corp-sts",
-        "serviceAccountName: corp-sts\n      priorityClassName: system-cluster-critical",
-        "may give workers no priority but",
-    ),
-    (
-        "name: sts, image: tailseal:0.1.0",
-        "name: sts, image: tailseal:0.1.0, securityContext: {allowPrivilegeEscalation: true}",
-        "privileged or can become so",
-    ),
-    (
-        "name: sts, image: tailseal:0.1.0",
-        "name: sts, image: tailseal:0.1.0, securityContext: {capabilities: {add: [SYS_ADMIN]}}",
-        "privileged or can become so",
-    ),
-    ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),
-    (
-        "projected: {sources: [{secret: {name: corp-signing, optional: true}}]}",
-        "hostPath: {path: /}",
-        "may mount nothing",
-    ),
-    (
-        "[{secret: {name: corp-signing, optional: true}}]",
-        "[{serviceAccountToken: {path: token}}]",
-        "may mount nothing but Secrets, ConfigMaps, its own claims, empty folders and nodes' tokens",
-    ),
-    (
-        f"containers: [{{name: sts, image: {IMAGE}}}]\n      volumes:",
-        f"containers: [{{name: sts, image: {IMAGE}, {_SEEN}}}]\n{_OWN}",
-        "may let nobody but a node of the tailnet see that node's tokens",
-    ),
-    ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
-]
-
-
-@pytest.mark.parametrize(("found", "put", "said"), DEPLOYMENT_ATTACKS, ids=[put or f"no {found.strip()}" for found, put, _ in DEPLOYMENT_ATTACKS])
-def test_the_fence_refuses_the_operator_any_other_deployment(
-    pods: str, kubectl: Kubectl, found: str, put: str, said: str
-) -> None:
-    eventually(lambda: said in _apply(kubectl, pods, found, put))
-    assert "serverside-applied" in _apply(kubectl, pods)
-
-
-def _node(name: str, account: str) -> str:
-    """A node's Deployment, whose sidecar runs our image: what that is told to do, the fence does not know."""
-    worker = f"containers: [{{name: sts, image: {IMAGE}}}]"
-    sidecar = f"initContainers: [{{name: tailscale, image: {IMAGE}, {_SEEN}}}]"
-    changed = WORKLOAD.replace(f"{worker}\n      volumes:", f"{sidecar}\n      {worker}\n{_OWN}")
-    changed = changed.replace("labels: {app: sts}", "labels: {app: sts, tailseal.dev/ordinal: '0'}")
-    return changed.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
-
-
-@pytest.mark.parametrize(
-    ("name", "account", "said"),
-    [
-        ("corp-idp-0", "corp-idp-0", "serverside-applied"),
-        ("corp-sts", "corp-sts", "may use the tokens of nodes' accounts only"),
-        ("default", "default", "may write no Deployments but its workers'"),
-        ("default-0", "default", "may write no Deployments but its workers'"),
-        ("deployer-idp-0", "deployer-idp", "may use the tokens of nodes' accounts only"),
-    ],
-)
-def test_the_operator_gets_no_token_of_another_account_through_a_node(
-    pods: str, kubectl: Kubectl, name: str, account: str, said: str
-) -> None:
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_node(name, account)))
-
-
-@pytest.mark.parametrize("claimed", [False, True], ids=["in a Secret", "on a disk"])
-@pytest.mark.parametrize("by", ["authkey", "id-token"])
-def test_the_operator_runs_every_node_that_it_renders(
-    pods: str, kubectl: Kubectl, by: Literal["authkey", "id-token"], *, claimed: bool
-) -> None:
-    image = yaml.safe_load((chart.CHART / "values.yaml").read_text())["tailscale"]["image"]
-    node = Sidecar(image, "Serve", "idp", by, claimed=claimed, client_id="T1", audience="api.tailscale.com/T1")
-    rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
-
-
-def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubectl: Kubectl) -> None:
-    said = "only under the ServiceAccount of the same name"
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    for name, account, ordinal, answer in (
-        ("corp-idp-0", "corp-idp", "0", "serverside-applied"),
-        ("deployer-idp", "deployer", "idp", said),
-        ("deployer-idp-0", "deployer", "idp-0", said),
-    ):
-        manifest = WORKLOAD.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
-        manifest = manifest.replace("labels: {app: sts}", f"labels: {{app: sts, tailseal.dev/ordinal: '{ordinal}'}}")
-        assert answer in attempt(kubectl, pods, "apply", *flags, stdin=manifest)
-
-
-def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=_node("corp-idp-0", "corp-idp-0"))
-    try:
-        other = '{"spec":{"template":{"spec":{"serviceAccountName":"corp-idp"}}}}'
-        merge = ("patch", "deployment/corp-idp-0", "--type=merge", f"--patch={other}")
-        eventually(lambda: "may use the tokens of nodes' accounts only" in attempt(kubectl, pods, *merge))
-    finally:
-        kubectl("delete", "deployment/corp-idp-0", f"--namespace={pods}")
-
-
-def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str, kubectl: Kubectl) -> None:
-    spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
-    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
-    try:
-        half_way = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"tailseal:old"}]}}}}'
-        merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
-        assert "patched" in attempt(kubectl, pods, *merge)
-        assert "serverside-applied" in _apply(kubectl, pods)
-        foreign = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"another"}]}}}}'
-        assert "may run no image but" in attempt(kubectl, pods, *merge[:3], f"--patch={foreign}")
-    finally:
-        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
-
-
 OBJECT_ATTACKS = [
     (("create", "configmap", "mine", "--from-literal=a=b"), "may write only what it marks as its own"),
     (("annotate", "configmap/kube-root-ca.crt", "a=b"), "may write only what it marks as its own"),
@@ -331,6 +160,47 @@ def test_the_fence_refuses_the_operator_objects_of_others(
 ) -> None:
     dry_run = () if "token" in arguments else ("--dry-run=server",)
     eventually(lambda: said in attempt(kubectl, pods, *arguments, *dry_run))
+
+
+SERVICE = "kind: Service\nspec: {ports: [{port: 53}]}\n"
+CLAIM = "kind: PersistentVolumeClaim\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n"
+OUTSIDE, ANOTHER_S = "no Services but those of the type ClusterIP", "may claim no volume in particular"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "put", "said"),
+    [
+        (SERVICE, "", "created"),
+        (SERVICE, "clusterIP: None", "created"),
+        (SERVICE, "type: LoadBalancer", OUTSIDE),
+        (SERVICE, "type: NodePort", OUTSIDE),
+        (SERVICE, "type: ExternalName, externalName: kubernetes.default.svc", OUTSIDE),
+        (SERVICE, "externalIPs: [192.0.2.1]", OUTSIDE),
+        (CLAIM, "", "created"),
+        (CLAIM, "volumeName: others", ANOTHER_S),
+        (CLAIM, "dataSource: {kind: PersistentVolumeClaim, name: others}", ANOTHER_S),
+    ],
+)
+def test_the_operator_takes_neither_addresses_nor_disks_of_others(
+    pods: str, kubectl: Kubectl, manifest: str, put: str, said: str
+) -> None:
+    labels = "metadata: {name: x, labels: {app.kubernetes.io/managed-by: tailseal}}"
+    whole = f"apiVersion: v1\n{labels}\n" + manifest.replace("spec: {", f"spec: {{{put}, " if put else "spec: {")
+    eventually(lambda: said in attempt(kubectl, pods, "create", "--dry-run=server", "-f", "-", stdin=whole))
+
+
+def test_the_fence_lets_the_operator_repair_a_service_that_somebody_gave_an_address(
+    pods: str, kubectl: Kubectl
+) -> None:
+    labels = "metadata: {name: given, labels: {app.kubernetes.io/managed-by: tailseal}}"
+    ours = f"apiVersion: v1\n{labels}\n{SERVICE}"
+    given = ours.replace("spec: {", "spec: {externalIPs: [192.0.2.1], ")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=given)
+    apply = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    assert "serverside-applied" in attempt(kubectl, pods, *apply, stdin=ours.replace("53", "54"))
+    patch = ("patch", "service/given", "--type=merge", "--dry-run=server", "--patch")
+    assert "patched" in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":null}}')
+    assert OUTSIDE in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":["192.0.2.2"]}}')
 
 
 RIGHT = """\

@@ -1,0 +1,326 @@
+"""The fence around Deployments, attacked: the workers' image under the workers' accounts, no way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+import yaml
+
+from chart.installed import ACCOUNT, IMAGE, Kubectl, attempt, eventually, fenced
+from tailseal.domain.render.common import Provider
+from tailseal.domain.render.deployment import Own, Workload, deployment
+from tailseal.domain.render.sidecar import Sidecar
+from tailseal_dev import chart
+from tailseal_dev.controlplane import ControlPlaneError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: ours, labels: {app.kubernetes.io/managed-by: tailseal}}
+spec: {nodeSelector: {no: node}, automountServiceAccountToken: false, containers: [{name: c, image: none}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
+    """Where the operator's account may do everything but for the fences."""
+    with fenced(kubectl, "chart-fence-deployments", POD) as namespace:
+        yield namespace
+
+
+WORKLOAD = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: corp-sts
+  labels: {{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: sts}}}}
+  template:
+    metadata: {{labels: {{app: sts}}}}
+    spec:
+      serviceAccountName: corp-sts
+      automountServiceAccountToken: false
+      securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
+      containers: [{{name: sts, image: {IMAGE}, securityContext: {{allowPrivilegeEscalation: false}}}}]
+      volumes:
+      - name: signing
+        projected: {{sources: [{{secret: {{name: corp-signing, optional: true}}}}]}}
+"""
+
+
+_WORKER = f"{{name: sts, image: {IMAGE}, securityContext: {{allowPrivilegeEscalation: false}}}}"
+_NOT_MORE = "securityContext: {allowPrivilegeEscalation: false}"
+
+
+def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
+    """What kubectl says when the operator's account applies the Deployment, changed as told, in a dry run."""
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", f"--namespace={namespace}")
+    manifest = WORKLOAD.replace(*replacement) if replacement else WORKLOAD
+    assert not replacement or manifest != WORKLOAD
+    try:
+        return kubectl("apply", *flags, f"--as={ACCOUNT}", stdin=manifest)
+    except ControlPlaneError as error:
+        return str(error)
+
+
+_SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /t}]"
+_OWN = "      volumes:\n      - {name: tailscale-token, projected: {sources: [{serviceAccountToken: {path: token}}]}}"
+
+_FAR = "{port: 80, host: 192.0.2.1}"
+AS_ROOT, ELSEWHERE = "may run nothing as root", "no port of the host, nor let the kubelet ask another address"
+
+DEPLOYMENT_ATTACKS = [
+    ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
+    ("serviceAccountName: corp-sts", "serviceAccountName: default", "only under the ServiceAccount of the same name"),
+    ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "nor a token for the API server"),
+    ("      automountServiceAccountToken: false\n", "", "nor a token for the API server"),
+    ("      serviceAccountName: corp-sts\n", "", "only under the ServiceAccount of the same name"),
+    ("corp-sts", "deployer", "may write no Deployments but its workers'"),
+    ("corp-sts", "deployer-1", "may write no Deployments but its workers'"),
+    ("automountServiceAccountToken: false", "hostPID: true", "neither the host's namespaces"),
+    (
+        "serviceAccountName: corp-sts",
+        "serviceAccountName: corp-sts\n      priorityClassName: system-cluster-critical",
+        "may give workers no priority but",
+    ),
+    (
+        _NOT_MORE,
+        "securityContext: {allowPrivilegeEscalation: true}",
+        "privileged or can become so",
+    ),
+    (
+        _NOT_MORE,
+        _NOT_MORE[:-1] + ", capabilities: {add: [SYS_ADMIN]}}",
+        "privileged or can become so",
+    ),
+    ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),
+    (
+        "projected: {sources: [{secret: {name: corp-signing, optional: true}}]}",
+        "hostPath: {path: /}",
+        "may mount nothing",
+    ),
+    (
+        "[{secret: {name: corp-signing, optional: true}}]",
+        "[{serviceAccountToken: {path: token}}]",
+        "may mount nothing but Secrets, ConfigMaps, its own claims, empty folders and nodes' tokens",
+    ),
+    (
+        f"containers: [{_WORKER}]\n      volumes:",
+        f"containers: [{_WORKER[:-1]}, {_SEEN}}}]\n{_OWN}",
+        "may let nobody but a node of the tailnet see that node's tokens",
+    ),
+    ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
+    (f", {_NOT_MORE}", "", "privileged or can become so"),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", runAsUser: 0}", AS_ROOT),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", runAsNonRoot: false}", AS_ROOT),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", seccompProfile: {type: Unconfined}}", AS_ROOT),
+    ("runAsNonRoot: true, ", "", AS_ROOT),
+    ("runAsNonRoot: true, ", "runAsNonRoot: true, runAsUser: 0, ", AS_ROOT),
+    (", seccompProfile: {type: RuntimeDefault}", "", AS_ROOT),
+    ("{name: sts, ", "{name: sts, ports: [{containerPort: 8443, hostPort: 443}], ", ELSEWHERE),
+    ("{name: sts, ", f"{{name: sts, livenessProbe: {{httpGet: {_FAR}}}, ", ELSEWHERE),
+    ("{name: sts, ", f"{{name: sts, readinessProbe: {{tcpSocket: {_FAR}}}, ", ELSEWHERE),
+    ("{name: sts, ", f"{{name: sts, startupProbe: {{httpGet: {_FAR}}}, ", ELSEWHERE),
+    ("{name: sts, ", f"{{name: sts, lifecycle: {{preStop: {{httpGet: {_FAR}}}}}, ", ELSEWHERE),
+    ("      containers:", "      shareProcessNamespace: true\n      containers:", "neither the host's namespaces"),
+    ("      containers:", "      nodeName: master\n      containers:", "neither pass the scheduler by"),
+    (
+        "      containers:",
+        "      resourceClaims: [{name: gpu, resourceClaimName: x}]\n      containers:",
+        "nor claim devices",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "put", "said"),
+    DEPLOYMENT_ATTACKS,
+    ids=[" ".join((put or f"no {found}").split()) for found, put, _ in DEPLOYMENT_ATTACKS],
+)
+def test_the_fence_refuses_the_operator_any_other_deployment(
+    pods: str, kubectl: Kubectl, found: str, put: str, said: str
+) -> None:
+    eventually(lambda: said in _apply(kubectl, pods, found, put))
+
+
+def test_the_fence_lets_the_operator_have_its_worker(pods: str, kubectl: Kubectl) -> None:
+    assert "serverside-applied" in _apply(kubectl, pods)
+
+
+def _node(name: str, account: str) -> str:
+    """A node's Deployment, whose sidecar runs our image: what that is told to do, the fence does not know."""
+    worker = f"containers: [{_WORKER}]"
+    sidecar = f"initContainers: [{{name: tailscale, image: {IMAGE}, {_NOT_MORE}, {_SEEN}}}]"
+    changed = WORKLOAD.replace(f"{worker}\n      volumes:", f"{sidecar}\n      {worker}\n{_OWN}")
+    changed = changed.replace("labels: {app: sts}", "labels: {app: sts, tailseal.dev/ordinal: '0'}")
+    return changed.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "said"),
+    [
+        ("corp-idp-0", "corp-idp-0", "serverside-applied"),
+        ("corp-sts", "corp-sts", "may use the tokens of nodes' accounts only"),
+        ("default", "default", "may write no Deployments but its workers'"),
+        ("default-0", "default", "may write no Deployments but its workers'"),
+        ("deployer-idp-0", "deployer-idp", "may use the tokens of nodes' accounts only"),
+    ],
+)
+def test_the_operator_gets_no_token_of_another_account_through_a_node(
+    pods: str, kubectl: Kubectl, name: str, account: str, said: str
+) -> None:
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_node(name, account)))
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["in a Secret", "on a disk"])
+@pytest.mark.parametrize("by", ["authkey", "id-token"])
+@pytest.mark.parametrize("mode", ["Serve", "Direct"])
+def test_the_operator_runs_every_node_that_it_renders(
+    pods: str,
+    kubectl: Kubectl,
+    mode: Literal["Serve", "Direct"],
+    by: Literal["authkey", "id-token"],
+    *,
+    claimed: bool,
+) -> None:
+    image = yaml.safe_load((chart.CHART / "values.yaml").read_text())["tailscale"]["image"]
+    node = Sidecar(image, mode, "idp", by, claimed=claimed, client_id="T1", audience="api.tailscale.com/T1")
+    rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
+    if mode == "Serve":
+        (container,) = rendered["spec"]["template"]["spec"]["initContainers"]
+        del container["securityContext"]["capabilities"]
+        assert AS_ROOT in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
+
+
+def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubectl: Kubectl) -> None:
+    said = "only under the ServiceAccount of the same name"
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    for name, account, ordinal, answer in (
+        ("corp-idp-0", "corp-idp", "0", "serverside-applied"),
+        ("deployer-idp", "deployer", "idp", said),
+        ("deployer-idp-0", "deployer", "idp-0", said),
+    ):
+        manifest = WORKLOAD.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
+        manifest = manifest.replace("labels: {app: sts}", f"labels: {{app: sts, tailseal.dev/ordinal: '{ordinal}'}}")
+        assert answer in attempt(kubectl, pods, "apply", *flags, stdin=manifest)
+
+
+def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=_node("corp-idp-0", "corp-idp-0"))
+    try:
+        other = '{"spec":{"template":{"spec":{"serviceAccountName":"corp-idp"}}}}'
+        merge = ("patch", "deployment/corp-idp-0", "--type=merge", f"--patch={other}")
+        eventually(lambda: "may use the tokens of nodes' accounts only" in attempt(kubectl, pods, *merge))
+    finally:
+        kubectl("delete", "deployment/corp-idp-0", f"--namespace={pods}")
+
+
+def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str, kubectl: Kubectl) -> None:
+    spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
+    try:
+        hardened = '"securityContext":{"allowPrivilegeEscalation":false}'
+        half_way = f'{{"name":"sts","image":"tailseal:old",{hardened}}}'
+        half_way = f'{{"spec":{{"template":{{"spec":{{"containers":[{half_way}]}}}}}}}}'
+        merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
+        assert "patched" in attempt(kubectl, pods, *merge)
+        assert "serverside-applied" in _apply(kubectl, pods)
+        foreign = '{"spec":{"template":{"spec":{"containers":[{"name":"sts","image":"another"}]}}}}'
+        assert "may run no image but" in attempt(kubectl, pods, *merge[:3], f"--patch={foreign}")
+    finally:
+        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
+
+
+MESH = "name: mesh, image: registry.corp.example/mesh/proxy:1"
+LENT = "may let a sidecar see no Secret, no claim and no volume of a worker or node"
+
+
+def _beside(sidecar: str, volume: str = "") -> str:
+    """The Deployment with an allowed sidecar, and perhaps another volume."""
+    changed = WORKLOAD.replace(f"[{_WORKER}]", f"[{_WORKER[:-1]}, {_SIGNS}}}, {{{sidecar}}}]")
+    return changed + (f"      - {{name: m, {volume}}}\n" if volume else "")
+
+
+_SIGNS = "volumeMounts: [{name: signing, mountPath: /etc/signing}]"
+_MOUNTS = f"{MESH}, volumeMounts: [{{name: m, mountPath: /m}}]"
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "volume", "said"),
+    [
+        (MESH, "", "serverside-applied"),
+        (_MOUNTS, "emptyDir: {}", "serverside-applied"),
+        (_MOUNTS, "configMap: {name: m}", "serverside-applied"),
+        (_MOUNTS, "projected: {sources: [{configMap: {name: m}}]}", "serverside-applied"),
+        (f"{MESH}, env: [{{name: A, value: b}}]", "", "serverside-applied"),
+        (_MOUNTS, "secret: {secretName: corp-signing}", "may mount nothing but"),
+        (_MOUNTS, "projected: {sources: [{secret: {name: corp-signing}}]}", LENT),
+        (_MOUNTS, "persistentVolumeClaim: {claimName: corp-sts-state}", LENT),
+        (
+            f"{MESH}, volumeDevices: [{{name: m, devicePath: /m}}]",
+            "persistentVolumeClaim: {claimName: corp-sts-state}",
+            LENT,
+        ),
+        (f"{MESH}, {_SIGNS}", "", LENT),
+        (f"{MESH}, env: [{{name: A, valueFrom: {{secretKeyRef: {{name: corp-signing, key: a}}}}}}]", "", LENT),
+        (f"{MESH}, envFrom: [{{secretRef: {{name: corp-signing}}}}]", "", LENT),
+        (f"{MESH}, securityContext: {{runAsUser: 0}}", "", AS_ROOT),
+        (f"{MESH}, securityContext: {{capabilities: {{add: [NET_ADMIN]}}}}", "", "privileged or can become so"),
+        (MESH.replace("name: mesh", "name: spy"), "", "may run no image but"),
+        (MESH.replace("corp.example", "evil.example"), "", "may run no image but"),
+    ],
+)
+def test_an_allowed_sidecar_sees_files_of_its_own_and_configmaps_and_nothing_else(
+    pods: str, kubectl: Kubectl, sidecar: str, volume: str, said: str
+) -> None:
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_beside(sidecar, volume)))
+
+
+def test_a_volume_that_an_allowed_sidecar_shares_with_the_worker_is_the_worker_s(pods: str, kubectl: Kubectl) -> None:
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    shared = _beside(_MOUNTS, "emptyDir: {}").replace(_SIGNS, _SIGNS.replace("[", "[{name: m, mountPath: /run}, "))
+    eventually(lambda: LENT in attempt(kubectl, pods, "apply", *flags, stdin=shared))
+
+
+def test_the_fence_lets_the_operator_repair_what_a_sidecar_should_not_see(pods: str, kubectl: Kubectl) -> None:
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    spoiled = _beside(f"{MESH}, {_SIGNS}")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
+    try:
+        assert "serverside-applied" in attempt(
+            kubectl, pods, "apply", *flags, stdin=spoiled.replace("replicas: 0", "replicas: 1")
+        )
+        assert LENT in attempt(
+            kubectl, pods, "apply", *flags, stdin=spoiled.replace("name: corp-signing", "name: corp-tls")
+        )
+        assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=WORKLOAD)
+    finally:
+        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
+
+
+def test_the_fence_lets_the_operator_repair_a_worker_that_somebody_let_out(pods: str, kubectl: Kubectl) -> None:
+    """Applied by us, what others added is still there: it is taken out by a patch of its own."""
+    spoiled = WORKLOAD.replace("runAsNonRoot: true", "runAsNonRoot: false").replace(
+        "type: RuntimeDefault", "type: Unconfined"
+    )
+    spoiled = spoiled.replace("{name: sts, ", "{name: sts, ports: [{containerPort: 8443, hostPort: 443}], ")
+    spoiled = spoiled.replace("      containers:", "      nodeName: master\n      containers:")
+    kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
+    try:
+        assert "serverside-applied" in _apply(kubectl, pods)
+        more = '{"spec":{"template":{"spec":{"nodeName":"another"}}}}'
+        merge = ("patch", "deployment/corp-sts", "--type=merge", "--dry-run=server", f"--patch={more}")
+        assert "neither pass the scheduler by" in attempt(kubectl, pods, *merge)
+    finally:
+        kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")

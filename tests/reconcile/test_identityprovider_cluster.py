@@ -126,6 +126,22 @@ async def test_everything_is_accepted_and_the_next_runs_write_nothing(operator: 
     assert conditions["Programmed"] == ("False", "NoReplicas")
 
 
+async def test_nodes_of_a_tailnet_rest_as_well(operator: Operator, kubectl: Callable[..., str]) -> None:
+    there = ("--namespace", operator.namespace)
+    auth = {"oauthClientSecretRef": {"name": "ts"}}
+    direct = {"mode": "Direct", "port": 8444, "auth": auth, "tags": ["tag:idp"]}
+    serve = {"mode": "Serve", "port": None, "volume": {"size": "64Mi"}}
+    for tailnet in (direct, serve):
+        patch = json.dumps({"spec": {"tailnet": tailnet}})
+        kubectl("patch", "identityprovider", "corp", *there, "--type=merge", "-p", patch)
+        await operator.run(3)
+        pod = (await operator.get(kinds.DEPLOYMENT, "corp-idp-0"))["spec"]["template"]["spec"]
+        assert [entry["name"] for entry in pod["initContainers"]] == ["tailscale"]
+        asked = operator.cluster.asked
+        await operator.run(1)
+        assert operator.cluster.asked == asked
+
+
 async def test_what_others_inject_goes_and_stays_away(operator: Operator, kubectl: Callable[..., str]) -> None:
     await operator.run()
     evil = {
@@ -197,7 +213,7 @@ async def test_what_others_change_beside_what_we_say_goes_and_stays_away(
     await operator.run(2)
     assert [(await operator.get(kind, "corp-sts"))["spec"] for kind in kinds_of] == before
     asked = operator.cluster.asked
-    await operator.run(2)
+    await operator.run(1)
     assert operator.cluster.asked == asked, "no fight"
 
 
@@ -223,7 +239,7 @@ async def test_what_a_spec_no_longer_says_is_gone_after_one_write(
     assert made["metadata"]["generation"] == 2, "one rollout"
     assert operator.cluster.asked > asked
     asked = operator.cluster.asked
-    await operator.run()
+    await operator.run(1)
     assert operator.cluster.asked == asked
 
 
@@ -240,12 +256,12 @@ async def test_what_makes_no_valid_object_with_what_a_spec_says_anew_goes_first(
     kubectl("patch", "deployment", "corp-sts", *there, "--type=json", "-p", theirs)
     removed = json.dumps([{"op": "remove", "path": "/spec/workload/nodeSelector"}])
     kubectl("patch", "identityprovider", "corp", *there, "--type=json", "-p", removed)
-    await operator.run()
+    await operator.run(2)
     pod = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["template"]["spec"]
     assert pod["containers"][0]["env"] == container["env"]
     assert "nodeSelector" not in pod
     asked = operator.cluster.asked
-    await operator.run()
+    await operator.run(1)
     assert operator.cluster.asked == asked
 
 
@@ -256,11 +272,11 @@ async def test_whoever_scales_takes_over_as_many_replicas_as_there_are(
     for replicas in (3, None):
         patch = json.dumps({"spec": {"sts": {"replicas": replicas}}})
         kubectl("patch", "identityprovider", "corp", *there, "--type=merge", "-p", patch)
-        await operator.run()
+        await operator.run(2)
         assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 3
     kubectl("scale", "deployment", "corp-sts", *there, "--replicas=5")
     asked = operator.cluster.asked
-    await operator.run()
+    await operator.run(1)
     assert operator.cluster.asked == asked
     assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 5
 

@@ -273,7 +273,7 @@ async def test_only_post_is_answered() -> None:
 class Silent:
     """A tailnet that cannot say who anybody is."""
 
-    async def accepted(self, _host: str, _port: int) -> Caller | None:
+    async def accepted(self, _host: str, _port: int, _ended: Any) -> Caller | None:
         return None
 
     async def caller(self, _accepted: Caller | None, _found: Any) -> Caller:

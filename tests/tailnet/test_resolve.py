@@ -129,6 +129,37 @@ async def test_connections_are_looked_up_one_at_a_time_and_for_a_second_at_most(
     assert tailscaled.most_at_once <= 2, "one connection, and the question about an address"
 
 
+@virtual
+async def test_nobody_is_asked_about_connections_that_have_ended_and_they_hold_up_no_other() -> None:
+    async with standing_in() as tailscaled:
+        tailscaled.knows("user", "127.0.0.1:40099")
+        resolver = direct(tailscaled)
+        ended = [
+            asyncio.create_task(refused(resolver.accepted("127.0.0.1", 40000 + number, lambda: True)))
+            for number in range(10)
+        ]
+        found = await resolver.accepted("127.0.0.1", 40099, lambda: False)
+        assert set(await asyncio.gather(*ended)) == {Refusal.UNKNOWN}
+        assert found is not None
+        assert found.subject == "userid:1"
+        asked = [question for question in questions(tailscaled) if "proto=tcp" in question]
+    assert asked == ["whois?addr=127.0.0.1%3A40099&proto=tcp"]
+
+
+async def test_who_ended_his_connection_before_the_answer_is_not_taken_for_who_has_its_port_now(
+    tailscaled: FakeLocalApi,
+) -> None:
+    ended: list[bool] = []
+
+    async def another_has_it() -> None:
+        ended.append(True)
+        tailscaled.knows("user", "127.0.0.1:40000")
+
+    tailscaled.delay = another_has_it
+    asking = direct(tailscaled).accepted("127.0.0.1", 40000, lambda: bool(ended))
+    assert await refused(asking) is Refusal.UNKNOWN
+
+
 async def test_after_a_connection_of_nobodys_the_daemon_is_left_alone_and_after_a_known_one_it_is_not(
     tailscaled: FakeLocalApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

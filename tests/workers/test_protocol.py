@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from fakes.worker import until
 from tailseal.workers.common.http import protocol
 from tailseal.workers.common.http.address import Address
+from tailseal.workers.common.http.connection import Connection as Connected
 from tailseal.workers.common.http.serving import Listener
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -155,6 +156,32 @@ async def test_who_takes_no_answer_is_let_go(listener: Listener) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined] # asyncio's transports of sockets have it
         writer.write(b"GET /large HTTP/1.1\r\n\r\n" * 30)
         await until(lambda: not listener.connections)
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+async def test_a_connection_is_known_to_be_over_although_nobody_reads_what_came(*, is_half: bool) -> None:
+    made: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            made.put_nowait(transport)
+
+    async with await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport, connection = await made.get(), Connected()
+        assert not connection.is_over()
+        connection.made(transport)
+        transport.pause_reading()
+        writer.write(b"x" * 1000)
+        assert not connection.is_over()
+        if is_half:
+            writer.write_eof()
+        else:
+            writer.close()
+        await until(connection.is_over)
+        writer.close()
+        transport.abort()
 
 
 async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Who is calling, in the two listener modes: one of them each listener, never both, and nothing that a caller says.
 
 A lookup that finds nothing makes tailscaled sleep for 180 ms with everything locked, if it was asked about an address
-with a port. So that is done once a connection, on the one listener that can be reached in no other way, one at a time;
-all other questions are about addresses alone, and only about those that nodes have. After such a sleep the daemon is
-left alone for as long again, so that strangers hold up nobody who is known: they are other programs of this very host.
+with a port. So that is done once a connection, on the one listener that can be reached in no other way, one at a time,
+and not for a connection that has ended, which tailscaled forgets; all other questions are about addresses alone, and
+only about those that nodes have. After such a sleep the daemon is left alone for as long again, so that questions about
+addresses are answered among whatever strangers do. New connections wait for their turn: programs of this very host that
+keep open what tailscaled knows nothing of hold them up.
 """
 
 from __future__ import annotations
@@ -23,6 +25,15 @@ from tailseal.tailnet.localapi import LocalApi
 Clock = Callable[[], float]
 """Unix seconds."""
 
+Ended = Callable[[], bool]
+"""Whether a connection has ended by now."""
+
+
+def untold() -> bool:
+    """`Ended` of a server that does not tell: never."""
+    return False
+
+
 _STATE_HOLDS: Final = 1.0
 """Seconds for which our own node's state is taken for what it was, as long as it answers who others are."""
 
@@ -33,15 +44,16 @@ _REST: Final = 0.2
 class CallerResolver(Protocol):
     """Who is calling. A listener asks `accepted` once a connection and `caller` for each request on it."""
 
-    async def accepted(self, host: str, port: int) -> Caller | None:
+    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:
         """Who opened a connection; None: its requests will tell.
 
         Args:
             host: the peer's address as the socket has it.
             port: the peer's port.
+            ended: looked at before and after somebody is asked by the port, which may be another's then.
 
         Raises:
-            NobodyError: nobody that the tailnet knows.
+            NobodyError: nobody that the tailnet knows, or nobody any more.
             UnavailableError: nobody can say.
         """
         ...
@@ -141,7 +153,7 @@ class Serve(_Whois):
     Nothing is remembered by connection: serve sends the requests of many callers over one.
     """
 
-    async def accepted(self, host: str, port: int) -> Caller | None:  # noqa: ARG002 - the protocol's
+    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:  # noqa: ARG002
         """See `CallerResolver`; a unix socket's peers have no addresses."""
         return None
 
@@ -168,7 +180,7 @@ class Direct(_Whois):
         self._one_at_a_time = asyncio.Lock()
         self._rests_until = 0.0
 
-    async def accepted(self, host: str, port: int) -> Caller | None:
+    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:
         """See `CallerResolver`."""
         if self._interface and (address := tailnet_address(host)) is not None:
             return await self._by_address(address)
@@ -177,17 +189,22 @@ class Direct(_Whois):
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         async with _within(self._api.within):
             async with self._one_at_a_time:
-                answer = await self._rested(target)
+                answer = await self._rested(target, ended)
             await self._need_running(fresh=answer is None)
         return self._read(answer)
 
-    async def _rested(self, target: str) -> Any | None:  # noqa: ANN401 - any JSON value
-        """Ask about a connection, a while after one that it did not know: others have questions, too."""
+    async def _rested(self, target: str, ended: Ended) -> Any | None:  # noqa: ANN401 - any JSON value
+        """Ask about a connection, a while after one that it did not know: others have questions, too.
+
+        It forgets a connection that ends, and anybody can open and end as many as he likes.
+        """
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(self._rests_until - clock())
+        _need_open(ended)
         answer = await self._whois(target, proto="tcp")
         if answer is None:
             self._rests_until = clock() + _REST
+        _need_open(ended)
         return answer
 
     async def caller(self, accepted: Caller | None, found: headers.Headers) -> Caller:  # noqa: ARG002
@@ -209,7 +226,7 @@ class Elsewhere:
     def __init__(self, over_tailnet: CallerResolver) -> None:
         self._over_tailnet = over_tailnet
 
-    async def accepted(self, host: str, port: int) -> Caller | None:  # noqa: ARG002 - the protocol's
+    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:  # noqa: ARG002
         """See `CallerResolver`."""
         return None
 
@@ -224,6 +241,11 @@ class Elsewhere:
     async def own_node(self) -> whois.OwnNode:
         """See `CallerResolver`."""
         return await self._over_tailnet.own_node()
+
+
+def _need_open(ended: Ended) -> None:
+    if ended():
+        raise NobodyError(Refusal.UNKNOWN)
 
 
 @asynccontextmanager

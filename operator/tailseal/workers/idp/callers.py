@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
 
 from tailseal.domain.caller import Caller, Known
@@ -13,10 +12,11 @@ from tailseal.tailnet import headers
 from tailseal.tailnet.errors import NobodyError, Refusal
 from tailseal.tailnet.resolve import CallerResolver
 from tailseal.workers.common.bundle.snapshot import Snapshot
+from tailseal.workers.common.http.connection import connection_of
 from tailseal.workers.common.http.wire import Scope
 from tailseal.workers.idp.context import IdpRuntime
 
-_ACCEPTED = "tailseal.accepted"
+_ACCEPTED, _UNKNOWN = "tailseal.accepted", "tailseal.unknown"
 
 
 async def person_of(runtime: IdpRuntime, scope: Scope, snapshot: Snapshot) -> Person:
@@ -68,7 +68,7 @@ def source_of(scope: Scope) -> str:
 
     Behind serve, or where a node forwards connections to us, the socket's own peer is the same for everybody.
     """
-    known: Caller | None = _connection(scope).get(_ACCEPTED)
+    known: Caller | None = connection_of(scope).kept.get(_ACCEPTED)
     if known is not None:
         return str(known.node.addresses[0])
     client = scope.get("client")
@@ -82,15 +82,17 @@ def source_of(scope: Scope) -> str:
 
 async def _accepted(callers: CallerResolver, scope: Scope) -> Caller | None:
     """Asked once a connection: what belongs to one is kept with it, because a port soon belongs to another."""
-    kept = _connection(scope)
+    connection = connection_of(scope)
+    kept = connection.kept
+    if _UNKNOWN in kept:
+        raise NobodyError(Refusal.UNKNOWN)
     if _ACCEPTED not in kept:
         host, port = scope.get("client") or ("", 0)
-        kept[_ACCEPTED] = await callers.accepted(host, port)
+        try:
+            kept[_ACCEPTED] = await callers.accepted(host, port, connection.is_over)
+        except NobodyError as error:
+            if error.reason is Refusal.UNKNOWN:  # the one answer that is dear; a node that is expired may come back
+                kept[_UNKNOWN] = True
+            raise
     accepted: Caller | None = kept[_ACCEPTED]
     return accepted
-
-
-def _connection(scope: Scope) -> dict[str, Any]:
-    """What is kept with the connection; where the server keeps nothing, what is kept with the request."""
-    kept: dict[str, Any] = scope.setdefault("state", {}).setdefault("connection", {})
-    return kept

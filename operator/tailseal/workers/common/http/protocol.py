@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tailseal.workers.common.http import connection
+
 MAX_HEAD_BYTES: Final = 32_768
 """Bytes of request line and headers, or of what follows a chunked body; no honest client comes near."""
 
@@ -56,7 +58,9 @@ class Protocol(HttpToolsProtocol):
         ending: Callable[[], bool] = lambda: False,
         **rest: Any,  # noqa: ANN401 - as uvicorn has it
     ) -> None:
-        super().__init__(**rest)
+        self._connection = connection.Connection()
+        # uvicorn copies this for each request: what stands below stays that of the connection.
+        super().__init__(**rest, app_state={connection.STATE: self._connection})
         self._refused, self._ending = refused, ending
         self._accepted_at = self.loop.time()
 
@@ -68,11 +72,13 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Wait for the first head."""
+        self._connection.made(transport)
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all timers."""
+        """Forget all timers; who still asks about it learns that it is over."""
+        self._connection.lost()
         self._cease(self._patience)
         self._cease(self._untaken)
         super().connection_lost(exc)

@@ -151,8 +151,6 @@ class _Server(uvicorn.Server):
             ending=lambda: self.ending,
             config=self.config,
             server_state=self.server_state,
-            # uvicorn copies this for each request: what stands below stays that of the connection.
-            app_state={"connection": {}},
         )
         self._accepted.add(made)
         return made

@@ -21,6 +21,7 @@ from tailnet import world
 from tailseal.domain.bundle import build
 from tailseal.domain.bundle.model import HeadscaleUpstream, PolicyRecord, Settings, Upstream
 from tailseal.domain.policy.grants import AUTH_KEY
+from tailseal_dev import process
 from tailseal_dev.tailnet import Node, Tailnet
 from tailseal_dev.tailnet.headscale import URL
 from tailseal_dev.tailnet.net import Member
@@ -275,6 +276,33 @@ def test_who_says_by_the_proxy_protocol_who_they_are_is_not_heard(provider: Prov
         answer = said(node, f"PROXY TCP4 {ci.addresses[0]} {provider.node.addresses[0]} 40000 80\r\n")
         assert " 400 " in answer.partition("\n")[0], answer
         assert '"token"' not in answer
+
+
+_PASSING = """
+import socket, sys, time
+port, host = int(sys.argv[1]), sys.argv[2]
+while True:
+    with socket.create_connection(("127.0.0.1", port), 30) as raw:
+        raw.sendall(f"CONNECT {host} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+        if b" 200 " in raw.recv(4096):
+            raw.sendall(f"POST /issue HTTP/1.1\\r\\nHost: {host}\\r\\nContent-Length: 0\\r\\n\\r\\n".encode())
+            print("opened", flush=True)
+    time.sleep(0.1)
+"""
+
+
+def test_who_opens_connections_and_closes_them_keeps_nobody_else_out(provider: Provider, tmp_path: Path) -> None:
+    alice, bob = (provider.tailnet.nodes[name] for name in ("alice", "bob"))
+    where, log = f"{provider.node.host}:{provider.at}", tmp_path / "passing.log"
+    passing = provider.tailnet.space.start([sys.executable, "-c", _PASSING, str(bob.proxy), where], log)
+    deadline, opened, in_a_row = time.monotonic() + 2 * WITHIN, 0, 0
+    try:
+        while opened < 50 or in_a_row < 20:  # a busy machine may be late at times, but not for ever
+            assert time.monotonic() < deadline, f"{in_a_row} in a row were answered, {opened} were opened and closed"
+            in_a_row = in_a_row + 1 if said(provider, alice, "policy=identity/people") == "200" else 0
+            opened = log.read_text().count("opened")
+    finally:
+        process.stop(passing)
 
 
 def test_a_grant_that_is_withdrawn_is_gone_with_the_next_call(provider: Provider) -> None:

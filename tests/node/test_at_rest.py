@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import time
 from collections import Counter
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from node.table import FULL, measured
-from node.world import PROVIDERS, SYSTEM, World, until
+from node.world import PROVIDERS, SYSTEM, World, seconds_of, until
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("image")]
 
@@ -53,12 +52,8 @@ def _writes(world: World) -> list[str]:
 
 def _quiet_since(world: World) -> float:
     """Seconds since the last write that was not the Lease's."""
-    seen = [event["stageTimestamp"] for event in _ours(world) if "lease" not in event["requestURI"]]
-    return time.time() - _seconds(seen[-1]) if seen else 0.0
-
-
-def _seconds(stamp: str) -> float:
-    return float(calendar.timegm(time.strptime(stamp.partition(".")[0], "%Y-%m-%dT%H:%M:%S")))
+    seen = [event for event in _ours(world) if "lease" not in event["requestURI"]]
+    return time.time() - seconds_of(seen[-1]) if seen else 0.0
 
 
 def _costs(world: World) -> dict[str, tuple[float, float]]:

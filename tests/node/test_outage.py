@@ -23,14 +23,11 @@ OPERATOR = (f"--namespace={SYSTEM}",)
 def test_while_the_api_server_is_away_exchanges_go_on_and_then_policies_are_heard_of_again(
     world: World, job: str
 ) -> None:
-    plane, workers, operator = world.node.plane, _restarts(world, *WORKERS), _restarts(world, *OPERATOR)
+    workers, operator = _restarts(world, *WORKERS), _restarts(world, *OPERATOR)
     with Load({"exchanges": exchanges(world, job)}) as load:
         started = time.monotonic()
-        plane.stop_api_server()
-        try:
+        with world.outage():
             time.sleep(OUTAGE)
-        finally:
-            plane.start_api_server()
         seconds = time.monotonic() - started
         asked = load.counts["exchanges"].asked
         until(lambda: load.counts["exchanges"].asked > asked + 3, "exchanges go on")

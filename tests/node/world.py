@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -39,6 +40,11 @@ def until(condition: Callable[[], bool], what: str, within: float = WITHIN) -> f
         assert time.monotonic() - started < within, f"not within {within:.0f} s: {what}"
         time.sleep(0.02)
     return time.monotonic() - started
+
+
+def seconds_of(event: dict[str, Any]) -> float:
+    """When an event of the audit log was, Unix seconds."""
+    return float(calendar.timegm(time.strptime(event["stageTimestamp"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")))
 
 
 def evict(world: World, pod: str) -> int:
@@ -98,6 +104,7 @@ class World:
         self._names = manifests.Names(self.issuer, "https://ci.example", "", self.ci.jwks)
         self._ways: dict[str, str] = {}
         self.ready_after = 0.0
+        self._outages: list[tuple[float, float]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +128,21 @@ class World:
         service = self.kubectl("get", "service/corp-sts", SPACE, "--output=jsonpath={.spec.clusterIP}")
         self.node.reach(service, 443, self._port)
         until(self._answers, "the token service answers")
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """The API server is away meanwhile, and ready after it."""
+        began = time.time()
+        self.node.plane.stop_api_server()
+        try:
+            yield
+        finally:
+            self.node.plane.start_api_server()
+            self._outages.append((began, time.time()))
+
+    def was_starting(self, event: dict[str, Any]) -> bool:
+        """Whether an event of the audit log is of a time when the API server did not know yet who may what."""
+        return any(began <= seconds_of(event) <= ended for began, ended in self._outages)
 
     def server(self, names: Sequence[str], name: str) -> tuple[Path, Path]:
         """Files of a certificate for other names, by the same authority, and of its key."""

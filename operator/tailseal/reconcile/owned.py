@@ -12,7 +12,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.errors import Invalid
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import canonical
-from tailseal.domain.render import applied, drift
+from tailseal.domain.render import additions, applied, drift
 from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, ours, taken
@@ -129,7 +129,7 @@ async def _ensured(
             await _say(ctx, wanted, "changed")
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
-    patch, differs = drift.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
+    patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
     if (patch is None and not differs) or _is_in_vain(ctx, wanted, present):
         return present
     made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
@@ -152,7 +152,7 @@ async def _written(
     if differs and _comes_first(wanted, present):
         try:
             present = await _over(ctx, wanted, present, manager, exact=exact)
-            patch, differs = drift.foreign(wanted, present, ctx.settings.sidecars), False
+            patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), False
         except Invalid:  # together with what others put there it makes no valid object
             if patch is None:
                 raise
@@ -183,7 +183,7 @@ def _is_in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
 
 async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether what we took out or put right was undone in that write: then it is said, and not tried again at once."""
-    if drift.foreign(wanted, present, ctx.settings.sidecars) is not None:
+    if additions.foreign(wanted, present, ctx.settings.sidecars) is not None:
         what, else_ = "put into", "allow a container by name and image (worker.sidecars)"
     elif drift.differs(wanted, present):
         what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"

@@ -85,6 +85,12 @@ def made(ctx: Context, wanted: Object) -> bool:
     return _memory_of(ctx, wanted).made.get(kinds.ref(wanted)) == _digest(wanted)
 
 
+def in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
+    """Whether our last write of just this came to just what is there, however long ago: one more changes nothing."""
+    tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
+    return tried is not None and tried[0] == _outcome(wanted, present)
+
+
 def forget(ctx: Context, namespace: str, provider: str) -> None:
     """Keep nothing of what was made for a provider that is gone."""
     ctx.memory.pop(Key("Owned", namespace, provider), None)

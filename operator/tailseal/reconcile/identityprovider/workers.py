@@ -79,26 +79,36 @@ def _runs_as(objects: Objects, account: Ref, kept: set[Ref]) -> bool:
     return present is not None and present["spec"]["template"]["spec"].get("serviceAccountName") == account.name
 
 
-def due(objects: Objects, wanted: list[Object], made: Callable[[Object], bool]) -> Iterator[Object]:
+def due(
+    objects: Objects,
+    wanted: list[Object],
+    made: Callable[[Object], bool],
+    in_vain: Callable[[Object, Object], bool],
+) -> Iterator[Object]:
     """What may be written now: of numbered replicas that serve, the next one changes when the others are up again.
 
     Each is a Deployment of one pod that ends before its successor starts: changed together, all would be down together.
 
     Args:
-        objects: as they are there.
+        objects: as they are there; what is written is to be in them before the next one is asked for.
         wanted: all objects of one component.
         made: whether we wrote one so already: what others changed in it is put back at once.
+        in_vain: whether that came to what is there, by an admission policy: it takes its turn, and nobody waits for it.
     """
     numbered = {kinds.ref(obj): objects.get(kinds.ref(obj)) for obj in wanted if _is_replica(obj)}
     down = {ref for ref, present in numbered.items() if not _is_up(present)}
     for obj in wanted:
         ref = kinds.ref(obj)
         present = numbered.get(ref)
-        if present is not None and _takes_down(obj, present):
-            if down - {ref} and not made(obj):
-                continue
-            down.add(ref)
+        if present is None or not _takes_down(obj, present):
+            yield obj
+            continue
+        is_vain = in_vain(obj, present)
+        if down - {ref} and (is_vain or not made(obj)):
+            continue
         yield obj
+        if not is_vain or not _is_up(objects.get(ref)):  # the policy may be gone by now
+            down.add(ref)
 
 
 def _is_replica(obj: Object) -> bool:

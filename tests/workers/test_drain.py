@@ -243,6 +243,30 @@ async def test_who_connected_and_says_nothing_does_not_keep_a_replica_from_endin
     writer.close()
 
 
+@pytest.mark.parametrize("listener", [True], indirect=True, ids=["https"])
+async def test_who_connected_in_the_very_moment_and_does_not_shake_hands_does_not_keep_a_replica_from_ending(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_port = serving._Server.shutdown
+    silent: list[socket.socket] = []
+
+    async def shutdown(server: Any, sockets: Any) -> None:  # noqa: ANN401 - uvicorn's
+        place = (listener.address.host, listener.address.port)
+        silent.append(socket.create_connection(place, timeout=PATIENCE))
+        await closing_port(server, sockets)
+
+    monkeypatch.setattr(serving._Server, "shutdown", shutdown)
+    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", PATIENCE * 10)
+    monkeypatch.setattr(protocol, "LAST_SECONDS", 0.1)
+    ending = asyncio.create_task(listener.run())
+    await listener.accepting()
+    listener.stop()
+    async with asyncio.timeout(PATIENCE):
+        await ending
+    with silent.pop():
+        pass
+
+
 def asked(caller: socket.socket, scheme: str) -> bytes:
     """What somebody gets who connected and asks now."""
     if scheme == "https":

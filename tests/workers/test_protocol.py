@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -182,6 +183,23 @@ async def test_a_connection_is_known_to_be_over_although_nobody_reads_what_came(
         await until(connection.is_over)
         writer.close()
         transport.abort()
+
+
+def test_of_another_system_whose_states_count_otherwise_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bound:
+        def get_extra_info(self, _: str) -> Bound:
+            return self
+
+        def getsockopt(self, *_: int) -> bytes:
+            return b"\x04"  # what BSDs call established
+
+    connection = Connected()
+    connection.made(Bound())  # type: ignore[arg-type]
+    assert connection.is_over(), "for Linux, that is no established one"
+    monkeypatch.setattr("tailseal.workers.common.http.connection.sys", SimpleNamespace(platform="freebsd14"))
+    assert not connection.is_over()
+    connection.lost()
+    assert connection.is_over()
 
 
 async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import Any, Final
 
 from tailseal.workers.common.http.wire import Scope
@@ -12,7 +13,7 @@ STATE: Final = "connection"
 """Where the server puts it in a request's state."""
 
 _ESTABLISHED: Final = 1
-"""tcpi_state, the first byte of TCP_INFO in tcp(7)."""
+"""tcpi_state, the first byte of TCP_INFO in Linux's tcp(7): other systems have a TCP_INFO too, and count otherwise."""
 
 
 class Connection:
@@ -25,11 +26,11 @@ class Connection:
         self._is_lost = False
 
     def made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
+        """Keep its socket: the system is asked, as a transport that reads no more learns nothing of its peer."""
         self._socket = transport.get_extra_info("socket")
 
     def lost(self) -> None:
-        """It is not there any more."""
+        """Let go of the socket, whose number soon is another's; whoever still asks gets the answer from here."""
         self._socket, self._is_lost = None, True
 
     def is_over(self) -> bool:
@@ -37,7 +38,7 @@ class Connection:
 
         The system knows before we read it, and also where we read no more for the time being.
         """
-        if self._socket is None or not hasattr(socket, "TCP_INFO"):
+        if self._socket is None or sys.platform != "linux":
             return self._is_lost
         try:
             state: bytes = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)

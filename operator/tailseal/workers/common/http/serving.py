@@ -12,6 +12,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from tailseal.workers.common.http import protocol
 from tailseal.workers.common.http.address import Address, UnixAddress
 from tailseal.workers.common.http.binding import bind, waiting
 from tailseal.workers.common.http.protocol import Protocol, Refusal
@@ -141,7 +142,8 @@ class _Server(uvicorn.Server):
     async def _take(self, caller: socket.socket) -> None:
         """Serve a connection that the system accepted and the loop had not."""
         ssl = self.config.ssl
-        limit = HANDSHAKE_SECONDS if ssl else None
+        # Nobody is answered while these shake hands, and the pod's grace runs.
+        limit = protocol.LAST_SECONDS if ssl else None
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(self._protocol, caller, ssl=ssl, ssl_handshake_timeout=limit)
 

@@ -135,10 +135,14 @@ def test_the_operator_is_hardened_and_told_its_own_image_for_the_workers() -> No
 def test_allowed_sidecars_are_told_to_the_operator_and_let_through_its_fence() -> None:
     flag = '--set-json=worker.sidecars=[{"name":"proxy","image":"registry.corp.example/mesh/"}]'
     assert "--allow-sidecar=proxy=registry.corp.example/mesh/" in _container(flag)["args"]
-    fence = _objects(flag)["ValidatingAdmissionPolicy/tailseal-operator-deployments"]
-    (rule,) = [entry["expression"] for entry in fence["spec"]["variables"] if entry["name"] == "sidecars"]
-    assert '(c.name == "proxy" && c.image.startsWith("registry.corp.example/mesh/"))' in rule
-    assert "startsWith" not in str(_objects()["ValidatingAdmissionPolicy/tailseal-operator-deployments"])
+
+    def rule(*flags: str) -> str:
+        fence = _objects(*flags)["ValidatingAdmissionPolicy/tailseal-operator-deployments"]
+        (found,) = [entry["expression"] for entry in fence["spec"]["variables"] if entry["name"] == "sidecars"]
+        return str(found)
+
+    assert '(c.name == "proxy" && c.image.startsWith("registry.corp.example/mesh/"))' in rule(flag)
+    assert "startsWith" not in rule()
 
 
 def test_a_priority_of_workers_is_told_to_the_operator_and_let_through_its_fence() -> None:

@@ -200,6 +200,10 @@ def test_the_fence_lets_the_operator_repair_a_service_that_somebody_gave_an_addr
     assert "serverside-applied" in attempt(kubectl, pods, *apply, stdin=ours.replace("53", "54"))
     patch = ("patch", "service/given", "--type=merge", "--dry-run=server", "--patch")
     assert "patched" in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":null}}')
+    exposed = '{"spec":{"type":"LoadBalancer"}}'
+    kubectl("patch", "service/given", f"--namespace={pods}", "--type=merge", "--patch", exposed)
+    assert OUTSIDE in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":null}}')
+    assert "patched" in attempt(kubectl, pods, *patch, '{"spec":{"type":"ClusterIP","externalIPs":null}}')
     assert OUTSIDE in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":["192.0.2.2"]}}')
 
 

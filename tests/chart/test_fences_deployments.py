@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from chart.installed import ACCOUNT, IMAGE, Kubectl, attempt, eventually, fenced
+from chart.installed import ACCOUNT, IMAGE, OBJECTS, PROVIDERS, Kubectl, attempt, eventually, fenced
 from tailseal.domain.render.common import Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.sidecar import Sidecar
@@ -239,6 +239,22 @@ def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str
         assert "may run no image but" in attempt(kubectl, pods, *merge[:3], f"--patch={foreign}")
     finally:
         kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
+
+
+def test_the_fence_lets_the_operator_repair_a_label_that_somebody_took_off(pods: str, kubectl: Kubectl) -> None:
+    space = f"--namespace={pods}"
+    kubectl("apply", "-f", "-", stdin=OBJECTS.split("---")[1].replace(PROVIDERS, pods))
+    uid = kubectl("get", "identityprovider/corp", space, "--output=jsonpath={.metadata.uid}")
+    owner = f'{{apiVersion: tailseal.dev/v1alpha1, kind: IdentityProvider, name: corp, uid: "{uid}", controller: true}}'
+    labels = "labels: {app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}"
+    kubectl("apply", "--server-side", "-f", "-", space, stdin=WORKLOAD.replace(labels, f"ownerReferences: [{owner}]"))
+    try:
+        assert "serverside-applied" in _apply(kubectl, pods)
+        assert "no Deployments but its workers'" in _apply(kubectl, pods, labels, "labels: {a: b}")
+        kubectl("patch", "deployment/corp-sts", space, "--type=merge", '--patch={"metadata":{"ownerReferences":null}}')
+        assert "no Deployments but its workers'" in _apply(kubectl, pods)
+    finally:
+        kubectl("delete", "deployment/corp-sts", space)
 
 
 MESH = "name: mesh, image: registry.corp.example/mesh/proxy:1"

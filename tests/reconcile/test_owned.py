@@ -23,7 +23,8 @@ from fakes.provider import (
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.port import Kind, Object
+from tailseal.cluster.errors import ClusterError, Forbidden
+from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider
 from tailseal.reconcile import owned
@@ -415,6 +416,30 @@ async def test_what_a_former_release_made_is_applied_once_and_nothing_rolls() ->
     assert sorted(written) == sorted(("apply", kind.kind) for kind in made)
     assert seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["metadata"]["generation"] == generation
     assert await seen.idle_writes() == []
+
+
+async def test_what_the_fence_refuses_together_with_what_others_added_is_written_after_that_is_out() -> None:
+    """Whoever changes the digest of what was applied, too, chooses which of the two comes first."""
+    seen = standard()
+    await seen.converge()
+    await seen.run_for(10)
+    before = essence(seen, kinds.DEPLOYMENT, "corp-sts")
+
+    def spied() -> bool:
+        return len(template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]) > 1
+
+    def spoil(obj: Object) -> None:
+        obj["metadata"]["annotations"][meta.APPLIED_ANNOTATION] = "theirs"
+        template(obj)["containers"].append({"name": "spy", "image": "x"})
+
+    def fence(verb: str, ref: Ref) -> ClusterError | None:
+        return Forbidden("no") if (verb, ref.name) == ("apply", "corp-sts") and spied() else None
+
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", spoil)
+    seen.cluster.refuse = fence
+    await seen.converge()
+    assert essence(seen, kinds.DEPLOYMENT, "corp-sts") == before
+    assert_ready(seen)
 
 
 async def test_whoever_scales_takes_over_as_many_replicas_as_there_are() -> None:

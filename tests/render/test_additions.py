@@ -9,6 +9,7 @@ import pytest
 
 from render.present import PROVIDER, WANTED, defaulted
 from tailseal.domain.render import additions, bundle
+from tailseal.domain.render.service import service
 
 
 def test_a_variable_that_is_empty_is_read_from_nowhere_else() -> None:
@@ -32,6 +33,16 @@ def test_the_patch_removes_what_is_foreign_and_keeps_what_is_ours() -> None:
     changed = patch["spec"]["template"]["spec"]
     assert changed["hostNetwork"] is None
     assert changed["containers"] == WANTED["spec"]["template"]["spec"]["containers"]
+
+
+def test_a_service_is_patched_to_all_that_is_ours() -> None:
+    """Else what somebody made of it stands between that patch and the apply, and the chart's fence refuses it."""
+    wanted = service(PROVIDER, "sts", tls=True)
+    present = copy.deepcopy(wanted)
+    present["spec"] |= {"type": "LoadBalancer", "externalIPs": ["192.0.2.1"]}
+    present["spec"]["selector"]["more"] = "x"
+    selector = {**wanted["spec"]["selector"], "more": None}
+    assert additions.foreign(wanted, present) == {"spec": {**wanted["spec"], "externalIPs": None, "selector": selector}}
 
 
 def test_foreign_files_are_removed_by_name() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tailseal.api.meta import MANAGED_BY, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import Invalid
+from tailseal.cluster.errors import Forbidden, Invalid
 from tailseal.cluster.port import Object, Ref
 from tailseal.domain import canonical
 from tailseal.domain.render import additions, applied, drift
@@ -159,7 +159,7 @@ async def _written(
         try:
             present = await _over(ctx, wanted, present, manager, exact=exact)
             patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), False
-        except Invalid:  # together with what others put there it makes no valid object
+        except (Invalid, Forbidden):  # together with what others put there it makes no valid object, or none of ours
             if patch is None:
                 raise
     if patch is not None:
@@ -184,7 +184,8 @@ def _comes_first(wanted: Object, present: Object) -> bool:
 def _is_in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether just that was written just now, and came to just this."""
     tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
-    return tried is not None and ctx.clock.now() - tried[1] < IN_VAIN and tried[0] == _outcome(wanted, present)
+    # A clock that was set back must not make a minute of an hour.
+    return tried is not None and 0 <= ctx.clock.now() - tried[1] < IN_VAIN and tried[0] == _outcome(wanted, present)
 
 
 async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
@@ -225,7 +226,8 @@ async def _hand_over_scale(ctx: Context, wanted: Object, present: Object, manage
     if wanted["kind"] != kinds.DEPLOYMENT.kind or "replicas" in wanted["spec"] or replicas is None:
         return
     names = {name: wanted["metadata"][name] for name in ("name", "namespace")}
-    kept = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "metadata": names}
+    version = {name: present["metadata"][name] for name in ("resourceVersion", "uid")}  # of a number since changed
+    kept = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"], "metadata": {**names, **version}}
     await ctx.cluster.apply({**kept, "spec": {"replicas": replicas}}, manager=f"{manager}-scale")
 
 

@@ -74,15 +74,13 @@ def _foreign_files(wanted: Mapping[str, Value], present: Mapping[str, Value]) ->
 
 
 def _foreign_in_service(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
+    """The patch says all that is ours: what stands between it and the apply must be what the fence lets us write."""
     ours, theirs = wanted["spec"], present["spec"]
-    more = len(theirs.get("ports", ())) > len(ours["ports"])
-    return _spec(
-        {
-            **_added(_SERVICE_FIELDS, ours, theirs),
-            **_surplus_in("selector", ours, theirs),
-            **({"ports": ours["ports"]} if more else {}),
-        }
-    )
+    added = _added(_SERVICE_FIELDS, ours, theirs)
+    selector = _surplus(ours["selector"], theirs.get("selector") or {})
+    if not (added or selector or len(theirs.get("ports", ())) > len(ours["ports"])):
+        return None
+    return _spec({**ours, **added, "selector": {**selector, **ours["selector"]}})
 
 
 def _spec(patch: dict[str, Value]) -> dict[str, Value] | None:

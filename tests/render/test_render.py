@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tailseal.api import meta
 from tailseal.domain.render import bundle
@@ -16,6 +18,7 @@ from tailseal.domain.render.networkpolicy import network_policy
 from tailseal.domain.render.pdb import pod_disruption_budget
 from tailseal.domain.render.service import service, url
 from tailseal.domain.render.serviceaccount import service_account
+from tailseal.egress.guard import METADATA
 
 PROVIDER = Provider("identity", "corp", "uid-1")
 GOLDEN = Path(__file__).parent / "golden"
@@ -147,10 +150,15 @@ def test_the_service_speaks_what_the_worker_speaks(tls: bool, scheme: str, port:
     assert url(PROVIDER, "sts", tls=tls) == f"{scheme}://corp-sts.identity.svc"
 
 
-def test_the_metadata_service_of_a_cloud_is_shut() -> None:
-    text = json.dumps(network_policy(PROVIDER, "sts")["spec"]["egress"])
-    assert "169.254.0.0/16" in text
-    assert "fe80::/10" in text
+CHART = Path(__file__).parents[2] / "charts" / "tailseal" / "templates" / "networkpolicy.yaml"
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(network_policy(PROVIDER, "sts")), CHART.read_text()], ids=["ours", "chart"]
+)
+def test_the_metadata_services_of_all_clouds_are_shut_as_for_the_guarded_client(text: str) -> None:
+    lists = re.findall(r'"?except"?: (\[[^]]*])', text)
+    assert sorted(each for found in lists for each in yaml.safe_load(found)) == sorted(map(str, METADATA))
 
 
 def test_files_survive_a_secret() -> None:

@@ -14,7 +14,7 @@ from tailseal.egress.errors import EgressError, EgressReason
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-NEVER: Final[tuple[Network, ...]] = tuple(
+METADATA: Final[tuple[Network, ...]] = tuple(
     ip_network(text)
     for text in (
         "169.254.0.0/16",  # link-local, and the metadata service of most clouds
@@ -24,12 +24,13 @@ NEVER: Final[tuple[Network, ...]] = tuple(
         "100.100.100.200/32",  # Alibaba's
         "168.63.129.16/32",  # Azure's wire server
         "192.0.0.192/32",  # Oracle's
-        "0.0.0.0/8",
-        "::/128",
-        "224.0.0.0/4",
-        "ff00::/8",
-        "255.255.255.255/32",
     )
+)
+"""Where clouds tell a machine who it is and what it may; what both NetworkPolicies shut, and no more."""
+
+NEVER: Final = (
+    *METADATA,
+    *map(ip_network, ("0.0.0.0/8", "::/128", "224.0.0.0/4", "ff00::/8", "255.255.255.255/32")),
 )
 """Not to be opened by anybody."""
 

@@ -1,4 +1,4 @@
-"""The workers' NetworkPolicy: two ports in; DNS and whatever is not link-local out.
+"""The workers' NetworkPolicy: two ports in; DNS and whatever is neither link-local nor metadata out.
 
 Who may ask on the management port is decided by the poll key, as the operator may stand anywhere; where the workers
 may fetch from is decided by their guarded client. Addresses of a cloud's metadata are shut here as well. Pods are named
@@ -7,10 +7,14 @@ beside all addresses, because some implementations (Cilium's) match no pod by it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tailseal.api import meta
 from tailseal.domain.render.common import MANAGEMENT_PORT, SERVING_PORT, Component, Provider
+
+_METADATA_V4: Final = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
+_METADATA_V6: Final = ("fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128")
+"""As the workers' guarded client and the chart have them, which this module may not know."""
 
 
 def network_policy(provider: Provider, component: Component) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def network_policy(provider: Provider, component: Component) -> dict[str, Any]:
                 {"ports": [_port("UDP", 53), _port("TCP", 53)]},
                 {
                     "to": [
-                        {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-                        {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::/32"]}},
+                        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*_METADATA_V4]}},
+                        {"ipBlock": {"cidr": "::/0", "except": [*_METADATA_V6]}},
                         {"namespaceSelector": {}},
                     ]
                 },

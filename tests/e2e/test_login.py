@@ -64,7 +64,7 @@ metadata: {{name: corp, namespace: identity}}
 spec:
   issuer: {ISSUER}
   signingKeys: [{{name: corp}}]
-  tokens: {{accessTokenTTL: 60s, idTokenTTL: 60s, clockSkew: 1s}}
+  tokens: {{accessTokenTTL: 60s, idTokenTTL: 5m, clockSkew: 1s}}
   sts: {{enabled: false}}
   idp: {{replicas: 2}}
   storage: {{type: Postgres, postgres: {{urlSecretRef: {{name: database}}}}}}

@@ -329,7 +329,7 @@ async def test_everything_deleted_and_applied_again_is_the_same_provider_with_th
         tokens = await app.login()
         before = await app.verified(tokens["id_token"])
     world.kubectl("delete", "identityprovider/corp", "signingkey/corp", IDENTITY)
-    until(lambda: not world.sockets(), within=60, what="the pods are gone")
+    until(lambda: not world.sockets(), within=150, what="the pods are gone")
     _up(world)
     async with world.http() as http:
         same = App(world.secret(), http)

@@ -107,7 +107,9 @@ def boots(net: Tailnet, stack: ExitStack, folder: Path, sidecar: Sidecar) -> Pat
 
 def environment(sidecar: Sidecar, moved: Mapping[str, str]) -> dict[str, str]:
     """What the container is told, for another place."""
-    found = {entry["name"]: entry.get("value", "127.0.0.1") for entry in container("login", sidecar, 0)["env"]}
+    found = {
+        entry["name"]: entry.get("value", "127.0.0.1") for entry in container("login", sidecar, 0, alone=True)["env"]
+    }
     for former, place in moved.items():
         found = {name: value.replace(former, place) for name, value in found.items()}
     return found

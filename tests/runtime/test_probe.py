@@ -225,6 +225,24 @@ async def test_an_old_answer_played_again_is_not_believed() -> None:
 
 
 @virtual
+async def test_a_replica_that_counts_or_counts_no_more_is_news_whenever_it_said_what_it_serves() -> None:
+    """Policies and clients wait for just that, and look again at news alone."""
+    async with probing(ready("False")) as setting:
+        setting.probe.want("id", "corp", {"signing": "s1", "policies": "p1"})
+        await asyncio.sleep(6)
+        before = len(setting.news)
+        up = pod("u1", ready("True", LATER))
+        setting.probe.changed(pod("u1", ready("False")), up)
+        assert setting.replica().ever_ready
+        assert len(setting.news) == before + 1
+        setting.probe.changed(up, pod("u1", ready("False", LATER)))
+        setting.probe.changed(pod("u1", ready("False", LATER)), up)
+        assert len(setting.news) == before + 1
+        setting.probe.changed(up, None)
+        assert len(setting.news) == before + 2
+
+
+@virtual
 async def test_a_pod_that_was_ever_ready_counts_until_it_is_gone() -> None:
     async with probing() as setting:
         down = pod("u1", ready("False", LATER), metadata={"deletionTimestamp": LATER})

@@ -138,7 +138,9 @@ class Probe:
         """
         gone = after is None or after.get("status", {}).get("phase") in ("Succeeded", "Failed")
         if before is not None and (gone or (after or before)["metadata"]["uid"] != before["metadata"]["uid"]):
-            self._drop(before["metadata"]["uid"])
+            former = self._drop(before["metadata"]["uid"])
+            if former is not None and former.ever_ready:
+                self._news(*former.provider)
         if after is not None and not gone and meta.PROVIDER_LABEL in after["metadata"].get("labels", {}):
             self._keep(after)
 
@@ -155,14 +157,17 @@ class Probe:
         if pod is None:
             pod = self._pods[uid] = _Pod(obj, ever_ready=was_ready(obj), heard=self._now())
         pod.obj = obj
-        pod.ever_ready = pod.ever_ready or is_ready(obj)
+        if not pod.ever_ready and is_ready(obj):
+            pod.ever_ready = True
+            self._news(*pod.provider)  # from now on it counts, and it may have said long ago what it serves
         if pod.task is None and obj.get("status", {}).get("podIP"):
             pod.task = asyncio.get_running_loop().create_task(self._follow(pod))
 
-    def _drop(self, uid: str) -> None:
+    def _drop(self, uid: str) -> _Pod | None:
         pod = self._pods.pop(uid, None)
         if pod is not None and pod.task is not None:
             pod.task.cancel()
+        return pod
 
     async def _follow(self, pod: _Pod) -> None:
         while True:

@@ -136,7 +136,7 @@ async def _ensured(
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
     patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
-    if (patch is None and not differs) or _is_in_vain(ctx, wanted, present):
+    if (patch is None and not differs) or _is_in_vain_just_now(ctx, wanted, present):
         return present
     made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
     if not await _came_back(ctx, wanted, made) and known:
@@ -181,11 +181,10 @@ def _comes_first(wanted: Object, present: Object) -> bool:
     return applied.is_another(wanted, present)
 
 
-def _is_in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
-    """Whether just that was written just now, and came to just this."""
+def _is_in_vain_just_now(ctx: Context, wanted: Object, present: Object) -> bool:
+    """As `in_vain`, within `IN_VAIN`; a clock that was set back must not make a minute of an hour."""
     tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
-    # A clock that was set back must not make a minute of an hour.
-    return tried is not None and 0 <= ctx.clock.now() - tried[1] < IN_VAIN and tried[0] == _outcome(wanted, present)
+    return tried is not None and 0 <= ctx.clock.now() - tried[1] < IN_VAIN and in_vain(ctx, wanted, present)
 
 
 async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:

@@ -7,9 +7,9 @@ run code, leak keys, lead callers elsewhere or change a bundle, it is named here
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-Value = Any  # what JSON can say
+from tailseal.domain.render.drift import Value
 
 _Defaults = Mapping[str, Value]
 """Fields that others may not add, each with what the API server says where nobody does."""

@@ -8,6 +8,7 @@ or in a Secret, and then has one that is good for that Secret alone. The worker 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -26,7 +27,7 @@ SERVE_SOCKET: Final = "/run/tailnet/idp.sock"
 AUTH_FILE: Final = "auth"
 """In the Secret: what the node joins by."""
 
-HEARD_SECONDS: Final = 5
+_HEARD_SECONDS: Final = 5
 """A peer that greeted it before it knew that peer greets it again after so long (WireGuard, 6.1: Rekey-Timeout)."""
 
 _LOOK_SECONDS: Final = 2
@@ -132,7 +133,7 @@ def container(provider: str, sidecar: Sidecar, number: int, *, alone: bool) -> d
             "periodSeconds": _LOOK_SECONDS,
             "timeoutSeconds": 2,
             "failureThreshold": 2,
-            **({} if alone else {"successThreshold": 1 + -(-HEARD_SECONDS // _LOOK_SECONDS)}),
+            **({} if alone else {"successThreshold": 1 + math.ceil(_HEARD_SECONDS / _LOOK_SECONDS)}),
         },
         "resources": _RESOURCES,
         "securityContext": {

@@ -62,6 +62,12 @@ def attempt(kubectl: Kubectl, namespace: str, *arguments: str, stdin: str = "") 
         return str(error)
 
 
+def applied(kubectl: Kubectl, namespace: str, manifest: str) -> str:
+    """What kubectl says when the operator's account applies that over whatever is there, in a dry run."""
+    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    return attempt(kubectl, namespace, "apply", *flags, stdin=manifest)
+
+
 @contextlib.contextmanager
 def operator_as_deployed(plane: ControlPlane, log: Path) -> Iterator[Path]:
     """The operator told what its Deployment tells it, under the account that it names; the file is its log."""

@@ -14,6 +14,7 @@ from chart.installed import (
     PROVIDERS,
     STAMP,
     Kubectl,
+    applied,
     attempt,
     eventually,
     fenced,
@@ -196,8 +197,7 @@ def test_the_fence_lets_the_operator_repair_a_service_that_somebody_gave_an_addr
     ours = f"apiVersion: v1\n{labels}\n{SERVICE}"
     given = ours.replace("spec: {", "spec: {externalIPs: [192.0.2.1], ")
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=given)
-    apply = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    assert "serverside-applied" in attempt(kubectl, pods, *apply, stdin=ours.replace("53", "54"))
+    assert "serverside-applied" in applied(kubectl, pods, ours.replace("53", "54"))
     patch = ("patch", "service/given", "--type=merge", "--dry-run=server", "--patch")
     assert "patched" in attempt(kubectl, pods, *patch, '{"spec":{"externalIPs":null}}')
     exposed = '{"spec":{"type":"LoadBalancer"}}'
@@ -239,8 +239,7 @@ def test_the_operator_gives_a_node_the_right_to_its_own_secret_and_nobody_any_ot
     pods: str, kubectl: Kubectl, found: str, put: str, said: str
 ) -> None:
     def answer(manifest: str) -> str:
-        flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-        return attempt(kubectl, pods, "apply", *flags, stdin=manifest.replace("NAMESPACE", pods))
+        return applied(kubectl, pods, manifest.replace("NAMESPACE", pods))
 
     assert answer(RIGHT).count("serverside-applied") == 2
     assert found in RIGHT
@@ -249,10 +248,9 @@ def test_the_operator_gives_a_node_the_right_to_its_own_secret_and_nobody_any_ot
 
 def test_rights_grant_no_more_than_the_operator_has(installed: str, kubectl: Kubectl) -> None:
     """Kubernetes itself sees to that, also where the fence is off."""
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
 
     def answer(namespace: str, manifest: str) -> str:
-        return attempt(kubectl, namespace, "apply", *flags, stdin=manifest.replace("NAMESPACE", namespace))
+        return applied(kubectl, namespace, manifest.replace("NAMESPACE", namespace))
 
     role = RIGHT.partition("---")[0]
     assert "serverside-applied" in answer(OPEN, role)

@@ -9,12 +9,11 @@ from typing import Literal
 import pytest
 import yaml
 
-from chart.installed import ACCOUNT, IMAGE, OBJECTS, PROVIDERS, Kubectl, attempt, eventually, fenced
+from chart.installed import IMAGE, OBJECTS, PROVIDERS, Kubectl, applied, attempt, eventually, fenced
 from tailseal.domain.render.common import Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.sidecar import Sidecar
 from tailseal_dev import chart
-from tailseal_dev.controlplane import ControlPlaneError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
@@ -61,13 +60,9 @@ _NOT_MORE = "securityContext: {allowPrivilegeEscalation: false}"
 
 def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
     """What kubectl says when the operator's account applies the Deployment, changed as told, in a dry run."""
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", f"--namespace={namespace}")
     manifest = WORKLOAD.replace(*replacement) if replacement else WORKLOAD
     assert not replacement or manifest != WORKLOAD
-    try:
-        return kubectl("apply", *flags, f"--as={ACCOUNT}", stdin=manifest)
-    except ControlPlaneError as error:
-        return str(error)
+    return applied(kubectl, namespace, manifest)
 
 
 _SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /t}]"
@@ -176,8 +171,7 @@ def _node(name: str, account: str) -> str:
 def test_the_operator_gets_no_token_of_another_account_through_a_node(
     pods: str, kubectl: Kubectl, name: str, account: str, said: str
 ) -> None:
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_node(name, account)))
+    eventually(lambda: said in applied(kubectl, pods, _node(name, account)))
 
 
 @pytest.mark.parametrize("claimed", [False, True], ids=["in a Secret", "on a disk"])
@@ -194,17 +188,15 @@ def test_the_operator_runs_every_node_that_it_renders(
     image = yaml.safe_load((chart.CHART / "values.yaml").read_text())["tailscale"]["image"]
     node = Sidecar(image, mode, "idp", by, claimed=claimed, client_id="T1", audience="api.tailscale.com/T1")
     rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
+    assert "serverside-applied" in applied(kubectl, pods, json.dumps(rendered))
     if mode == "Serve":
         (container,) = rendered["spec"]["template"]["spec"]["initContainers"]
         del container["securityContext"]["capabilities"]
-        assert AS_ROOT in attempt(kubectl, pods, "apply", *flags, stdin=json.dumps(rendered))
+        assert AS_ROOT in applied(kubectl, pods, json.dumps(rendered))
 
 
 def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubectl: Kubectl) -> None:
     said = "only under the ServiceAccount of the same name"
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
     for name, account, ordinal, answer in (
         ("corp-idp-0", "corp-idp", "0", "serverside-applied"),
         ("deployer-idp", "deployer", "idp", said),
@@ -212,7 +204,7 @@ def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubec
     ):
         manifest = WORKLOAD.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
         manifest = manifest.replace("labels: {app: sts}", f"labels: {{app: sts, tailseal.dev/ordinal: '{ordinal}'}}")
-        assert answer in attempt(kubectl, pods, "apply", *flags, stdin=manifest)
+        assert answer in applied(kubectl, pods, manifest)
 
 
 def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:
@@ -299,28 +291,21 @@ _MOUNTS = f"{MESH}, volumeMounts: [{{name: m, mountPath: /m}}]"
 def test_an_allowed_sidecar_sees_files_of_its_own_and_configmaps_and_nothing_else(
     pods: str, kubectl: Kubectl, sidecar: str, volume: str, said: str
 ) -> None:
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
-    eventually(lambda: said in attempt(kubectl, pods, "apply", *flags, stdin=_beside(sidecar, volume)))
+    eventually(lambda: said in applied(kubectl, pods, _beside(sidecar, volume)))
 
 
 def test_a_volume_that_an_allowed_sidecar_shares_with_the_worker_is_the_worker_s(pods: str, kubectl: Kubectl) -> None:
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
     shared = _beside(_MOUNTS, "emptyDir: {}").replace(_SIGNS, _SIGNS.replace("[", "[{name: m, mountPath: /run}, "))
-    eventually(lambda: LENT in attempt(kubectl, pods, "apply", *flags, stdin=shared))
+    eventually(lambda: LENT in applied(kubectl, pods, shared))
 
 
 def test_the_fence_lets_the_operator_repair_what_a_sidecar_should_not_see(pods: str, kubectl: Kubectl) -> None:
-    flags = ("--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
     spoiled = _beside(f"{MESH}, {_SIGNS}")
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
     try:
-        assert "serverside-applied" in attempt(
-            kubectl, pods, "apply", *flags, stdin=spoiled.replace("replicas: 0", "replicas: 1")
-        )
-        assert LENT in attempt(
-            kubectl, pods, "apply", *flags, stdin=spoiled.replace("name: corp-signing", "name: corp-tls")
-        )
-        assert "serverside-applied" in attempt(kubectl, pods, "apply", *flags, stdin=WORKLOAD)
+        assert "serverside-applied" in applied(kubectl, pods, spoiled.replace("replicas: 0", "replicas: 1"))
+        assert LENT in applied(kubectl, pods, spoiled.replace("name: corp-signing", "name: corp-tls"))
+        assert "serverside-applied" in applied(kubectl, pods, WORKLOAD)
     finally:
         kubectl("delete", "deployment/corp-sts", f"--namespace={pods}")
 

@@ -108,6 +108,13 @@ async def operator(
         yield Operator(cluster, namespace)
 
 
+async def at_rest(operator: Operator) -> None:
+    """See that one more run writes nothing."""
+    asked = operator.cluster.asked
+    await operator.run(1)
+    assert operator.cluster.asked == asked
+
+
 async def test_everything_is_accepted_and_the_next_runs_write_nothing(operator: Operator) -> None:
     await operator.run()
     asked = operator.cluster.asked
@@ -137,9 +144,7 @@ async def test_nodes_of_a_tailnet_rest_as_well(operator: Operator, kubectl: Call
         await operator.run(3)
         pod = (await operator.get(kinds.DEPLOYMENT, "corp-idp-0"))["spec"]["template"]["spec"]
         assert [entry["name"] for entry in pod["initContainers"]] == ["tailscale"]
-        asked = operator.cluster.asked
-        await operator.run(1)
-        assert operator.cluster.asked == asked
+        await at_rest(operator)
 
 
 async def test_what_others_inject_goes_and_stays_away(operator: Operator, kubectl: Callable[..., str]) -> None:
@@ -212,9 +217,7 @@ async def test_what_others_change_beside_what_we_say_goes_and_stays_away(
     assert all(map(ne, changed, before))
     await operator.run(2)
     assert [(await operator.get(kind, "corp-sts"))["spec"] for kind in kinds_of] == before
-    asked = operator.cluster.asked
-    await operator.run(1)
-    assert operator.cluster.asked == asked, "no fight"
+    await at_rest(operator)
 
 
 async def test_what_a_spec_no_longer_says_is_gone_after_one_write(
@@ -238,9 +241,7 @@ async def test_what_a_spec_no_longer_says_is_gone_after_one_write(
     }
     assert made["metadata"]["generation"] == 2, "one rollout"
     assert operator.cluster.asked > asked
-    asked = operator.cluster.asked
-    await operator.run(1)
-    assert operator.cluster.asked == asked
+    await at_rest(operator)
 
 
 async def test_what_makes_no_valid_object_with_what_a_spec_says_anew_goes_first(
@@ -260,9 +261,7 @@ async def test_what_makes_no_valid_object_with_what_a_spec_says_anew_goes_first(
     pod = (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["template"]["spec"]
     assert pod["containers"][0]["env"] == container["env"]
     assert "nodeSelector" not in pod
-    asked = operator.cluster.asked
-    await operator.run(1)
-    assert operator.cluster.asked == asked
+    await at_rest(operator)
 
 
 async def test_whoever_scales_takes_over_as_many_replicas_as_there_are(
@@ -275,9 +274,7 @@ async def test_whoever_scales_takes_over_as_many_replicas_as_there_are(
         await operator.run(2)
         assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 3
     kubectl("scale", "deployment", "corp-sts", *there, "--replicas=5")
-    asked = operator.cluster.asked
-    await operator.run(1)
-    assert operator.cluster.asked == asked
+    await at_rest(operator)
     assert (await operator.get(kinds.DEPLOYMENT, "corp-sts"))["spec"]["replicas"] == 5
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -112,54 +113,56 @@ class _Served:
         process.stop(self.running)
 
 
-@pytest.mark.parametrize("how", ["asked", "headers"])
-def test_behind_serve_a_service_in_python_lets_in_who_was_granted_it(
-    tailnet: Tailnet, granted: Callable[..., None], directory: Path, how: str
-) -> None:
-    idp, alice, bob = (tailnet.nodes[name] for name in ("idp", "alice", "bob"))
+@contextmanager
+def _behind_serve(tailnet: Tailnet, directory: Path, how: str) -> Iterator[str]:
+    """A service behind serve that sees its callers in that way; where they ask it."""
+    idp = tailnet.nodes["idp"]
     sight = f"behind_serve({str(idp.socket)!r})" if how == "asked" else "serve_headers()"
     with _Served(tailnet, directory, sight, "--uds", str(directory / "app.sock"), "--no-proxy-headers"):
         accept = [] if how == "asked" else [f"--accept-app-caps={APP}"]
         idp.tailscale("serve", "--bg", "--http=80", *accept, f"unix:{directory}/app.sock")
         try:
-            url = f"http://{idp.host}/items"
-            for sent in ([], FORGED):
-                status, body = answer(alice, f"{url}/2", *sent)
-                assert (status, json.loads(body)["message"]) == (403, "insufficient permissions")
-                status, body = answer(bob, f"{url}/1", *sent)
-                message = "missing required capability" if how == "asked" else "missing capabilities header"
-                assert (status, json.loads(body)["message"]) == (403 if how == "asked" else 401, message)
-                who = "userid:1, alice@example.com" if how == "asked" else "alice@example.com"
-                assert answer(alice, f"{url}/1", *sent) == (200, f"item 1 for {who}")
-            granted()
-            assert answer(alice, f"{url}/1")[0] == 403, "what is withdrawn is gone with the next request"
-            granted(READS_ONE)
+            yield f"http://{idp.host}/items"
         finally:
             idp.tailscale("serve", "reset")
+
+
+@pytest.mark.parametrize("how", ["asked", "headers"])
+def test_behind_serve_a_service_in_python_lets_in_who_was_granted_it(
+    tailnet: Tailnet, granted: Callable[..., None], directory: Path, how: str
+) -> None:
+    alice, bob = (tailnet.nodes[name] for name in ("alice", "bob"))
+    with _behind_serve(tailnet, directory, how) as url:
+        for sent in ([], FORGED):
+            status, body = answer(alice, f"{url}/2", *sent)
+            assert (status, json.loads(body)["message"]) == (403, "insufficient permissions")
+            status, body = answer(bob, f"{url}/1", *sent)
+            message = "missing required capability" if how == "asked" else "missing capabilities header"
+            assert (status, json.loads(body)["message"]) == (403 if how == "asked" else 401, message)
+            who = "userid:1, alice@example.com" if how == "asked" else "alice@example.com"
+            assert answer(alice, f"{url}/1", *sent) == (200, f"item 1 for {who}")
+        granted()
+        assert answer(alice, f"{url}/1")[0] == 403, "what is withdrawn is gone with the next request"
+        granted(READS_ONE)
 
 
 @pytest.mark.parametrize("how", ["asked", "headers"])
 def test_a_megabyte_of_capabilities_lets_in_nobody_and_holds_up_nobody_else(
     tailnet: Tailnet, granted: Callable[..., None], directory: Path, how: str
 ) -> None:
-    idp, alice, bob = (tailnet.nodes[name] for name in ("idp", "alice", "bob"))
-    sight = f"behind_serve({str(idp.socket)!r})" if how == "asked" else "serve_headers()"
-    with _Served(tailnet, directory, sight, "--uds", str(directory / "app.sock"), "--no-proxy-headers"):
-        accept = [] if how == "asked" else [f"--accept-app-caps={APP}"]
-        idp.tailscale("serve", "--bg", "--http=80", *accept, f"unix:{directory}/app.sock")
-        url = f"http://{idp.host}/items/1"
+    alice, bob = (tailnet.nodes[name] for name in ("alice", "bob"))
+    with _behind_serve(tailnet, directory, how) as url:
         try:
             granted(READS_ONE | {"note": "x" * 1_000_000})
             seen = {}
             for name, node in (("alice", alice), ("bob", bob)):
-                status, body = answer(node, url)
+                status, body = answer(node, f"{url}/1")
                 seen[name] = status, json.loads(body)["reason"]
             if how == "asked":
                 assert seen == {"alice": (503, "TailscaledAnswerMalformed"), "bob": (403, "CapabilityMissing")}
             else:
                 assert seen == {"alice": (401, "CapabilitiesMalformed"), "bob": (401, "CapabilitiesMissing")}
         finally:
-            idp.tailscale("serve", "reset")
             granted(READS_ONE)
 
 

@@ -14,9 +14,9 @@ import structlog
 
 from tailseal.api.crd import skew
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import ClusterError
+from tailseal.cluster.errors import ClusterError, Transient
 from tailseal.cluster.kube import KubeCluster
-from tailseal.cluster.port import Ref
+from tailseal.cluster.port import Cluster, Ref
 from tailseal.handlers import EventSource
 from tailseal.machine import Operator, Reconcile, load_controllers
 from tailseal.reconcile.context import OperatorSettings
@@ -61,6 +61,8 @@ async def run(
     async with AsyncExitStack() as stack:
         metrics = OperatorMetrics()
         cluster = await stack.enter_async_context(_connect(settings, metrics))
+        if settings.leader_elect:
+            await answered(cluster, settings, stop)
         await check_kinds(cluster)
         settings = replace(settings, reads_namespaces=not settings.namespaces and await _reads_namespaces(cluster))
         operator = Operator(cluster, settings, policy, controllers or load_controllers(), metrics)
@@ -79,6 +81,40 @@ async def run(
         log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
         working = await stack.enter_async_context(operator.working())
         await _follow(operator, cluster, working, stop)
+
+
+async def answered(cluster: Cluster, settings: Settings, stop: asyncio.Event, *, pause: float = 2.0) -> None:
+    """Wait, alive, until the API server answers, or nobody wants to know any more.
+
+    A pod that ends instead is started ever more seldom: after ten minutes' outage it is away for up to five more.
+    Whoever runs the operator without a Lease, at a terminal, is told instead.
+
+    Args:
+        cluster: to ask.
+        settings: where to say meanwhile that we live.
+        stop: set when the process is to end.
+        pause: seconds from one question to the next.
+    """
+    if await _answers(cluster):
+        return
+    log.warning("the API server does not answer: waiting for it")
+    checks = health.Checks(sick=str, unready=lambda: "the API server does not answer", metrics=bytes)
+    async with health.serve(settings.health_host, settings.health_port, checks):
+        while not stop.is_set() and not await _answers(cluster):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+    log.info("waited for the API server", answers=not stop.is_set())
+
+
+async def _answers(cluster: Cluster) -> bool:
+    """Whatever it says: what is refused or missing is said where it is needed."""
+    try:
+        await cluster.serves(kinds.CUSTOM[0])
+    except Transient:
+        return False
+    except ClusterError:
+        pass
+    return True
 
 
 async def check_kinds(cluster: KubeCluster) -> None:

@@ -111,6 +111,15 @@ class ControlPlane:
         """Begin an outage: etcd keeps the data."""
         self._end("kube-apiserver")
 
+    def stop_controller_manager(self) -> None:
+        """As it does itself elsewhere seconds after the API server went, when it loses its Lease: here it has none."""
+        self._end("kube-controller-manager")
+
+    def start_controller_manager(self) -> None:
+        """Begin anew, as it does with a Lease: one that lived on would take every node for dead that was not heard."""
+        arguments = flags.controller_manager(self.directory, self._ports, self._setting.controllers)
+        self._start("kube-controller-manager", arguments)
+
     def start_api_server(self) -> None:
         """End an outage; returns when the API server is ready, on the same port.
 
@@ -165,8 +174,7 @@ class ControlPlane:
         (self.directory / "audit-policy.yaml").write_text(flags.AUDIT_POLICY)
         self._start("etcd", flags.etcd(self.directory, self._ports))
         self.start_api_server()
-        arguments = flags.controller_manager(self.directory, self._ports, self._setting.controllers)
-        self._start("kube-controller-manager", arguments)
+        self.start_controller_manager()
         self._await_service_account()
         self._link(programs)
 

@@ -13,8 +13,8 @@ from node.world import SPACE, SYSTEM, World, until
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("image")]
 
-OUTAGE = 30.0 if FULL else 5.0
-"""Seconds; after a minute's silence Kubernetes itself takes a node's pods for unready when it is back."""
+OUTAGE = 600.0 if FULL else 5.0
+"""Seconds."""
 
 WORKERS = (SPACE, "--selector=tailseal.dev/identity-provider=corp")
 OPERATOR = (f"--namespace={SYSTEM}",)
@@ -33,12 +33,12 @@ def test_while_the_api_server_is_away_exchanges_go_on_and_then_policies_are_hear
         until(lambda: load.counts["exchanges"].asked > asked + 3, "exchanges go on")
     measured("the API server away", load.seen(), "0 failed, every token verifies", seconds)
     world.withdraw()
-    seconds = until(lambda: world.refused(job), "every replica refuses", within=120)
+    seconds = until(lambda: world.refused(job), "every replica refuses", within=300)
     again = sum(_restarts(world, *OPERATOR).values()) - sum(operator.values())
     text = f"refused by every replica; the operator started anew {again} times, workers never"
     measured("the API server back, policy deleted", text, "as ever, no worker restarted", seconds)
     world.trust()
-    until(lambda: world.granted(job), "every replica grants", within=120)
+    until(lambda: world.granted(job), "every replica grants", within=300)
     assert load.failed == []
     assert _restarts(world, *WORKERS) == workers
 

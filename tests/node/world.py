@@ -131,13 +131,15 @@ class World:
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
-        """The API server is away meanwhile, and ready after it."""
+        """The API server is away meanwhile, and ready after it; controllers begin anew, as they do with a Lease."""
         began = time.time()
         self.node.plane.stop_api_server()
+        self.node.plane.stop_controller_manager()
         try:
             yield
         finally:
             self.node.plane.start_api_server()
+            self.node.plane.start_controller_manager()
             self._outages.append((began, time.time()))
 
     def was_starting(self, event: dict[str, Any]) -> bool:

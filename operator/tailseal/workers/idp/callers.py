@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from starlette.types import ASGIApp, Message
+
 from tailseal.domain.caller import Caller, Known
 from tailseal.oauth import admission
 from tailseal.oauth.admission import Person
@@ -13,10 +15,11 @@ from tailseal.tailnet.errors import NobodyError, Refusal
 from tailseal.tailnet.resolve import CallerResolver
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.common.http.connection import connection_of
-from tailseal.workers.common.http.wire import Scope
+from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.idp.context import IdpRuntime
 
-_ACCEPTED, _UNKNOWN = "tailseal.accepted", "tailseal.unknown"
+_ACCEPTED, _NOBODY = "tailseal.accepted", "tailseal.nobody"
+_CLOSE = (b"connection", b"close")
 
 
 async def person_of(runtime: IdpRuntime, scope: Scope, snapshot: Snapshot) -> Person:
@@ -40,8 +43,29 @@ async def person_of(runtime: IdpRuntime, scope: Scope, snapshot: Snapshot) -> Pe
     if runtime.callers is None:
         text = "this provider is part of no tailnet, so nobody who calls can be known, and nobody can log in here"
         raise OAuthError("access_denied", text, status=401, reason="NoTailnet")
-    caller = await runtime.callers.caller(await _accepted(runtime.callers, scope), scope["headers"])
+    try:
+        caller = await runtime.callers.caller(await _accepted(runtime.callers, scope), scope["headers"])
+    except NobodyError:
+        connection_of(scope).kept[_NOBODY] = True
+        raise
     return admission.person(caller, snapshot.settings.capability)
+
+
+def parting(app: ASGIApp) -> ASGIApp:
+    """The application, where a connection stands for who opened it: one that is nobody's closes with its answer.
+
+    The node may be another's by now, or known a moment later: who comes again comes by a new one, and is asked about.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        async def said(message: Message) -> None:
+            if message["type"] == "http.response.start" and _NOBODY in connection_of(scope).kept:
+                message = {**message, "headers": [*message["headers"], _CLOSE]}
+            await send(message)
+
+        await app(scope, receive, said)
+
+    return run
 
 
 def _is_foreign(scope: Scope, issuer: str) -> bool:
@@ -83,16 +107,8 @@ def source_of(scope: Scope) -> str:
 async def _accepted(callers: CallerResolver, scope: Scope) -> Caller | None:
     """Asked once a connection: what belongs to one is kept with it, because a port soon belongs to another."""
     connection = connection_of(scope)
-    kept = connection.kept
-    if _UNKNOWN in kept:
-        raise NobodyError(Refusal.UNKNOWN)
-    if _ACCEPTED not in kept:
+    if _ACCEPTED not in connection.kept:
         host, port = scope.get("client") or ("", 0)
-        try:
-            kept[_ACCEPTED] = await callers.accepted(host, port, connection.is_over)
-        except NobodyError as error:
-            if error.reason is Refusal.UNKNOWN:  # the one answer that is dear; a node that is expired may come back
-                kept[_UNKNOWN] = True
-            raise
-    accepted: Caller | None = kept[_ACCEPTED]
+        connection.kept[_ACCEPTED] = await callers.accepted(host, port, connection.is_over)
+    accepted: Caller | None = connection.kept[_ACCEPTED]
     return accepted

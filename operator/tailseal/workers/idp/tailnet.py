@@ -13,6 +13,7 @@ from tailseal.workers.common.http.address import Address, UnixAddress
 from tailseal.workers.common.worker import Worker
 from tailseal.workers.idp import node
 from tailseal.workers.idp.app import of_worker
+from tailseal.workers.idp.callers import parting
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,15 @@ def join(worker: Worker, place: Address | UnixAddress, socket: str, service: str
         service: Tailscale Service that they come to; empty: to the node.
     """
     api = LocalApi(socket)
-    callers: CallerResolver = (Serve if isinstance(place, UnixAddress) else Direct)(api, service)
+    is_served = isinstance(place, UnixAddress)
+    callers: CallerResolver = (Serve if is_served else Direct)(api, service)
+    over_tailnet: ASGIApp = of_worker(worker, callers)
 
     def tell(seen: dict[str, str]) -> None:
         worker.status.node = seen
 
     return OnTailnet(
         elsewhere=of_worker(worker, Elsewhere(callers)),
-        over_tailnet=of_worker(worker, callers),
+        over_tailnet=over_tailnet if is_served else parting(over_tailnet),
         watch=lambda: node.keep(callers, tell),
     )

@@ -1,21 +1,19 @@
-"""Requests without a pause while something happens to the cluster: each is counted, and each token verified."""
+"""Requests without a pause while something happens to the cluster: each is counted, and each token verified twice."""
 
 from __future__ import annotations
 
-import re
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Protocol, Self
 
-import httpx
-
+from node.keys import KeyCache
+from node.table import FULL
 from node.world import World, until
 from tailseal_dev.demo import manifests
-from tailseal_dev.demo.caller import Caller, verify
+from tailseal_dev.demo.caller import Caller
 
 _PAUSE: Final = 0.02
 _BEGUN: Final = 3
@@ -25,46 +23,22 @@ class RefusedError(Exception):
     """A request was answered, but not with what it asked for."""
 
 
-@dataclass(slots=True)
-class KeyCache:
-    """Verifies tokens as a careless application does: with the key set that it has, until that is as old as allowed.
+class Work(Protocol):
+    """What is done again and again.
 
     Args:
-        address: where the key set is fetched.
-        ca: certificate file that vouches for it.
-        issuer: whose tokens they are.
+        keys: what verifies the tokens that it is given.
     """
 
-    address: str
-    ca: Path
-    issuer: str
-    _held: Mapping[str, Any] = field(default_factory=dict)
-    _until: float = 0.0
+    @property
+    def keys(self) -> KeyCache: ...
 
-    def verify(self, token: str, audience: str) -> Mapping[str, Any]:
-        """The claims of a token.
+    def __call__(self) -> None:
+        """Once.
 
         Raises:
-            jwt.PyJWTError: it does not hold.
-            httpx.HTTPError: the key set is not to be had.
+            Exception: it failed.
         """
-        if time.monotonic() >= self._until:
-            answer = httpx.get(
-                f"https://{self.address}/.well-known/jwks.json",
-                verify=trusting(self.ca),
-                timeout=10,
-                trust_env=False,
-            ).raise_for_status()
-            (age,) = re.findall(r"max-age=(\d+)", answer.headers["cache-control"])
-            self._held, self._until = answer.json(), time.monotonic() + int(age)
-        return verify(token, self._held, issuer=self.issuer, audience=audience)
-
-
-def trusting(ca: Path) -> ssl.SSLContext:
-    """Believes whom the authority vouches for, whatever the name: a Service is reached by its address here."""
-    context = ssl.create_default_context(cafile=str(ca))
-    context.check_hostname = False
-    return context
 
 
 @dataclass(slots=True)
@@ -77,7 +51,8 @@ class Exchanges:
         ca: certificate file that vouches for it.
         token: what is presented.
         audience: what is asked for.
-        kept: whether connections are kept: who reuses one just when its server ends it loses the request.
+        kept: whether connections are kept. Nothing may be lost by it: a worker that ends says so with each answer for
+            two seconds before it closes what is idle, and who finds a connection closed opens another.
     """
 
     address: str
@@ -86,11 +61,11 @@ class Exchanges:
     token: str
     audience: str
     kept: bool = False
-    _keys: KeyCache = field(init=False)
+    keys: KeyCache = field(init=False)
     _caller: Caller = field(init=False)
 
     def __post_init__(self) -> None:
-        self._keys = KeyCache(self.address, self.ca, self.issuer)
+        self.keys = KeyCache(self.address, self.ca, self.issuer)
         self._caller = Caller(f"https://{self.address}", self.ca)
 
     def __call__(self) -> None:
@@ -105,7 +80,7 @@ class Exchanges:
             answer = self._caller.exchange_at(self.address, self.token, audience=self.audience)
         if not answer.token:
             raise RefusedError(f"{answer.status} {answer.reason}")
-        self._keys.verify(answer.token, self.audience)
+        self.keys.verify(answer.token, self.audience)
 
     def close(self) -> None:
         """Let go of the connection that is kept."""
@@ -126,19 +101,26 @@ class Count:
     gap: float = 0.0
     well: float = 0.0
 
+    def tries(self, once: Callable[[], None]) -> bool:
+        """Whether it goes well; if not, why is kept."""
+        try:
+            once()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request failed
+            self.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+            return False
+        return True
+
 
 @dataclass(slots=True)
 class Load:
     """Tries things again and again, each in a thread of its own, while the context lasts.
 
     Args:
-        work: by name: does it once, and raises where it fails.
-        lossy: names of those that may fail: they are counted, and that is all.
+        work: by name.
         pauses: by name: seconds from one to the next, where they are not to be as soon as can be.
     """
 
-    work: Mapping[str, Callable[[], None]]
-    lossy: frozenset[str] = frozenset()
+    work: Mapping[str, Work]
     pauses: Mapping[str, float] = field(default_factory=dict)
     counts: dict[str, Count] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -162,28 +144,25 @@ class Load:
     @property
     def failed(self) -> list[str]:
         """Why what must not fail did."""
-        return [
-            f"{name}: {text}" for name, count in self.counts.items() if name not in self.lossy for text in count.failed
-        ]
+        return [f"{name}: {text}" for name, count in self.counts.items() for text in count.failed]
 
     def seen(self) -> str:
         """All counts as text."""
-        return ", ".join(f"{count.asked} {name}: {len(count.failed)} failed" for name, count in self.counts.items())
+        counts = ", ".join(f"{count.asked} {name}: {len(count.failed)} failed" for name, count in self.counts.items())
+        again = sum(work.keys.again for work in self.work.values())
+        return f"{counts}; {again} tokens verified again before they ended"
 
     def _stop(self) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join()
 
-    def _run(self, name: str, work: Callable[[], None]) -> None:
+    def _run(self, name: str, work: Work) -> None:
         count = self.counts[name]
         while not self._ended.is_set():
             count.asked += 1
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the request failed
-                count.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
-            else:
+            if count.tries(work):
                 now = time.monotonic()
                 count.gap, count.well = max(count.gap, now - count.well), now
             self._ended.wait(self.pauses.get(name, _PAUSE))
+        count.tries(lambda: work.keys.finish(patient=FULL))

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,10 @@ import httpx
 
 from fakes import idp
 from node import mesh
-from node.load import Exchanges, KeyCache, Load, RefusedError, trusting
+from node.keys import KeyCache, trusting
+from node.load import Exchanges, Load, RefusedError, Work
 from node.world import PROVIDERS, SPACE, World, until
+from tailseal_dev import pki
 from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import Caller, kid_of
 from tailseal_dev.issuer import SUBJECT
@@ -71,7 +73,7 @@ class Pair:
         """Make it; returns when both services serve, and both nodes know who calls."""
         world = self.world
         key = self.net.key(Member(NAME, tags=("tag:idp",)))
-        certificate, private = world.server([f"{name}.{DOMAIN}" for name in NODES], NAME)
+        certificate, private = world.server([*(f"{name}.{DOMAIN}" for name in NODES), *pki.LOOPBACK_NAMES], NAME)
         url = self.database.url.replace("127.0.0.1", config.ADDRESS)
         for kind, name, *content in (
             ("generic", "pair-joins", f"--from-literal=authkey={key}"),
@@ -151,11 +153,13 @@ spec:
         return sorted((line.removeprefix("pod/") for line in listed.split()), reverse=True)
 
     def load(self) -> Load:
-        """Exchanges; whole logins of one person; refreshes of another's login."""
-        work: dict[str, Callable[[], None]] = {
-            "exchanges": Exchanges(self._at["sts"], ISSUER, self.world.ca, self._token, manifests.AUDIENCE),
-            "logins": Person(self, "alice").log_in,
-            "refreshes": Person(self, "bob").refresh,
+        """Exchanges over connections of their own, and over kept ones; one person's logins; refreshes of another's."""
+        asked = (self._at["sts"], ISSUER, self.world.ca, self._token, manifests.AUDIENCE)
+        work: dict[str, Work] = {
+            "exchanges": Exchanges(*asked),
+            "over kept connections": Exchanges(*asked, kept=True),
+            "logins": Logins(self, "alice"),
+            "refreshes": Refreshes(self, "bob"),
         }
         return Load(work, pauses=_PAUSES)
 
@@ -256,11 +260,11 @@ class Person:
 
     pair: Pair
     who: str
-    _keys: KeyCache = field(init=False)
+    keys: KeyCache = field(init=False)
     _held: str = ""
 
     def __post_init__(self) -> None:
-        self._keys = self.pair.keys()
+        self.keys = self.pair.keys()
 
     def log_in(self) -> None:
         """A login with consent; the code is redeemed for tokens, and with one of them a refresh is made.
@@ -283,7 +287,7 @@ class Person:
         self._hold(self.pair.redeem({"grant_type": "refresh_token", "refresh_token": held}))
 
     def _hold(self, given: Mapping[str, Any]) -> None:
-        self._keys.verify(given["id_token"], mesh.CLIENT)
+        self.keys.verify(given["id_token"], mesh.CLIENT)
         self._held = given["refresh_token"]
 
     def _code(self) -> dict[str, str]:
@@ -304,6 +308,18 @@ class Person:
         if answer.status_code != httpx.codes.SEE_OTHER or "code" not in given:
             raise RefusedError(f"consent: {answer.status_code} {given} {answer.text[-300:]}")
         return idp.redemption(given["code"][0])
+
+
+class Logins(Person):
+    """A login after the other."""
+
+    __call__ = Person.log_in
+
+
+class Refreshes(Person):
+    """One login, refreshed again and again."""
+
+    __call__ = Person.refresh
 
 
 def around(world: World, directory: Path) -> tuple[Tailnet, Control]:

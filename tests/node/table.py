@@ -13,7 +13,7 @@ FULL: Final = bool(os.environ.get("TAILSEAL_NODE_FULL"))
 """Whether everything is measured at its full length, as `make e2e` does; else so that it ends soon."""
 
 _HEAD: Final = ("step", "expected", "seen", "seconds")
-_WIDEST: Final = 150
+_WIDEST: Final = 200
 _SECONDS: Final = re.compile(r"([\d.]+) s")
 
 

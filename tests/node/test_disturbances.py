@@ -17,7 +17,7 @@ import pytest
 
 from node.conftest import ROOT
 from node.load import Load
-from node.pair import NAME, Pair, Person, around
+from node.pair import NAME, Logins, Pair, around
 from node.table import FULL, measured
 from node.world import RELEASE, SPACE, SYSTEM, World, evict, until, upgrade
 from tailseal_dev.postgres import PostgresServer, programs
@@ -131,7 +131,7 @@ def test_with_a_file_and_one_replica_logins_pause_while_it_is_replaced(pair: Pai
     pair.nodes = pair.nodes[:1]
     until(lambda: not before & set(pair.pods()), "only the one with the file is left", within=180)
     until(pair.serves, "logins go on in the file", within=120)
-    with Load({"logins": Person(pair, "alice").log_in}) as load:
+    with Load({"logins": Logins(pair, "alice")}) as load:
         roll_workers(pair, "")
         until(pair.serves, "logins go on", within=120)
         asked = load.counts["logins"].asked

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from node import mesh
-from node.load import trusting
+from node.keys import trusting
 from node.mesh import Login
 from node.table import FULL
 from node.test_real_node import refused

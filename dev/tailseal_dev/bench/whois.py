@@ -15,6 +15,7 @@ from typing import Any
 
 from tailseal.tailnet import Direct, LocalApi, NobodyError, Serve, UnavailableError
 from tailseal_dev import process
+from tailseal_dev.bench import direct
 from tailseal_dev.bench.report import Row
 from tailseal_dev.cache import BuildError
 from tailseal_dev.tailnet import Tailnet, TailnetError, connections, why_not
@@ -38,7 +39,7 @@ _ALONE = "who is calling: whois"
 _CROWDED = f"{CROWD} at once ÷ alone"
 
 
-def rows(rounds: int, _tailseal: Path, *, lookups: int = LOOKUPS) -> Iterator[Row]:
+def rows(rounds: int, _tailseal: Path, *, lookups: int = LOOKUPS, callers: int = direct.CALLERS) -> Iterator[Row]:
     """Raise a tailnet and ask its first node; one line that says why, where there can be none."""
     reason = why_not()
     try:
@@ -48,6 +49,7 @@ def rows(rounds: int, _tailseal: Path, *, lookups: int = LOOKUPS) -> Iterator[Ro
                 yield from asker.rows(rounds, lookups)
                 with _held(net) as ports:
                     yield from _connections(str(net.nodes["idp"].socket), ports)
+                yield from direct.rows(net, rounds, callers=callers)
     except (BuildError, TailnetError) as error:
         reason = str(error).partition("\n")[0]
     if reason is not None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailseal.api.conditions import MESSAGE_LENGTH, Condition, conditions_of, get_condition, set_condition
+from tailseal.api.conditions import (
+    GOOD_IF_FALSE,
+    MESSAGE_LENGTH,
+    Condition,
+    ConditionType,
+    conditions_of,
+    get_condition,
+    set_condition,
+)
 
 NEW_YEAR = 1_798_761_600.0
 
@@ -75,3 +86,9 @@ def test_the_time_is_that_of_the_last_flip(statuses: list[str]) -> None:
         conditions = set_condition(conditions, ready(status), now)
     (expected,) = set_condition((), ready(before), flipped)
     assert conditions == (expected,)
+
+
+def test_a_condition_is_good_if_false_just_where_its_words_are_about_its_truth() -> None:
+    words = dict(re.findall(r'\n    ([A-Z_]+) = "\w+"\n    """(\w+)', inspect.getsource(ConditionType)))
+    assert words.keys() == set(ConditionType.__members__)
+    assert {ConditionType[name] for name, first in words.items() if first == "True"} == GOOD_IF_FALSE

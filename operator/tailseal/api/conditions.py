@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -60,6 +60,21 @@ class ConditionType(StrEnum):
     """True while an identity is kept of a node that no replica is any more; the message says what to remove where."""
     RESTRICTED = "Restricted"
     """False where the namespace must admit more than Pod Security's level `restricted`."""
+
+
+GOOD_IF_FALSE: Final = frozenset(
+    {
+        ConditionType.RECONCILING,
+        ConditionType.ROTATING,
+        ConditionType.STALLED,
+        ConditionType.OVERLAP_BROKEN,
+        ConditionType.OVERLAPPING,
+        ConditionType.VERIFIERS_UNREACHED,
+        ConditionType.CLOCK_SKEW,
+        ConditionType.NODES_LEFT,
+    }
+)
+"""Those that say something while they are true; of all others, people have to know while they are not."""
 
 
 class Condition(ApiModel):

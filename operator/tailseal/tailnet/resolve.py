@@ -28,12 +28,6 @@ Clock = Callable[[], float]
 Ended = Callable[[], bool]
 """Whether a connection has ended by now."""
 
-
-def untold() -> bool:
-    """`Ended` of a server that does not tell: never."""
-    return False
-
-
 _STATE_HOLDS: Final = 1.0
 """Seconds for which our own node's state is taken for what it was, as long as it answers who others are."""
 
@@ -44,13 +38,14 @@ _REST: Final = 0.2
 class CallerResolver(Protocol):
     """Who is calling. A listener asks `accepted` once a connection and `caller` for each request on it."""
 
-    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:
+    async def accepted(self, host: str, port: int, ended: Ended | None = None) -> Caller | None:
         """Who opened a connection; None: its requests will tell.
 
         Args:
             host: the peer's address as the socket has it.
             port: the peer's port.
-            ended: looked at before and after somebody is asked by the port, which may be another's then.
+            ended: looked at before and after somebody is asked by the port, which may be another's then; None: the
+                server does not tell.
 
         Raises:
             NobodyError: nobody that the tailnet knows, or nobody any more.
@@ -153,7 +148,7 @@ class Serve(_Whois):
     Nothing is remembered by connection: serve sends the requests of many callers over one.
     """
 
-    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:  # noqa: ARG002
+    async def accepted(self, host: str, port: int, ended: Ended | None = None) -> Caller | None:  # noqa: ARG002
         """See `CallerResolver`; a unix socket's peers have no addresses."""
         return None
 
@@ -180,7 +175,7 @@ class Direct(_Whois):
         self._one_at_a_time = asyncio.Lock()
         self._rests_until = 0.0
 
-    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:
+    async def accepted(self, host: str, port: int, ended: Ended | None = None) -> Caller | None:
         """See `CallerResolver`."""
         if self._interface and (address := tailnet_address(host)) is not None:
             return await self._by_address(address)
@@ -193,7 +188,7 @@ class Direct(_Whois):
             await self._need_running(fresh=answer is None)
         return self._read(answer)
 
-    async def _rested(self, target: str, ended: Ended) -> Any | None:  # noqa: ANN401 - any JSON value
+    async def _rested(self, target: str, ended: Ended | None) -> Any | None:  # noqa: ANN401 - any JSON value
         """Ask about a connection, a while after one that it did not know: others have questions, too.
 
         It forgets a connection that ends, and anybody can open and end as many as he likes.
@@ -226,7 +221,7 @@ class Elsewhere:
     def __init__(self, over_tailnet: CallerResolver) -> None:
         self._over_tailnet = over_tailnet
 
-    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:  # noqa: ARG002
+    async def accepted(self, host: str, port: int, ended: Ended | None = None) -> Caller | None:  # noqa: ARG002
         """See `CallerResolver`."""
         return None
 
@@ -243,8 +238,8 @@ class Elsewhere:
         return await self._over_tailnet.own_node()
 
 
-def _need_open(ended: Ended) -> None:
-    if ended():
+def _need_open(ended: Ended | None) -> None:
+    if ended is not None and ended():
         raise NobodyError(Refusal.UNKNOWN)
 
 

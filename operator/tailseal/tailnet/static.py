@@ -8,7 +8,7 @@ from tailseal.domain.caller import Caller, Known
 from tailseal.tailnet import headers
 from tailseal.tailnet.addresses import is_loopback
 from tailseal.tailnet.errors import NobodyError, Refusal
-from tailseal.tailnet.resolve import Ended, untold
+from tailseal.tailnet.resolve import Ended
 from tailseal.tailnet.whois import RUNNING, OwnNode
 
 
@@ -37,7 +37,7 @@ class Static:
         if not self._callers:
             raise MisplacedError("callers from a table need a table of at least one")
 
-    async def accepted(self, host: str, port: int, ended: Ended = untold) -> Caller | None:  # noqa: ARG002
+    async def accepted(self, host: str, port: int, ended: Ended | None = None) -> Caller | None:  # noqa: ARG002
         """See `CallerResolver`."""
         if not is_loopback(host):
             raise NobodyError(Refusal.OUTSIDE)

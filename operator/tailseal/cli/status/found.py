@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tailseal.api.conditions import GOOD_IF_FALSE, ConditionType
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden
 
@@ -15,11 +16,17 @@ if TYPE_CHECKING:
 _ORDER: Final = (kinds.IDENTITY_PROVIDER, kinds.SIGNING_KEY, kinds.TRUST_POLICY, kinds.OAUTH_CLIENT)
 _UNSEEN: Final = "the operator, which has not looked at it yet"
 _CHANGED: Final = "the operator, which has not looked at the latest change yet"
-_PLAIN: Final = frozenset({"Accepted", "ResolvedRefs", "Programmed", "Published", "Ready"})
-_SAID: Final = frozenset({"Reconciling", "Rotating", "Stalled"})
-_GOOD_IF_FALSE: Final = frozenset(
-    {*_SAID, "OverlapBroken", "ClockSkew", "Overlapping", "VerifiersUnreached", "NodesLeft"}
+_PLAIN: Final = frozenset(
+    {
+        ConditionType.ACCEPTED,
+        ConditionType.RESOLVED_REFS,
+        ConditionType.PROGRAMMED,
+        ConditionType.PUBLISHED,
+        ConditionType.READY,
+    }
 )
+_SAID: Final = (ConditionType.STALLED, ConditionType.RECONCILING, ConditionType.ROTATING)
+"""What something waits for, the most pressing first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def _waits_for(obj: Object, conditions: Mapping[str, Mapping[str, Any]]) -> str:
         return _UNSEEN
     if obj["status"].get("observedGeneration", 0) != obj["metadata"].get("generation", 0):
         return _CHANGED
-    for type_ in ("Stalled", "Reconciling", "Rotating"):
+    for type_ in _SAID:
         if (found := conditions.get(type_, {})).get("status") == "True":
             return str(found.get("message") or found.get("reason", ""))
     ready = conditions.get("Ready", {})
@@ -112,9 +119,9 @@ def _waits_for(obj: Object, conditions: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _is_note(entry: Mapping[str, Any]) -> bool:
     """Whether a condition beside the usual ones is not as it should be."""
-    if entry["type"] in _GOOD_IF_FALSE - _SAID:
-        return bool(entry["status"] == "True")
-    return entry["type"] not in _PLAIN | _GOOD_IF_FALSE and entry["status"] != "True"
+    if entry["type"] in _PLAIN or entry["type"] in _SAID:
+        return False
+    return (entry["status"] == "True") is (entry["type"] in GOOD_IF_FALSE)
 
 
 def _told(entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -130,7 +130,9 @@ def party(world: World) -> Iterator[Party]:
     party.end()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was seen, as a table: the one place that prints it."""
-    for line in table.render():
-        terminalreporter.write_line(line)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was seen goes with the report: in a run of several processes another one prints the table."""
+    report = yield
+    table.tell(report)
+    return report

@@ -6,8 +6,10 @@ import os
 import re
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
+
+import pytest
 
 FULL: Final = bool(os.environ.get("TAILSEAL_NODE_FULL"))
 """Whether everything is measured at its full length, as `make e2e` does; else so that it ends soon."""
@@ -30,16 +32,29 @@ class _Row:
         return (self.step, self.expected, seen, self.seconds)
 
 
+_NEW: list[_Row] = []
 _ROWS: list[_Row] = []
+_NAME: Final = "seen on the real node"
 
 
 def measured(step: str, seen: str, expected: str = "", seconds: float | None = None) -> None:
     """A row of the table; where only seconds were seen, they are its last column."""
     alone = _SECONDS.fullmatch(seen)
     if seconds is None and alone is not None:
-        _ROWS.append(_Row(step, expected, "so it is", alone[1]))
+        _NEW.append(_Row(step, expected, "so it is", alone[1]))
         return
-    _ROWS.append(_Row(step, expected, seen, "" if seconds is None else f"{seconds:.1f}"))
+    _NEW.append(_Row(step, expected, seen, "" if seconds is None else f"{seconds:.1f}"))
+
+
+def tell(report: pytest.TestReport) -> None:
+    """Have a test's report take along what is new, as it may go to another process that prints."""
+    report.user_properties += [(_NAME, astuple(row)) for row in _NEW]
+    _NEW.clear()
+
+
+def hear(report: pytest.TestReport) -> None:
+    """Keep what a report has brought."""
+    _ROWS.extend(_Row(*row) for name, row in report.user_properties if name == _NAME)
 
 
 def render() -> Iterator[str]:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from node.conftest import ROOT
 from node.load import Load
 from node.pair import NAME, Logins, Pair, around
+from node.releases import PRESENT, REPOSITORY, change, release
 from node.table import FULL, measured
 from node.world import RELEASE, SPACE, SYSTEM, World, evict, until, upgrade
+from tailseal_dev.former import WITH_LOGINS
 from tailseal_dev.postgres import PostgresServer, programs
 from tailseal_dev.realnode import config, images
 from tailseal_dev.tailnet import why_not
@@ -31,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(programs() is None, reason="no PostgreSQL is installed: replicas that share logins need one"),
 ]
 
-OTHER = images.TAG.rpartition(":")[0] + ":next"
+OTHER = f"{REPOSITORY}:next"
 """The same image under another tag: what changes at an upgrade is which image, and the operator's own pod."""
 
 
@@ -70,7 +71,7 @@ def upgrade_chart(pair: Pair, helm: str) -> None:
     """Another image: the operator is replaced, and then every worker."""
     before, current = set(pair.pods()), OTHER if _images(pair) == {images.TAG} else images.TAG
     tag = current.rpartition(":")[2]
-    upgrade(pair.world, helm, ROOT / "charts" / "tailseal", "--reuse-values", f"--set=image.tag={tag}")
+    upgrade(pair.world, helm, PRESENT, "--reuse-values", f"--set=image.tag={tag}")
     _replaced(pair, before)
     assert _images(pair) == {current}
 
@@ -120,6 +121,27 @@ def test_no_login_and_no_exchange_fails_during_a(pair: Pair, helm: str, what: st
     measured(step, moved, "those whose node takes no connection")
     assert load.failed == []
     pair.ready()
+
+
+@pytest.mark.skipif(not FULL, reason="an image more to build, and every pod rolled twice: `make e2e` does it")
+def test_no_login_and_no_exchange_fails_when_an_earlier_build_is_installed_and_upgraded(
+    pair: Pair, helm: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The former release could not log anybody in: this is between two builds that can."""
+    chart = release(pair.world, WITH_LOGINS, "earlier", tmp_path_factory.mktemp("earlier"))
+    for what, where, image in (
+        (f"chart and all images put back to {WITH_LOGINS}", chart, f"{REPOSITORY}:earlier"),
+        (f"chart and all images upgraded from {WITH_LOGINS}", PRESENT, images.TAG),
+    ):
+        with pair.load() as load:
+            started, before = time.monotonic(), set(pair.pods())
+            change(pair.world, helm, where, image, f"--set=tailscale.image={images.SIDECAR}")
+            _replaced(pair, before)
+            seconds = time.monotonic() - started
+        assert _images(pair) == {image}
+        measured(what, load.seen(), "0 failed, every token verifies", seconds)
+        assert load.failed == []
+        pair.ready()
 
 
 @pytest.mark.skipif(not FULL, reason="how long a file's replica is away is measured by `make e2e`")

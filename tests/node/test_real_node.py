@@ -85,7 +85,7 @@ def test_a_rotated_key_signs_only_after_every_replica_published_it_though_the_op
     world.kubectl("annotate", "signingkey/corp", SPACE, f"tailseal.dev/rotate={stamp}")
 
     def published_everywhere() -> bool:
-        return all(world.caller.jwks_of_replica(replica) - {old} for replica in world.replicas())
+        return world.everywhere(lambda replica: bool(world.caller.jwks_of_replica(replica) - {old}))
 
     def signer() -> str:
         return kid_of(world.caller.exchange(job, audience=manifests.AUDIENCE).token)

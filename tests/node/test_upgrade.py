@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,36 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from node.conftest import ROOT
 from node.load import Load, exchanges
+from node.releases import PRESENT, REPOSITORY, change, release
 from node.table import FULL, measured
-from node.world import PROVIDERS, RELEASE, SPACE, World, evict, until, upgrade
+from node.world import RELEASE, SPACE, World, evict, until
 from node.world import helm as run_helm
 from tailseal_dev.former import COMMIT as FORMER
 from tailseal_dev.realnode import images
 
 pytestmark = [pytest.mark.node, pytest.mark.helm]
 
-REPOSITORY = images.TAG.rpartition(":")[0]
-
 
 @pytest.fixture(scope="module")
 def former(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The former release's chart; its image is on the node as `…:former`."""
-    folder = tmp_path_factory.mktemp("former")
-    archive = subprocess.run(["git", "archive", FORMER, "charts"], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode != 0:
-        pytest.skip(f"this clone does not have the commit {FORMER}")
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
-    built = images.product(f"{REPOSITORY}:former", FORMER, folder / "former.tar")
-    world.node.load(built.archive)
-    built.archive.unlink()
-    return folder / "charts" / "tailseal"
+    return release(world, FORMER, "former", tmp_path_factory.mktemp("former"))
 
 
 def test_evicting_each_worker_under_its_disruption_budget_loses_no_exchange(world: World, job: str) -> None:
     before = world.pods("sts")
-    with Load({"exchanges": exchanges(world, job)}) as load:
+    with (
+        contextlib.closing(exchanges(world, job, kept=True)) as keeping,
+        Load({"exchanges": exchanges(world, job), "over kept connections": keeping}) as load,
+    ):
         started = time.monotonic()
         refused = sum(evict(world, pod) for pod in before)
         until(lambda: not set(before) & set(world.pods("sts")), "the evicted pods are gone", within=180)
@@ -56,12 +49,7 @@ def test_the_former_release_and_back_by_upgrade_and_by_rollback_lose_no_exchange
     world: World, job: str, helm: str, former: Path
 ) -> None:
     """An upgrade renders a chart, a rollback applies what was once rendered."""
-    chart, other, image, present = (
-        ROOT / "charts" / "tailseal",
-        f"{REPOSITORY}:former",
-        _runs(world),
-        _revision(world, helm),
-    )
+    other, image, present = f"{REPOSITORY}:former", _runs(world), _revision(world, helm)
     _change(
         world, job, "changed to the former release by `helm upgrade`", other, partial(_upgrade, helm, former, other)
     )
@@ -72,26 +60,24 @@ def test_the_former_release_and_back_by_upgrade_and_by_rollback_lose_no_exchange
             world, job, "brought to the former release by `helm rollback`", other, partial(_roll_back, helm, earlier)
         )
         _change(
-            world, job, "upgraded from it by `helm upgrade`", images.TAG, partial(_upgrade, helm, chart, images.TAG)
+            world, job, "upgraded from it by `helm upgrade`", images.TAG, partial(_upgrade, helm, PRESENT, images.TAG)
         )
 
 
-def _change(world: World, job: str, what: str, image: str, change: Callable[[World], None]) -> None:
+def _change(world: World, job: str, what: str, image: str, step: Callable[[World], None]) -> None:
     """Have every worker run an image, while exchanges go on."""
     with Load({"exchanges": exchanges(world, job)}) as load:
         started = time.monotonic()
-        change(world)
+        step(world)
         until(lambda: _all_run(world, image), f"every worker runs {image}", within=240)
         seconds = time.monotonic() - started
     measured(what, load.seen(), "0 failed, every token verifies", seconds)
     assert load.failed == []
-    assert world.granted(job)
+    until(lambda: world.granted(job), "every replica grants")
 
 
 def _upgrade(helm: str, chart: Path, image: str, world: World) -> None:
-    tag = image.rpartition(":")[2]
-    values = (f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={REPOSITORY}", f"--set=image.tag={tag}")
-    upgrade(world, helm, chart, "--reset-values", *values)
+    change(world, helm, chart, image)
 
 
 def _roll_back(helm: str, revision: int, world: World) -> None:

@@ -29,6 +29,8 @@ RELEASE = "tailseal"
 PROVIDERS = manifests.NAMESPACE
 SPACE = f"--namespace={manifests.NAMESPACE}"
 SERVING_PORT = 8443
+REPLICAS = 3
+"""Two of the token service, one of the identity provider, which gives the same tokens."""
 WITHIN = 60.0
 """Seconds within which every change converges, on any machine; what is usual is measured and printed."""
 
@@ -168,17 +170,20 @@ class World:
         return self.ci.token(self.issuer, iss="https://ci.example", exp=int(time.time()) + 3600)
 
     def replicas(self) -> list[str]:
-        """Where each pod of the token service can be reached from here."""
-        return [self._way(address) for address in self._listed("sts", "{.status.podIP}")]
+        """Where each pod that gives tokens can be reached from here: those of both workers."""
+        return [self._way(address) for address in self._listed("{.status.podIP}")]
+
+    def everywhere(self, holds: Callable[[str], bool]) -> bool:
+        """Whether something holds at every replica, and all that the spec asks for are there."""
+        replicas = self.replicas()
+        try:
+            return len(replicas) >= REPLICAS and all(map(holds, replicas))
+        except httpx.HTTPError:  # a pod that was listed has ended since
+            return False
 
     def pods(self, component: str) -> list[str]:
         """The names of a worker's pods."""
-        return self._listed(component, "{.metadata.name}")
-
-    def answers(self, token: str) -> list[int]:
-        """What every replica answers to an exchange now."""
-        request = {"audience": manifests.AUDIENCE, "scope": manifests.SCOPE}
-        return [self.caller.exchange_at(replica, token, **request).status for replica in self.replicas()]
+        return self._listed("{.metadata.name}", f",app.kubernetes.io/component={component}")
 
     def granted(self, token: str) -> bool:
         """Whether every replica grants."""
@@ -189,13 +194,11 @@ class World:
         return self._all_say(token, httpx.codes.BAD_REQUEST)
 
     def _all_say(self, token: str, wanted: int) -> bool:
-        try:
-            return all(status == wanted for status in self.answers(token))
-        except httpx.HTTPError:  # a pod that was listed has ended since
-            return False
+        request = {"audience": manifests.AUDIENCE, "scope": manifests.SCOPE}
+        return self.everywhere(lambda replica: self.caller.exchange_at(replica, token, **request).status == wanted)
 
-    def _listed(self, component: str, what: str) -> list[str]:
-        selector = f"--selector=tailseal.dev/identity-provider=corp,app.kubernetes.io/component={component}"
+    def _listed(self, what: str, selector: str = "") -> list[str]:
+        selector = f"--selector=tailseal.dev/identity-provider=corp{selector}"
         path = f"--output=jsonpath={{range .items[*]}}{what} {{end}}"
         return self.kubectl("get", "pods", SPACE, selector, path).split()
 

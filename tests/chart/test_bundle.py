@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from chart.installed import OBJECTS, PROVIDERS, eventually, operator_as_deployed, refused
+from fakes.pages import Reader, blocks
 from tailseal_dev import chart, process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 from tailseal_dev.kstatus import kstatus
@@ -17,7 +19,8 @@ from tailseal_dev.localnode.start import running
 
 pytestmark = pytest.mark.cluster
 
-CRDS, DEPLOY = (f"--kustomize={chart.ROOT / name}" for name in ("crds", "deploy"))
+DEPLOY = f"--kustomize={chart.ROOT / 'deploy'}"
+INSTALLING = "Installation, and what it says when something is wrong"
 SPACE = f"--namespace={chart.PROVIDERS}"
 
 
@@ -25,6 +28,11 @@ SPACE = f"--namespace={chart.PROVIDERS}"
 def plane(tmp_path: Path) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path / "plane") as made:
         yield made
+
+
+@pytest.fixture
+def reader(plane: ControlPlane, tmp_path: Path) -> Reader:
+    return Reader(plane, tmp_path / "clone", {"YOUR/tailseal:TAG": "registry.corp.example/tailseal:9.9.9"})
 
 
 def _there(plane: ControlPlane) -> list[Any]:
@@ -43,11 +51,13 @@ def _judged(plane: ControlPlane) -> list[str]:
 
 
 def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_and_applied_again_nothing_changes(
-    plane: ControlPlane, tmp_path: Path
+    plane: ControlPlane, reader: Reader, tmp_path: Path
 ) -> None:
     kubectl = plane.kubectl
-    kubectl("apply", "--server-side", CRDS)
-    kubectl("apply", "--server-side", DEPLOY)
+    (documented,) = [
+        block for block in blocks("docs/installation.md", INSTALLING, "console") if "kubectl kustomize" in block
+    ]
+    reader.follows(documented)
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
     assert _judged(plane) == ["InProgress"] * 3, "nobody has looked at them yet"
@@ -65,8 +75,10 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
         path = "--output=jsonpath={.status.conditions[*].type}"
         assert "Fenced" not in kubectl("get", "identityprovider/corp", SPACE, path).split()
         before = _there(plane)
-        kubectl("apply", "--server-side", DEPLOY)
+        reader.follows(documented)
         assert _there(plane) == before
+        images = re.findall(r"[\w./-]*tailseal:\d[\w.]*", json.dumps(before))
+        assert set(images) == {"registry.corp.example/tailseal:9.9.9"}, "operator, workers and fence"
         reserved = '{"spec":{"grants":[{"name":"api","jwt":{"audiences":["https://idp.corp.example"]}}]}}'
         kubectl("patch", "trustpolicy/deploy", SPACE, "--type=merge", f"--patch={reserved}")
         eventually(lambda: "Failed" in _judged(plane))

@@ -106,6 +106,14 @@ async def test_the_certificate_is_copied_and_leaves_with_its_reference() -> None
     assert not seen.cluster.exists(kinds.SECRET, NS, "corp-tls")
 
 
+async def test_a_certificate_that_has_the_name_of_its_copy_is_told_so() -> None:
+    named = secret("corp-tls", **{"tls.crt": "CERT", "tls.key": "KEY"})
+    seen = await settled(signing_key(), provider(serving={"tls": {"secretRef": {"name": "corp-tls"}}}), named)
+    assert conditions(seen)["Programmed"] == ("False", "NameTaken")
+    assert "Secret corp-tls is there but not ours" in message(seen, "Programmed")
+    assert "the workers' copy of spec.serving.tls.secretRef" in message(seen, "Programmed")
+
+
 async def test_without_its_certificate_a_worker_is_never_told_to_serve_plain() -> None:
     seen = await settled(signing_key(), provider(serving=TLS))
     assert conditions(seen)["ResolvedRefs"] == ("False", "RefNotFound")

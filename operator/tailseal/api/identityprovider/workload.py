@@ -58,7 +58,7 @@ class Tls(ApiModel):
     """A certificate that the workers serve with; renewals are taken up by themselves."""
 
     secret_ref: SecretRef
-    """Secret of type kubernetes.io/tls."""
+    """Secret of type kubernetes.io/tls. Its name is any but this object's with `-tls`, which the workers' copy has."""
 
 
 class Endpoint(ApiModel):

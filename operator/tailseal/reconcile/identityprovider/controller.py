@@ -36,7 +36,7 @@ from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import load_or_create, save
 from tailseal.reconcile.owned import ensure, forget, in_vain, made, remove
-from tailseal.reconcile.ownership import Leaving, NameTaken
+from tailseal.reconcile.ownership import RENAME, Leaving, NameTaken
 from tailseal.reconcile.publish import seen as publish_seen
 
 T = TypeVar("T")
@@ -68,9 +68,11 @@ class _Run:
             self._note(Reason.FORBIDDEN, str(error))
         return None
 
-    async def ensure(self, wanted: Object, *, exact: bool = False, seen: Object | None = None) -> Object | None:
+    async def ensure(
+        self, wanted: Object, *, exact: bool = False, seen: Object | None = None, remedy: str = RENAME
+    ) -> Object | None:
         """Bring one owned object to what it should be; None: something stood in the way."""
-        return await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact, seen=seen))
+        return await self.attempt(ensure(self.ctx, wanted, manager=MANAGER, exact=exact, seen=seen, remedy=remedy))
 
     def _note(self, reason: Reason, message: str) -> None:
         self.stuck.append(Fact("Programmed", status=False, reason=reason, message=message, stalled=True))
@@ -180,7 +182,9 @@ async def _copy_references(run: _Run) -> None:
         return
     run.problems += served.problems
     if served.files:
-        await run.ensure(render.tls(provider, served.files))
+        # Who makes the certificate's Secret likes to call it so.
+        remedy = f"{RENAME}: it is that of the workers' copy of spec.serving.tls.secretRef"
+        await run.ensure(render.tls(provider, served.files), remedy=remedy)
 
 
 async def _run_workers(run: _Run, component: Component) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from node import table
 from tailseal.api import unsupported
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
@@ -27,6 +28,17 @@ settings.load_profile("tailseal")
 # By default httpx gives a server five seconds: an upper bound on time, which no test may have on a busy machine.
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what was seen on the real node."""
+    table.hear(report)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was seen there, as a table: the one place that prints it."""
+    for line in table.render():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
@@ -10,14 +11,20 @@ _LOWEST, _HIGHEST = 20_000, 32_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody listens on at 127.0.0.1."""
+    """Distinct ports that nobody listens on at 127.0.0.1, and that no process beside us in a test run is given."""
     found: list[int] = []
-    for port in random.sample(range(_LOWEST, _HIGHEST), 2000):
+    for port in random.sample(_ours(), 2000):
         if len(found) == count:
             break
         if _is_free(port):
             found.append(port)
     return found
+
+
+def _ours() -> range:
+    """All, or the share of one of the processes of pytest-xdist: what is down for a moment keeps its port."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(_LOWEST, _HIGHEST)[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) :: processes]
 
 
 def _is_free(port: int) -> bool:

@@ -49,7 +49,7 @@ test: $(VENV)/dev.stamp lint ## everything
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause coredns headscale tailscale containerboot s3 kubeconform kstatus $(if $(shell command -v redis-server),argocd)
 	@$(BIN)/python -m pytest
 
-e2e: $(VENV)/dev.stamp ## what needs a real node, at full length: our image, installed by the chart; half an hour, then a table (root; or CLUSTER=current IMAGE=…)
+e2e: $(VENV)/dev.stamp ## what needs a real node, at full length: our image, installed by the chart; an hour, then a table (root; or CLUSTER=current IMAGE=…)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause coredns headscale tailscale containerboot s3)
 	@TAILSEAL_NODE_FULL=1 TAILSEAL_CLUSTER=$(CLUSTER) TAILSEAL_IMAGE=$(IMAGE) $(BIN)/python -m pytest tests/node
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 Value = Any  # what JSON can say
 
-_LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "containers": ("name",),
     "env": ("name",),
     "initContainers": ("name",),
@@ -66,11 +66,16 @@ def _differs(field: str, wanted: Value, present: Value) -> bool:
 
 
 def _lists_differ(field: str, wanted: list[Value], present: list[Value]) -> bool:
-    keys = _LIST_KEYS.get(field)
+    keys = LIST_KEYS.get(field)
     if keys is None:
         return len(wanted) != len(present) or any(map(differs, wanted, present))
-    entries = {tuple(entry.get(key) for key in keys): entry for entry in present}
-    return any(differs(entry, entries.get(tuple(entry.get(key) for key in keys))) for entry in wanted)
+    entries = {key_of(entry, keys): entry for entry in present}
+    return any(differs(entry, entries.get(key_of(entry, keys))) for entry in wanted)
+
+
+def key_of(entry: Mapping[str, Value], keys: tuple[str, ...]) -> tuple[Value, ...]:
+    """What tells it from others of its list, by `LIST_KEYS`."""
+    return tuple(entry.get(key) for key in keys)
 
 
 def _quantities_differ(_: str, wanted: Value, present: Value) -> bool:

@@ -41,11 +41,12 @@ from tailseal.tokens.outcomes import (
     refuse,
     unavailable,
 )
+from tailseal.tokens.presented import Presented, present
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import RequestError, TokenRequest, read
 from tailseal.tokens.signers import Signer
 from tailseal.tokens.standing import kept
-from tailseal.tokens.trust import Delegate, Hand, Judge, Presented, Refusing, present
+from tailseal.tokens.trust import Delegate, Hand, Judge, Refusing
 from tailseal.tokens.vouched import Vouched
 
 __all__ = ["Answered", "Call", "Exchange", "NeedKeys", "NeedUpstream", "Outcome", "finish", "refuse", "unavailable"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from tailseal.domain.policy.expressions.conditions import Bottomless
 from tailseal.domain.policy.grants import AUTH_KEY, GrantRequest
@@ -14,10 +14,8 @@ from tailseal.tokens.answers import Header, Refusal, Response
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.keyset import KeySet
 from tailseal.tokens.request import TokenRequest
-
-if TYPE_CHECKING:
-    from tailseal.tokens.standing import Standings
-    from tailseal.tokens.vouched import Vouched
+from tailseal.tokens.standing import Standings
+from tailseal.tokens.vouched import Vouched
 
 Audit = dict[str, object]
 

@@ -14,12 +14,13 @@ from tailseal.domain.policy.grants import GrantRequest
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Verified
-from tailseal.tokens import compact, refusals, verify
+from tailseal.tokens import refusals, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.compact import Compact
 from tailseal.tokens.errors import KeySetError, TokenError
 from tailseal.tokens.keyset import KeySet, parse_jwks
 from tailseal.tokens.outcomes import KeySets, NeedKeys
+from tailseal.tokens.presented import Presented
 from tailseal.tokens.standing import Standings, under
 
 
@@ -49,31 +50,6 @@ class Hand(NamedTuple):
     unavailable: Mapping[KeySource, str]
     conditions: Conditions | None = None
     logins: Standings | None = None
-
-
-class Presented(NamedTuple):
-    """A token as somebody presented it: well-formed, and not yet believed.
-
-    Args:
-        token: taken apart.
-        token_type: one of `verify.SUBJECT_TOKEN_TYPES`.
-        issuer: its `iss`.
-    """
-
-    token: Compact
-    token_type: str
-    issuer: str
-
-
-def present(text: str, token_type: str) -> Presented:
-    """Take a presented token apart.
-
-    Raises:
-        TokenError: it is not one that we would verify under any key.
-    """
-    token = compact.split(text)
-    verify.check_type(token, token_type)
-    return Presented(token, token_type, verify.issuer(token.payload))
 
 
 Miss = Refused | NeedKeys | TokenError | Refusal

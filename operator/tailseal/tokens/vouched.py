@@ -15,8 +15,8 @@ from tailseal.domain.policy.providers.granted import CAPABILITIES
 from tailseal.domain.policy.trust import Verified
 from tailseal.tokens import verify
 from tailseal.tokens.compact import Compact, encode
+from tailseal.tokens.presented import Presented
 from tailseal.tokens.standing import MOST_KEPT
-from tailseal.tokens.trust import Presented
 
 
 class Vouched(NamedTuple):

@@ -10,9 +10,11 @@ from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.source import KeySource
 from tailseal.domain.policy.trust import Verified
-from tailseal.tokens import keyset, refusals, trust, verify
+from tailseal.tokens import keyset, refusals, verify
 from tailseal.tokens.answers import Refusal
 from tailseal.tokens.errors import KeySetError, TokenError
+from tailseal.tokens.presented import Presented, present
+from tailseal.tokens.trust import Delegate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def examine(token: bytes | None, index: PolicyIndex, settings: Settings, now: fl
     if token is None:
         return Acting()
     try:
-        delegate = trust.Delegate(trust.present(token.decode("latin-1"), verify.JWT))
+        delegate = Delegate(present(token.decode("latin-1"), verify.JWT))
         sources = index.actors(delegate.presented.issuer)
         if not sources:
             return _problem(refusals.denied(Denial.UNKNOWN_ACTOR_ISSUER))
@@ -63,7 +65,7 @@ def examine(token: bytes | None, index: PolicyIndex, settings: Settings, now: fl
 
 
 def _fitting(
-    presented: trust.Presented, sources: Sequence[KeySource], now: float
+    presented: Presented, sources: Sequence[KeySource], now: float
 ) -> tuple[tuple[KeySource, ...], TokenError | None]:
     """Sources whose keys are not at hand or verify the token, and what one that is has against it."""
     fitting, fault = [], None

@@ -57,7 +57,7 @@ class Story:
         say(1, "A job of a CI system asks for a token. Nobody trusts it yet.")
         show(
             f"TOKEN=$(curl -s '{self.issuer.url}/token?audience={self.base}' | cut -d'\"' -f4)",
-            f'exchange() {{ curl -s {self.base}/token -d subject_token="$TOKEN" \\\n'
+            f'exchange() {{ curl -s {self.base}/token -H "Accept: text/plain" -d subject_token="$TOKEN" \\\n'
             f'        -d grant_type={GRANT} \\\n        -d subject_token_type={JWT_TYPE} "$@"; }}',
             "exchange",
         )
@@ -97,7 +97,7 @@ class Story:
 
     def _withdraw(self, subject: str) -> None:
         say(4, "Trust ends where it began: the file is removed.")
-        show(f"rm {self.folder / POLICY}")
+        show(f"rm {self.folder / POLICY}", "exchange")
         (self.folder / POLICY).unlink()
         answer, seconds = self.caller.wait(subject, lambda answer: not answer.granted)
         self.times.append(("policy file removed → the same caller refused", seconds))
@@ -106,7 +106,7 @@ class Story:
     def _refused(self, answer: Answer, reason: str) -> None:
         if answer.granted or answer.reason != reason:
             raise Unexpected(f"{reason} was to be expected, and this came: {answer.status} {answer.reason}")
-        print(f"    refused: {answer.explained()}")
+        print(f"    {answer.explained()}")
 
 
 def main() -> int:

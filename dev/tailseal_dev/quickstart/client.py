@@ -41,9 +41,10 @@ class Answer:
         return str(self.content.get("tailseal_reason", ""))
 
     def explained(self) -> str:
-        """Everything that the caller is told of a refusal."""
+        """Everything that the caller is told of a refusal, as who asks for text sees it."""
         told = self.content
-        return f"{self.status} {told.get('error')}: {self.reason} (decision {told.get('decision_id')})"
+        why = f"{self.reason}, decision {told.get('decision_id')}"
+        return f"{told.get('error', self.status)}: {told.get('error_description')} ({why})"
 
 
 class Caller:

@@ -40,23 +40,26 @@ def test_a_pod_is_not_ready_while_its_node_has_no_address_in_the_tailnet(sidecar
 
 
 @pytest.mark.parametrize(
-    ("own", "pre_stop", "drain"),
+    ("own", "pre_stop", "drain", "hands_over"),
     [
-        (Own(0, sidecar=DIRECT), {}, "5"),
-        (Own(0, file=True, sidecar=DIRECT), SERVES_ON, "2"),
-        (Own(0, sidecar=SERVE), SERVES_ON, "2"),
-        (Own(0, file=True), SERVES_ON, "2"),
+        (Own(0, sidecar=DIRECT), {}, "5", True),
+        (Own(0, file=True, sidecar=DIRECT), SERVES_ON, "2", False),
+        (Own(0, sidecar=SERVE), SERVES_ON, "2", False),
+        (Own(0, file=True), SERVES_ON, "2", False),
     ],
-    ids=["one of several nodes", "the only one", "behind serve", "no node"],
+    ids=["others know its callers", "the only one", "behind serve", "no node"],
 )
-def test_one_of_several_nodes_is_told_at_once_that_it_ends(own: Own, pre_stop: dict[str, Any], drain: str) -> None:
+def test_who_hands_over_is_told_at_once_that_it_ends(
+    own: Own, pre_stop: dict[str, Any], drain: str, *, hands_over: bool
+) -> None:
     rendered = deployment(PROVIDER, Workload("idp", "tailseal:test", own=own))
     (worker,) = rendered["spec"]["template"]["spec"]["containers"]
     assert {name: worker[name] for name in ("lifecycle",) if name in worker} == pre_stop
     assert worker["args"][worker["args"].index("--drain") + 1] == drain
+    assert ("--hand-over" in worker["args"]) is hands_over
 
 
-def test_one_of_several_nodes_is_ready_when_who_greeted_it_too_early_is_heard() -> None:
+def test_who_may_have_others_is_ready_when_who_greeted_it_too_early_is_heard() -> None:
     probe = node(DIRECT)["readinessProbe"]
     assert (probe["successThreshold"] - 1) * probe["periodSeconds"] >= 5
     assert "successThreshold" not in node(DIRECT, file=True)["readinessProbe"], "nobody waits for the only one"

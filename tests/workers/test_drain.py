@@ -306,7 +306,8 @@ def test_who_connected_in_the_very_moment_in_which_the_port_is_closed_is_answere
     assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 204 No Content"] * 5
 
 
-async def test_the_port_for_a_tailnet_is_closed_at_once_while_all_others_are_served_on() -> None:
+@pytest.mark.parametrize("hands_over", [True, False], ids=["others know its callers", "nobody else does"])
+async def test_the_port_for_a_tailnet_is_closed_at_once_where_callers_may_go_elsewhere(*, hands_over: bool) -> None:
     worker = Worker("idp", granting(), clock=lambda: exchange.NOW)
     stop, started = asyncio.Event(), asyncio.Event()
     with socket.socket() as probe:
@@ -318,13 +319,17 @@ async def test_the_port_for_a_tailnet_is_closed_at_once_while_all_others_are_ser
         listeners.extend(made)
         started.set()
 
-    place = Place(LOOPBACK, LOOPBACK, drain=PATIENCE, tailnet=Address("127.0.0.1", port))
+    place = Place(LOOPBACK, LOOPBACK, drain=PATIENCE, tailnet=Address("127.0.0.1", port), hands_over=hands_over)
     task = asyncio.create_task(worker.run(echo, place, stop=stop, started=told, over_tailnet=echo))
     await asyncio.wait({task, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
     async with _client() as client:
         assert (await client.get(f"http://127.0.0.1:{port}")).status_code == 204
         stop.set()
-        await closed(f"http://127.0.0.1:{port}")
+        if hands_over:
+            await closed(f"http://127.0.0.1:{port}")
+        else:
+            await until(lambda: worker.health.draining)
+            assert (await client.get(f"http://127.0.0.1:{port}")).status_code == 204
         assert (await client.get(listeners[0].url)).status_code == 204
     task.cancel()
     await asyncio.wait({task})

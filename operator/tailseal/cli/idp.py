@@ -29,6 +29,12 @@ _OPTIONS: Final = (
         envvar="TAILSEAL_SERVICE",
         help="Tailscale Service that they come to, such as svc:idp: then what is granted towards it counts.",
     ),
+    click.option(
+        "--hand-over",
+        is_flag=True,
+        envvar="TAILSEAL_HAND_OVER",
+        help="Told to end, let callers of the tailnet in no more, at once: other replicas know their logins, too.",
+    ),
 )
 
 command: Final = worker_command(

@@ -122,6 +122,7 @@ def _run(  # noqa: PLR0913 - one argument an option
     tailnet: Address | UnixAddress | None = None,
     localapi: str = "",
     service: str = "",
+    hand_over: bool = False,
 ) -> None:
     gc.set_threshold(_GARBAGE)
     from tailseal.workers.common.bundle.source import DirectorySource  # noqa: PLC0415
@@ -135,7 +136,7 @@ def _run(  # noqa: PLR0913 - one argument an option
         worker.state.local = keeping(state)
     of_worker: Callable[[Worker], ASGIApp] = importlib.import_module(application).of_worker
     try:
-        place = Place(listen, management, tls, drain, tailnet)
+        place = Place(listen, management, tls, drain, tailnet, hand_over)
         beside = [explaining(worker.runtime, socket)]
         if tailnet is None:
             run_loop(worker.run(of_worker(worker), place, beside=beside))

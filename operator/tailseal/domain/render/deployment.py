@@ -55,9 +55,17 @@ class Own:
     sidecar: Sidecar | None = None
 
     @property
-    def is_one_of_several_nodes(self) -> bool:
-        """Whether callers of a tailnet who find its port closed may go to another: a file is one replica's."""
-        return not self.file and self.sidecar is not None and self.sidecar.mode == "Direct"
+    def may_have_others(self) -> bool:
+        """Whether others can know its callers: a file is one replica's.
+
+        How many there are no pod is told: it would end whenever their number changes.
+        """
+        return not self.file
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether callers who find its port of the tailnet closed may go to another."""
+        return self.may_have_others and self.sidecar is not None and self.sidecar.mode == "Direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ def _account(provider: Provider, workload: Workload) -> str:
 def _nodes(provider: Provider, own: Own | None) -> dict[str, Any]:
     if own is None or own.sidecar is None:
         return {}
-    return {"initContainers": [node.container(provider.name, own.sidecar, own.number, alone=own.file)]}
+    return {"initContainers": [node.container(provider.name, own.sidecar, own.number, alone=not own.may_have_others)]}
 
 
 def _container(workload: Workload) -> dict[str, Any]:
@@ -196,16 +204,14 @@ def _container(workload: Workload) -> dict[str, Any]:
 
 
 def _pre_stop(own: Own | None) -> dict[str, Any]:
-    """One of several nodes is told to end at once: its successor takes the node over, with whatever is in progress."""
-    if own is not None and own.is_one_of_several_nodes:
+    """Who hands over is told to end at once: its successor takes the node over, with whatever is in progress."""
+    if own is not None and own.hands_over:
         return {}
     return {"lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}}
 
 
 def _drain(own: Own | None) -> int:
-    if own is None or not own.is_one_of_several_nodes:
-        return WIND_DOWN_SECONDS
-    return DRAIN_SECONDS + WIND_DOWN_SECONDS
+    return WIND_DOWN_SECONDS + (DRAIN_SECONDS if own is not None and own.hands_over else 0)
 
 
 def _args(workload: Workload) -> list[str]:
@@ -231,6 +237,7 @@ def _own_args(own: Own | None) -> list[str]:
         *(["--state", STATE_PATH] if own.file else []),
         *(["--tailnet", own.sidecar.listens_at, "--localapi", node.API_SOCKET] if own.sidecar is not None else []),
         *(["--service", own.sidecar.service] if own.sidecar is not None and own.sidecar.service else []),
+        *(["--hand-over"] if own.hands_over else []),
     ]
 
 

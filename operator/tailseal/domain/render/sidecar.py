@@ -112,13 +112,13 @@ def container(provider: str, sidecar: Sidecar, number: int, *, alone: bool) -> d
     """The node as a native sidecar: it is there before the worker, and goes after it.
 
     For `Serve` it runs as user 0 with every capability dropped: containerboot refuses a unix socket behind serve to
-    anybody else. One of several is ready when peers reach it: until then no other one may be replaced.
+    anybody else. One that may have others is ready when peers reach it: until then none of them may be replaced.
 
     Args:
         provider: name of the IdentityProvider.
         sidecar: what it is to be.
         number: of the replica.
-        alone: whether there is no other one.
+        alone: whether there can be no other one.
     """
     serving = sidecar.mode == "Serve"
     user = {"runAsNonRoot": False, "runAsUser": 0} if serving else {"runAsUser": USER}

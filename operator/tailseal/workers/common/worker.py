@@ -57,8 +57,9 @@ class Place:
         management: for the node and the operator.
         tls: folder with the serving certificate; None: plain http.
         drain: seconds between becoming unready and closing the serving port.
-        tailnet: where what comes over the tailnet comes in, which nothing else may; None: there is none. A port of
-            one of several nodes is closed at once: readiness tells nobody on a tailnet, who is refused tries another.
+        tailnet: where what comes over the tailnet comes in, which nothing else may; None: there is none.
+        hands_over: whether that is closed at once when told to stop: readiness tells nobody on a tailnet, and who is
+            refused tries another.
     """
 
     serving: Address
@@ -66,6 +67,7 @@ class Place:
     tls: Path | None = None
     drain: float = 0.0
     tailnet: Address | UnixAddress | None = None
+    hands_over: bool = False
 
 
 class Worker:
@@ -203,7 +205,7 @@ class Worker:
         self.health.draining = True
         for listener in public:
             listener.wind_down()
-        if isinstance(place.tailnet, Address) and self.state.local is None:  # who keeps logins in a file is alone
+        if place.tailnet is not None and place.hands_over:
             public[-1].stop()
         _log.info("draining", seconds=place.drain)
         await asyncio.sleep(place.drain)

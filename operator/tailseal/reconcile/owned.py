@@ -91,6 +91,11 @@ def in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
     return tried is not None and tried[0] == _outcome(wanted, present)
 
 
+def differs(ctx: Context, wanted: Object, present: Object) -> bool:
+    """Whether it takes a write to have it so: something of ours is not there, or something of others' is."""
+    return drift.differs(wanted, present) or additions.foreign(wanted, present, ctx.settings.sidecars) is not None
+
+
 def forget(ctx: Context, namespace: str, provider: str) -> None:
     """Keep nothing of what was made for a provider that is gone."""
     ctx.memory.pop(Key("Owned", namespace, provider), None)

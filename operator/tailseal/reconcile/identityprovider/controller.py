@@ -35,7 +35,7 @@ from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen
 from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import load_or_create, save
-from tailseal.reconcile.owned import ensure, forget, in_vain, made, remove
+from tailseal.reconcile.owned import differs, ensure, forget, in_vain, made, remove
 from tailseal.reconcile.ownership import RENAME, Leaving, NameTaken
 from tailseal.reconcile.publish import seen as publish_seen
 
@@ -192,7 +192,7 @@ async def _run_workers(run: _Run, component: Component) -> None:
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings)
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))
-    ours = partial(made, run.ctx), partial(in_vain, run.ctx)
+    ours = partial(differs, run.ctx), partial(made, run.ctx), partial(in_vain, run.ctx)
     for wanted in provider_workers.due(run.ctx.objects, objects, *ours):
         if await run.ensure(wanted) is None and provider_workers.is_of_a_node(run.provider, wanted):
             return  # somebody else's, or forbidden: nobody is given a right to it, and no pod is made with it

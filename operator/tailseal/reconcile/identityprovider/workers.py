@@ -13,7 +13,7 @@ from tailseal.api.identityprovider.storage import Volume
 from tailseal.api.identityprovider.tailnet import Tailnet
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
-from tailseal.domain.render import applied, drift
+from tailseal.domain.render import applied
 from tailseal.domain.render.claim import claim
 from tailseal.domain.render.common import COMPONENTS, Component, Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
@@ -82,6 +82,7 @@ def _runs_as(objects: Objects, account: Ref, kept: set[Ref]) -> bool:
 def due(
     objects: Objects,
     wanted: list[Object],
+    differs: Callable[[Object, Object], bool],
     made: Callable[[Object], bool],
     in_vain: Callable[[Object, Object], bool],
 ) -> Iterator[Object]:
@@ -92,6 +93,7 @@ def due(
     Args:
         objects: as they are there; what is written is to be in them before the next one is asked for.
         wanted: all objects of one component.
+        differs: whether it takes a write to have it so.
         made: whether we wrote one so already: what others changed in it is put back at once.
         in_vain: whether that came to what is there, by an admission policy: it takes its turn, and nobody waits for it.
     """
@@ -100,7 +102,7 @@ def due(
     for obj in wanted:
         ref = kinds.ref(obj)
         present = numbered.get(ref)
-        if present is None or not _takes_down(obj, present):
+        if present is None or not (_serves(obj, present) and differs(obj, present)):
             yield obj
             continue
         is_vain = in_vain(obj, present)
@@ -115,10 +117,10 @@ def _is_replica(obj: Object) -> bool:
     return obj["kind"] == kinds.DEPLOYMENT.kind and meta.ORDINAL_LABEL in obj["metadata"]["labels"]
 
 
-def _takes_down(wanted: Object, present: Object) -> bool:
+def _serves(wanted: Object, present: Object) -> bool:
     """Whether writing it ends a pod that serves and is to be replaced."""
-    serves = present.get("status", {}).get("availableReplicas", 0) > 0
-    return serves and wanted["spec"]["replicas"] > 0 and drift.differs(wanted, present)
+    serves: bool = present.get("status", {}).get("availableReplicas", 0) > 0
+    return serves and wanted["spec"]["replicas"] > 0
 
 
 def _is_up(present: Object | None) -> bool:

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tailseal.state.connect import Connector
 from tailseal.state.limits import LIMITS, Held
 from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres.connect import Connector
 from tailseal.state.protocol import Store
 from tailseal.state.url import DatabaseURL
 from tailseal_dev.postgres import PostgresServer

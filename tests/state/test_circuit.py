@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tailseal.state.circuit import Circuit, Shut
+from tailseal.state.postgres.circuit import Circuit, Shut
 
 
 def fail(circuit: Circuit) -> None:

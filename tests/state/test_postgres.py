@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from fakes.stores import postgres_store, proxy
-from tailseal.state import schema
-from tailseal.state.circuit import Circuit
 from tailseal.state.grants import Kind, Record
-from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres import PostgresStore, schema
+from tailseal.state.postgres.circuit import Circuit
 from tailseal.state.protocol import Mark, StateUnavailable
 from tailseal_dev.ports import free_ports
 from tailseal_dev.postgres import PASSWORD, PostgresServer
 
 RACER = """
 import asyncio, sys, time
-from tailseal.state.connect import Connector
+from tailseal.state.postgres.connect import Connector
 from tailseal.state.postgres import PATIENCE, PostgresStore
 from tailseal.state.url import DatabaseURL
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 import uvloop
 
-from tailseal.state.connect import Connector
 from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres.connect import Connector
 from tailseal.state.protocol import StateUnavailable
 from tailseal.state.url import DatabaseURL
 from tailseal_dev.pki import Authority

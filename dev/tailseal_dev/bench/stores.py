@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from tailseal.state.connect import Connector
 from tailseal.state.grants import Family, Kind, Record
 from tailseal.state.postgres import PostgresStore
+from tailseal.state.postgres.connect import Connector
 from tailseal.state.protocol import Store
 from tailseal.state.sqlite import FILE, SQLiteStore
 from tailseal.state.url import DatabaseURL

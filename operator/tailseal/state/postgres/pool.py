@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from tailseal.state.circuit import Circuit, Shut
-from tailseal.state.connect import Connector
+from tailseal.state.postgres.circuit import Circuit, Shut
+from tailseal.state.postgres.connect import Connector
+from tailseal.state.postgres.schema import migrate
 from tailseal.state.protocol import Fault, StateUnavailable
-from tailseal.state.schema import migrate
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Pool

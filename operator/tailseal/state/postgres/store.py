@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tailseal.state.connect import Connector
 from tailseal.state.crowding import Crowding
 from tailseal.state.grants import Family, Kind, Record, Taken
 from tailseal.state.limits import FAMILY, LIMITS, MARK, Held, full
 from tailseal.state.postgres import grants, once, sweep
+from tailseal.state.postgres.connect import Connector
 from tailseal.state.postgres.pool import PATIENCE, Database
 from tailseal.state.protocol import Fault, Mark, StateUnavailable
 

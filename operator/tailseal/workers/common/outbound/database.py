@@ -17,7 +17,7 @@ _LOOKUPS: Final = 2
 
 
 class Addresses:
-    """Finds addresses of a host, and refuses a host of which one is out of bounds; see `state.connect.Resolve`."""
+    """The addresses of a host, or a refusal where one is out of bounds; see `state.postgres.connect.Resolve`."""
 
     def __init__(self) -> None:
         self._resolve = Resolver(_LOOKUPS)

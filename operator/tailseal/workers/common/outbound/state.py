@@ -186,8 +186,8 @@ def _used_before(taken: Taken | None) -> bool:
 
 
 def _postgres(url: bytes, authorities: bytes) -> Store:
-    from tailseal.state.connect import Connector  # noqa: PLC0415 - loaded where a database is used
     from tailseal.state.postgres import PostgresStore  # noqa: PLC0415
+    from tailseal.state.postgres.connect import Connector  # noqa: PLC0415 - loaded where a database is used
     from tailseal.state.url import DatabaseURL, URLInvalid  # noqa: PLC0415
     from tailseal.workers.common.outbound.database import Addresses  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The tables in PostgreSQL and the steps that lead to them.
+"""The tables and the steps that lead to them.
 
 Replicas of two versions run side by side while one replaces the other. So a step only ever adds, and code works with
 the tables of its own version and of the next.

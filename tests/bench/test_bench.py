@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def test_a_gate_decides_and_an_aim_is_only_said(ratio: float | None, gate: str, 
     row = Row("x", "1 µs", ratio, gate, aim)
     assert row.cells()[-1] == verdict
     assert row.passed is (verdict != "FAILED")
+
+
+def test_what_breaks_off_fails_the_run_and_costs_no_other_rows() -> None:
+    def rows() -> Iterator[Row]:
+        yield Row("first", "1 µs")
+        raise TimeoutError("no rest\nat all")
+
+    kept, told = bench.whole(rows())
+    assert kept.passed
+    assert told.cells()[:2] == ("broke off: what follows 'first'", "TimeoutError: no rest")
+    assert told.cells()[-1] == "FAILED"
 
 
 def test_the_table_is_markdown_with_straight_columns() -> None:

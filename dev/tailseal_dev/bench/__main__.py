@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 if every gate is kept."""
     options = _parser().parse_args(arguments)
     rows: list[Row] = []
+    began = time.monotonic()
     for row in _rows(options.rounds, options.tailseal, quick=options.quick):
         rows.append(row)
-        print(f"  {row.name}: {row.measured}" + ("" if row.ratio is None else f", {row.ratio:.3g}"), file=sys.stderr)
+        ratio = "" if row.ratio is None else f", {row.ratio:.3g}"
+        print(f"{time.monotonic() - began:5.0f} s  {row.name}: {row.measured}{ratio}", file=sys.stderr)
     text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; medians of {options.rounds} rounds.\n"
     print(text)
     if options.write and not options.quick:
@@ -41,11 +45,23 @@ def _rows(rounds: int, tailseal: Path, *, quick: bool) -> Iterator[Row]:
     yield core.reading(workload, raw, rounds)
     yield from policies.rows(raw, rounds, most=0 if quick else 100_000)
     with tempfile.TemporaryDirectory(prefix="tailseal-bench-") as folder:
-        yield from server.rows(workload, raw, Path(folder), rounds, tailseal)
+        yield from whole(server.rows(workload, raw, Path(folder), rounds, tailseal))
         if not quick:
-            yield server.rs256(workload, raw, Path(folder), rounds, tailseal)
+            yield from whole(server.rs256(workload, raw, Path(folder), rounds, tailseal))
     for extra in [] if quick else EXTRA:
-        yield from extra(rounds, tailseal)
+        yield from whole(extra(rounds, tailseal))
+
+
+def whole(rows: Iterator[Row]) -> Iterator[Row]:
+    """What breaks off fails the run, and costs no rows but its own."""
+    last = "the first"
+    try:
+        for row in rows:
+            last = f"what follows {row.name!r}"
+            yield row
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        told = (str(error).splitlines() or [""])[0]
+        yield Row(f"broke off: {last}", f"{type(error).__name__}: {told}", math.nan, ">= 0")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,7 +25,8 @@ NAMESPACES = 20
 QUIET = 7.0
 """Seconds without a write after which the operator is at rest: it gathers figures of a status for five."""
 
-_PATIENCE = 120.0
+_PATIENCE = 900.0
+"""Seconds; on a busy machine all statuses take some minutes."""
 _PLATFORM = "identity"
 
 

@@ -137,12 +137,12 @@ def rows(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: P
         unchanged = itertools.repeat(load.get("/.well-known/jwks.json", if_none_match="*"))
         ratio, cost = against_raw(raw, server, unchanged, COUNT * 2, rounds, expected=b"304")
         yield Row("JWKS GET answered 304: raw verify + sign ÷ CPU", f"{cost * 1e6:.0f} µs CPU", ratio, ">= 0.55")
-        yield _scrape(server)
+        yield _scrape(server, raw)
         megabytes = clock.resident(server.pid) / 1e6
         yield Row("memory after load, 1,000 policies", f"{megabytes:.0f} MB resident", megabytes, "<= 120", "<= 55")
 
 
-def rs256(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: Path) -> Row:
+def rs256(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: Path) -> Iterator[Row]:
     """An exchange that signs with RSA-2048, against that signature alone: on the same core, in turns, as all the rest.
 
     A fresh worker needs some thousand requests until it is at its pace, and each sample opens its connections anew, so
@@ -158,7 +158,7 @@ def rs256(workload: Workload, raw: Raw, directory: Path, rounds: int, tailseal: 
             costs.append(spent(server, posts, COUNT // 2))
             ratios.append(costs[-1] * 2 / (before + _rsa_sign(raw)))
     measured = f"{median(costs) * 1e6:.0f} µs CPU"
-    return Row("exchange over HTTP, RS256 out ÷ raw RSA-2048 sign", measured, median(ratios), "<= 2.2", "<= 1.7")
+    yield Row("exchange over HTTP, RS256 out ÷ raw RSA-2048 sign", measured, median(ratios), "<= 2.2", "<= 1.7")
 
 
 def _rsa_sign(raw: Raw) -> float:
@@ -187,7 +187,7 @@ def import_asyncio() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _scrape(server: Server) -> Row:
+def _scrape(server: Server, raw: Raw) -> Row:
     def scrape() -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.management}/metrics", timeout=5) as answer:
             answer.read()
@@ -197,5 +197,9 @@ def _scrape(server: Server) -> Row:
     for _ in range(20):
         before = clock.of_process(server.pid)
         scrape()
-        costs.append((clock.of_process(server.pid) - before) * 1e3)
-    return Row("scrape of the metrics, ms CPU", f"{median(costs):.1f} ms CPU", median(costs), "<= 5", "<= 2")
+        costs.append(clock.of_process(server.pid) - before)
+    with clock.on(clock.core(clock.SERVER_CORE)):
+        ratio = median(costs) / raw.verify_and_sign()
+    return Row(
+        "scrape of the metrics ÷ raw verify + sign", f"{median(costs) * 1e3:.1f} ms CPU", ratio, "<= 100", "<= 40"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,7 @@ def folder(directory: Path) -> Iterator[Place]:
         write("provider", trust.identity_provider())
         write("policy", trust.policy())
         stack.enter_context(serving(directory))
+        until(lambda: _listens(port), within=60, what="tailseal serve listens")
         load = Load([base], [exchange(_asked(ci, base))])
         changes = (
             Change("policy deleted", load, (directory / "policy.yaml").unlink, lambda: write("policy", trust.policy())),
@@ -165,6 +167,12 @@ def _in_cluster(key: Key, load: Load, policy: str) -> tuple[Change, ...]:
         Change("policy narrowed", load, lambda: scopes(SCOPES[0]), lambda: scopes(*SCOPES)),
         Change("bound narrowed", load, lambda: audiences(OTHER), lambda: audiences(AUDIENCE, OTHER)),
     )
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def _asked(ci: Issuer, audience: str) -> dict[str, str]:

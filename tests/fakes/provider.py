@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 from typing import Any
@@ -149,6 +150,20 @@ def rolled_out(seen: World, number: int, available: int = 1) -> None:
         obj["status"] = {"observedGeneration": obj["metadata"].get("generation", 0), **counts}
 
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, f"corp-idp-{number}", tell)
+
+
+def nodes_tell(seen: World, *told: dict[str, str]) -> None:
+    """Let the identity provider's replicas, by their number, report this of their nodes; others report none."""
+    found = []
+    for replica in seen.replicas.obedient(NS, "corp"):
+        if replica.component != "idp":
+            found.append(replica)
+            continue
+        number = int(replica.name.split("-")[2])
+        assert replica.report is not None
+        report = dataclasses.replace(replica.report, node=told[number] if number < len(told) else {})
+        found.append(dataclasses.replace(replica, report=report, labels={meta.ORDINAL_LABEL: str(number)}))
+    seen.replicas.tell(NS, "corp", found)
 
 
 def revoke(seen: World) -> None:

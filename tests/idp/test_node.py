@@ -35,9 +35,9 @@ async def test_a_node_that_is_not_up_is_looked_at_often_and_one_that_is_rarely(m
 
     monkeypatch.setattr(node.asyncio, "sleep", sleep)
     told: list[dict[str, str]] = []
-    callers: Any = Tailscaled(Outage.UNREACHABLE, OwnNode("Starting", ""), OwnNode("Running", "idp.tail.example"))
+    callers: Any = Tailscaled(Outage.UNREACHABLE, OwnNode("Starting", ""), OwnNode("Running", "idp.tail.example", "7"))
     with pytest.raises(asyncio.CancelledError):
         await node.keep(callers, told.append)
     assert [each["state"] for each in told] == ["TailscaledUnreachable", "Starting", "Running", "Running"]
-    assert told[-1]["name"] == "idp.tail.example"
+    assert (told[-1]["name"], told[-1]["id"]) == ("idp.tail.example", "7")
     assert waits == [0.5, 0.5, 5.0, 5.0]

@@ -24,6 +24,7 @@ PLANTED = {
     "_current-profile": "cGxhbnRlZA==",
     "device_id": "bjE3UExBTlRFRENOVFJM",
 }
+ID = "id n17PLANTEDCNTRL"
 
 
 def on_a_tailnet(order: int | None = None, *others: Object, **spec: Any) -> World:  # noqa: ANN401
@@ -215,7 +216,11 @@ def named(seen: World, number: int, fqdn: str) -> None:
 
 @pytest.mark.parametrize(
     ("fqdn", "node"),
-    [("corp-1-1.tail.example.", "corp-1-1.tail.example"), ("", "corp-1"), ("x\ny: planted", "corp-1")],
+    [
+        ("corp-1-1.tail.example.", "once called corp-1-1.tail.example"),
+        ("", "of a name that is not known"),
+        ("x\ny: planted", "of a name that is not known"),
+    ],
     ids=["by its own words", "silent", "babbling"],
 )
 async def test_the_node_of_a_replica_that_goes_is_named_until_its_secret_is_deleted_or_it_comes_back(
@@ -229,7 +234,9 @@ async def test_the_node_of_a_replica_that_goes_is_named_until_its_secret_is_dele
         seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 1}))
         await seen.run_for(60)
         assert conditions(seen)["NodesLeft"] == ("True", "NodesKept")
-        assert message(seen, "NodesLeft").startswith(f"no replica is the node {node} (Secret corp-idp-1-tailnet) any")
+        assert message(seen, "NodesLeft").startswith(
+            f"no replica is the node {node} ({ID}, Secret corp-idp-1-tailnet) any"
+        )
         assert seen.cluster.peek(kinds.SECRET, NS, "corp-idp-1-tailnet")["data"].items() >= PLANTED.items()
         for kind in (kinds.ROLE, kinds.ROLE_BINDING, kinds.SERVICE_ACCOUNT):
             assert not seen.cluster.exists(kind, NS, "corp-idp-1")
@@ -248,11 +255,12 @@ async def test_nodes_that_left_the_tailnet_or_keep_their_identity_elsewhere_now_
     joined(seen)
     seen.cluster.user_apply(provider(tailnet=NODE | {"volume": {"size": "64Mi"}}, storage=POSTGRES))
     await seen.run_for(60)
-    assert "node corp (Secret corp-idp-0-tailnet) any" in message(seen, "NodesLeft")
+    assert f"node of a name that is not known ({ID}, Secret corp-idp-0-tailnet) any" in message(seen, "NodesLeft")
     seen.cluster.user_apply(provider(storage=POSTGRES))
     await seen.run_for(60)
-    both = "corp (Secret corp-idp-0-tailnet), corp (PersistentVolumeClaim corp-idp-0-tailnet) any"
-    assert both in message(seen, "NodesLeft")
+    assert f"({ID}, Secret corp-idp-0-tailnet), of a name that is not known (PersistentVolumeClaim " in message(
+        seen, "NodesLeft"
+    )
     assert conditions(seen)["Ready"] == ("True", "Ready")
 
 
@@ -263,7 +271,7 @@ async def test_where_nobody_logs_in_any_more_all_nodes_are_left_behind_until_tha
     seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"enabled": False}))
     await seen.run_for(60)
     assert not seen.cluster.exists(kinds.DEPLOYMENT, NS, "corp-idp-0")
-    assert f"node corp.tail.example (Secret {NAME}) any" in message(seen, "NodesLeft")
+    assert f"node once called corp.tail.example ({ID}, Secret {NAME}) any" in message(seen, "NodesLeft")
     seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES))
     await seen.run_for(60)
     assert "NodesLeft" not in conditions(seen)

@@ -178,7 +178,7 @@ def test_whatever_is_answered_there_is_a_caller_or_a_reason(name: str, changes: 
 
 
 def test_our_own_node_is_known_by_its_name_and_its_state() -> None:
-    assert whois.own_node(recorded("status")) == whois.OwnNode("Running", "idp.tn.test")
+    assert whois.own_node(recorded("status")) == whois.OwnNode("Running", "idp.tn.test", "1")
     assert whois.own_node(recorded("status_starting")) == whois.OwnNode("NoState", "")
     for answer in (None, {}, {"BackendState": 1}, {"BackendState": "Running", "Self": []} | {"Self": "idp"}):
         with pytest.raises(UnavailableError):

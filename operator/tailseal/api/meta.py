@@ -40,6 +40,12 @@ CLIENT_LEDGER_ANNOTATION: Final = "tailseal.dev/client-secret"
 APPLIED_ANNOTATION: Final = "tailseal.dev/applied"
 """On an owned object with a spec: the digest of what was applied last, so that what was taken out since is dropped."""
 
+NODE_ID_ANNOTATION: Final = "tailseal.dev/node-id"
+"""On the PersistentVolumeClaim that keeps a node's identity, which nobody sees into: its id in the tailnet."""
+
+NODE_NAME_ANNOTATION: Final = "tailseal.dev/node-name"
+"""Beside it: what the tailnet calls the node."""
+
 BUNDLE_ANNOTATION: Final = "tailseal.dev/bundle"
 """On worker pods: the digest of the wanted bundle, written so that the kubelet projects it at once."""
 

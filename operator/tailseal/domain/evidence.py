@@ -20,7 +20,7 @@ class Report:
         signing: the key id it signs with, by algorithm.
         problems: short reason words of what it could not load, never content.
         revision: of the issuer's ledger that its keys follow from; 0: not said.
-        node: `state` and `name` of its node in the tailnet; empty: it has none.
+        node: `state`, `name` and `id` of its node in the tailnet; empty: it has none.
         reads: the latest version of settings that it can read; who does not say so reads the first.
     """
 

@@ -30,10 +30,12 @@ class OwnNode:
     Args:
         state: `Running`, or why not: `NeedsLogin`, `Starting`, `Stopped`, …
         name: in the tailnet's DNS, without the last dot; empty: none yet.
+        id: stable id in the tailnet; empty: none yet.
     """
 
     state: str
     name: str
+    id: str = ""
 
 
 def own_node(answer: object) -> OwnNode:
@@ -43,8 +45,8 @@ def own_node(answer: object) -> OwnNode:
         UnavailableError: it makes no sense.
     """
     status = _object(answer, "status")
-    self_ = status.get("Self") or {}
-    return OwnNode(_text(status, "BackendState"), _text(_object(self_, "Self"), "DNSName", "").rstrip("."))
+    self_ = _object(status.get("Self") or {}, "Self")
+    return OwnNode(_text(status, "BackendState"), _text(self_, "DNSName", "").rstrip("."), id=_text(self_, "ID", ""))
 
 
 def caller(answer: object, now: float) -> Caller:

@@ -29,6 +29,7 @@ from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.identityprovider import workers as provider_workers
 from tailseal.reconcile.identityprovider.database import shared_state
+from tailseal.reconcile.identityprovider.nodes import claimed
 from tailseal.reconcile.identityprovider.refs import Problem, certificate, credentials, selected, signing_keys
 from tailseal.reconcile.identityprovider.spec import intent_of
 from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen, report
@@ -189,7 +190,8 @@ async def _copy_references(run: _Run) -> None:
 
 async def _run_workers(run: _Run, component: Component) -> None:
     """The objects of one component, or none of them where it is switched off."""
-    objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings)
+    nodes = claimed(run.ctx, run.provider)
+    objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings, nodes)
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))
     ours = partial(differs, run.ctx), partial(made, run.ctx), partial(in_vain, run.ctx)

@@ -21,7 +21,7 @@ from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.bundle.memory import memory_of
 from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
 from tailseal.reconcile.context import Context, Key
-from tailseal.reconcile.identityprovider import fences, trouble
+from tailseal.reconcile.identityprovider import fences, nodes, trouble
 from tailseal.reconcile.identityprovider import tailnet as provider_tailnet
 from tailseal.reconcile.identityprovider.clocks import skewed
 from tailseal.reconcile.identityprovider.refs import Problem, resolved
@@ -76,7 +76,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)
     facts = (*facts, *provider_tailnet.facts(ctx, provider.namespace, provider.name, spec))
-    facts = (*facts, *provider_tailnet.left_behind(ctx, provider, spec))
+    facts = (*facts, *nodes.left_behind(ctx, provider, spec))
     if skew := skewed(ctx, obj, spec.tokens.clock_skew):
         facts = (*facts, skew)
     spoken = publish_seen.lines(ctx, obj, spec)
@@ -191,6 +191,6 @@ def _endpoints(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> 
     tls = spec.serving.tls is not None
     enabled = {"sts": spec.sts.enabled, "idp": spec.idp.enabled}
     inside: dict[str, str] = {name: url(provider, name, tls=tls) for name in COMPONENTS if enabled[name]}
-    nodes = provider_tailnet.names(ctx, provider.namespace, provider.name, spec)
+    names = provider_tailnet.names(ctx, provider.namespace, provider.name, spec)
     jwks = {"jwks": f"{build.base_url(spec)}/.well-known/jwks.json"}
-    yield from ({"name": name, "url": where} for name, where in {**inside, **jwks, **nodes, **found}.items())
+    yield from ({"name": name, "url": where} for name, where in {**inside, **jwks, **names, **found}.items())

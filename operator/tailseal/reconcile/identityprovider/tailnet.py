@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
 from tailseal.api import meta
 from tailseal.api.identityprovider import IdentityProviderSpec
-from tailseal.api.identityprovider.spec import MAX_NODES
 from tailseal.api.reasons import Reason
-from tailseal.cluster import kinds
-from tailseal.cluster.port import Object, Ref
 from tailseal.domain.evidence import Replica
-from tailseal.domain.render.common import Provider, decoded
 from tailseal.domain.render.sidecar import AUTH_FILE
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Objects
+from tailseal.reconcile.identityprovider.nodes import replicas_of
 from tailseal.reconcile.identityprovider.refs import Files, copied, files_of
-from tailseal.reconcile.ownership import marked, ours
 
 _RUNNING: Final = "Running"
 
@@ -57,7 +52,7 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         return
     down = [
         f"{replica.name}: {state}"
-        for replica in _replicas(ctx, namespace, provider)
+        for replica in replicas_of(ctx, namespace, provider)
         if (state := _state(replica)) not in {"", _RUNNING}
     ]
     if down:
@@ -73,52 +68,11 @@ def facts(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpe
         yield Fact("Restricted", status=False, reason=Reason.SERVE_NEEDS_ROOT, message=text)
 
 
-def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[Fact]:
-    """What is kept of nodes that no replica is any more: they stay in the tailnet, where only people remove them."""
-    used = _used(provider, spec)
-    kept = [
-        f"{_named(obj, provider, spec, number)} ({ref.kind.kind} {ref.name})"
-        for number in range(MAX_NODES)
-        for kind in (kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM)
-        if (ref := Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number))) not in used
-        and (obj := ctx.objects.get(ref)) is not None
-        and marked(obj, ours(provider.labels("idp")))
-        and _joined(obj)
-    ]
-    if kept:
-        text = f"no replica is the node {', '.join(kept)} any more; what is named is kept for one that comes back: "
-        text += "if none shall, remove the node in the tailnet, and delete that"
-        yield Fact("NodesLeft", status=True, reason=Reason.NODES_KEPT, message=text)
-
-
-def _used(provider: Provider, spec: IdentityProviderSpec) -> set[Ref]:
-    """Where the nodes of the spec keep their identity."""
-    if spec.tailnet is None or not spec.idp.enabled:
-        return set()
-    kind = kinds.SECRET if spec.tailnet.volume is None else kinds.PERSISTENT_VOLUME_CLAIM
-    numbers = range(spec.idp.replicas or 1)
-    return {Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number)) for number in numbers}
-
-
-def _joined(obj: Object) -> bool:
-    """Whether the tailnet may know of it: a Secret holds the id that it was given there, a claim nobody sees into."""
-    return obj["kind"] != kinds.SECRET.kind or bool(decoded(obj.get("data")).get("device_id"))
-
-
-def _named(obj: Object, provider: Provider, spec: IdentityProviderSpec, number: int) -> str:
-    """What the node is called, by its own words if it left any: two of a wanted name are not called alike."""
-    said = decoded(obj.get("data")).get("device_fqdn", b"") if obj["kind"] == kinds.SECRET.kind else b""
-    if re.fullmatch(rb"[a-z0-9][a-z0-9.-]{0,253}", said):
-        return said.decode().rstrip(".")
-    hostname = (spec.tailnet.hostname if spec.tailnet is not None else None) or provider.name
-    return hostname if number == 0 else f"{hostname}-{number}"
-
-
 def names(ctx: Context, namespace: str, provider: str, spec: IdentityProviderSpec) -> dict[str, str]:
     """Where each node is reached, or all of them are by the name of their Service: URL by endpoint name."""
     nodes = {
         f"tailnet-{replica.labels.get(meta.ORDINAL_LABEL, '0')}": replica.report.node["name"]
-        for replica in _replicas(ctx, namespace, provider)
+        for replica in replicas_of(ctx, namespace, provider)
         if replica.report is not None and replica.report.node.get("name")
     }
     if spec.tailnet is not None and spec.tailnet.service is not None:
@@ -139,11 +93,6 @@ def _otherwise(ctx: Context, namespace: str, provider: str, spec: IdentityProvid
         return ""
     text = f"the issuer is {host}, and the node is called {', '.join(sorted(found))}: set spec.tailnet.hostname"
     return f"{text}, or remove the node that has the name in the tailnet, and delete the pod"
-
-
-def _replicas(ctx: Context, namespace: str, provider: str) -> list[Replica]:
-    found = (replica for replica in ctx.replicas.of(namespace, provider) if replica.component == "idp")
-    return sorted((replica for replica in found if not replica.terminating), key=lambda replica: replica.name)
 
 
 def _state(replica: Replica) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from tailseal.domain.render.service import service
 from tailseal.domain.render.serviceaccount import service_account
 from tailseal.domain.render.sidecar import Sidecar, serve_config
 from tailseal.reconcile.context import Objects, OperatorSettings
+from tailseal.reconcile.identityprovider.nodes import Identity
 
 KINDS = (
     kinds.SERVICE_ACCOUNT,
@@ -42,8 +43,22 @@ _REMOVABLE = frozenset(KINDS) - {kinds.PERSISTENT_VOLUME_CLAIM}
 """Claims stay, and so do nodes' Secrets: they are for whoever comes back."""
 
 
-def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec, by: OperatorSettings) -> list[Object]:
-    """The objects of one component, in order; none where it is switched off."""
+def wanted(
+    provider: Provider,
+    component: Component,
+    spec: IdentityProviderSpec,
+    by: OperatorSettings,
+    nodes: Mapping[int, Identity],
+) -> list[Object]:
+    """The objects of one component, in order; none where it is switched off.
+
+    Args:
+        provider: whose.
+        component: `sts` or `idp`.
+        spec: the one that holds.
+        by: what the installation says.
+        nodes: who they are, by number, as far as a claim is to remember it.
+    """
     service_spec = spec.sts if component == "sts" else spec.idp
     if not service_spec.enabled:
         return []
@@ -56,7 +71,7 @@ def wanted(provider: Provider, component: Component, spec: IdentityProviderSpec,
         network_policy(provider, component),
         service(provider, component, tls=tls),
         *filter(None, [pod_disruption_budget(provider, component, replicas)]),
-        *(_kept(provider, spec, owns) if numbered else ()),
+        *(_kept(provider, spec, owns, nodes) if numbered else ()),
         *(_pods(provider, workload, owns) if numbered else (deployment(provider, workload),)),
     ]
     return [applied.stamped(obj) for obj in objects]
@@ -156,7 +171,9 @@ def _owns(provider: Provider, spec: IdentityProviderSpec, by: OperatorSettings) 
     return [Own(number, keeps_files(spec), claimed, sidecar) for number in range(spec.idp.replicas or 1)]
 
 
-def _kept(provider: Provider, spec: IdentityProviderSpec, owns: list[Own]) -> Iterator[Object]:
+def _kept(
+    provider: Provider, spec: IdentityProviderSpec, owns: list[Own], nodes: Mapping[int, Identity]
+) -> Iterator[Object]:
     """What the pods need to be there."""
     sidecar = owns[0].sidecar
     if sidecar is not None and sidecar.mode == "Serve":
@@ -164,15 +181,15 @@ def _kept(provider: Provider, spec: IdentityProviderSpec, owns: list[Own]) -> It
     logins, node = _volume(spec), spec.tailnet.volume if spec.tailnet is not None else None
     for own in owns:
         yield from _identity(provider, own)
-        volumes = {meta.state_claim: logins, meta.tailnet_state: node}
-        for name, volume in volumes.items():
-            if volume is not None:
-                yield claim(
-                    provider,
-                    name(provider.name, own.number),
-                    size=volume.size,
-                    storage_class=volume.storage_class_name,
-                )
+        if logins is not None:
+            yield _claim(provider, meta.state_claim(provider.name, own.number), logins)
+        if node is not None:
+            said = nodes.get(own.number, Identity()).annotations()
+            yield _claim(provider, meta.tailnet_state(provider.name, own.number), node, said)
+
+
+def _claim(provider: Provider, name: str, volume: Volume, said: Mapping[str, str] | None = None) -> Object:
+    return claim(provider, name, size=volume.size, storage_class=volume.storage_class_name, annotations=said)
 
 
 def _identity(provider: Provider, own: Own) -> Iterator[Object]:

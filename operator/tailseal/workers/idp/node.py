@@ -10,7 +10,7 @@ import structlog
 
 from tailseal.tailnet.errors import UnavailableError
 from tailseal.tailnet.resolve import CallerResolver
-from tailseal.tailnet.whois import RUNNING
+from tailseal.tailnet.whois import RUNNING, OwnNode
 
 LOOK_SECONDS: Final = 5.0
 LOOK_AGAIN_SECONDS: Final = 0.5
@@ -24,7 +24,7 @@ async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) 
 
     Args:
         callers: of the tailnet.
-        tell: told `state` (`Running`, or why not) and `name`.
+        tell: told `state` (`Running`, or why not), `name` and `id`.
     """
     former = ""
     while True:
@@ -32,10 +32,9 @@ async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) 
         try:
             node = await callers.own_node()
         except UnavailableError as error:
-            state, name, why = error.reason.value, "", str(error)
-        else:
-            state, name = node.state, node.name
-        tell({"state": state, "name": name})
+            node, why = OwnNode(error.reason.value, ""), str(error)
+        state, name = node.state, node.name
+        tell({"state": state, "name": name, "id": node.id})
         if state != former:
             _say(state, name, why)
         former = state

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from chart.installed import IMAGE, OBJECTS, PROVIDERS, Kubectl, applied, attempt, eventually, fenced
+from tailseal.domain.render import lending
 from tailseal.domain.render.common import Provider
 from tailseal.domain.render.deployment import Own, Workload, deployment
 from tailseal.domain.render.sidecar import Sidecar
@@ -32,6 +33,8 @@ def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
         yield namespace
 
 
+_NOT_MORE = "securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}"
+_WORKER = f"{{name: sts, image: {IMAGE}, {_NOT_MORE}}}"
 WORKLOAD = f"""\
 apiVersion: apps/v1
 kind: Deployment
@@ -47,15 +50,11 @@ spec:
       serviceAccountName: corp-sts
       automountServiceAccountToken: false
       securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
-      containers: [{{name: sts, image: {IMAGE}, securityContext: {{allowPrivilegeEscalation: false}}}}]
+      containers: [{_WORKER}]
       volumes:
       - name: signing
         projected: {{sources: [{{secret: {{name: corp-signing, optional: true}}}}]}}
 """
-
-
-_WORKER = f"{{name: sts, image: {IMAGE}, securityContext: {{allowPrivilegeEscalation: false}}}}"
-_NOT_MORE = "securityContext: {allowPrivilegeEscalation: false}"
 
 
 def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
@@ -70,6 +69,7 @@ _OWN = "      volumes:\n      - {name: tailscale-token, projected: {sources: [{s
 
 _FAR = "{port: 80, host: 192.0.2.1}"
 AS_ROOT, ELSEWHERE = "may run nothing as root", "no port of the host, nor let the kubelet ask another address"
+UNCONFINED = "no AppArmor profile but the runtime's, and no /proc, SELinux, Windows or kernel settings"
 
 DEPLOYMENT_ATTACKS = [
     ("image: tailseal:0.1.0", "image: evil", "may run no image but tailseal:0.1.0"),
@@ -87,14 +87,11 @@ DEPLOYMENT_ATTACKS = [
     ),
     (
         _NOT_MORE,
-        "securityContext: {allowPrivilegeEscalation: true}",
+        _NOT_MORE.replace("false", "true"),
         "privileged or can become so",
     ),
-    (
-        _NOT_MORE,
-        _NOT_MORE[:-1] + ", capabilities: {add: [SYS_ADMIN]}}",
-        "privileged or can become so",
-    ),
+    ("drop: [ALL]", "drop: [ALL], add: [SYS_ADMIN]", "privileged or can become so"),
+    ("drop: [ALL]", "drop: [NET_RAW]", "no worker or node with capabilities"),
     ("containers: [", "initContainers: [{name: i, image: evil}]\n      containers: [", "may run no image but"),
     (
         "projected: {sources: [{secret: {name: corp-signing, optional: true}}]}",
@@ -116,6 +113,23 @@ DEPLOYMENT_ATTACKS = [
     (_NOT_MORE, _NOT_MORE[:-1] + ", runAsUser: 0}", AS_ROOT),
     (_NOT_MORE, _NOT_MORE[:-1] + ", runAsNonRoot: false}", AS_ROOT),
     (_NOT_MORE, _NOT_MORE[:-1] + ", seccompProfile: {type: Unconfined}}", AS_ROOT),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", seccompProfile: {type: Localhost, localhostProfile: x}}", AS_ROOT),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", appArmorProfile: {type: Unconfined}}", UNCONFINED),
+    (
+        f"containers: [{_WORKER}]",
+        f"hostUsers: false\n      containers: [{_WORKER[:-2]}, procMount: Unmasked}}}}]",
+        UNCONFINED,
+    ),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", seLinuxOptions: {type: spc_t}}", UNCONFINED),
+    (_NOT_MORE, _NOT_MORE[:-1] + ", windowsOptions: {runAsUserName: x}}", UNCONFINED),
+    ("runAsNonRoot: true, ", "runAsNonRoot: true, appArmorProfile: {type: Unconfined}, ", UNCONFINED),
+    ("runAsNonRoot: true, ", "runAsNonRoot: true, seLinuxOptions: {user: sysadm_u}, ", UNCONFINED),
+    ("runAsNonRoot: true, ", "runAsNonRoot: true, sysctls: [{name: kernel.msgmax, value: '1'}], ", UNCONFINED),
+    (
+        "metadata: {labels: {app: sts}}",
+        "metadata: {labels: {app: sts}, annotations: {container.apparmor.security.beta.kubernetes.io/sts: unconfined}}",
+        UNCONFINED,
+    ),
     ("runAsNonRoot: true, ", "", AS_ROOT),
     ("runAsNonRoot: true, ", "runAsNonRoot: true, runAsUser: 0, ", AS_ROOT),
     (", seccompProfile: {type: RuntimeDefault}", "", AS_ROOT),
@@ -192,7 +206,7 @@ def test_the_operator_runs_every_node_that_it_renders(
     if mode == "Serve":
         (container,) = rendered["spec"]["template"]["spec"]["initContainers"]
         del container["securityContext"]["capabilities"]
-        assert AS_ROOT in applied(kubectl, pods, json.dumps(rendered))
+        assert "no worker or node with capabilities" in applied(kubectl, pods, json.dumps(rendered))
 
 
 def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubectl: Kubectl) -> None:
@@ -221,7 +235,7 @@ def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str
     spoiled = WORKLOAD.replace("containers: [", "containers: [{name: spy, image: spy}, ").replace("0.1.0", "old")
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
     try:
-        hardened = '"securityContext":{"allowPrivilegeEscalation":false}'
+        hardened = '"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}'
         half_way = f'{{"name":"sts","image":"tailseal:old",{hardened}}}'
         half_way = f'{{"spec":{{"template":{{"spec":{{"containers":[{half_way}]}}}}}}}}'
         merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
@@ -263,35 +277,66 @@ _SIGNS = "volumeMounts: [{name: signing, mountPath: /etc/signing}]"
 _MOUNTS = f"{MESH}, volumeMounts: [{{name: m, mountPath: /m}}]"
 
 
-@pytest.mark.parametrize(
-    ("sidecar", "volume", "said"),
-    [
-        (MESH, "", "serverside-applied"),
-        (_MOUNTS, "emptyDir: {}", "serverside-applied"),
-        (_MOUNTS, "configMap: {name: m}", "serverside-applied"),
-        (_MOUNTS, "projected: {sources: [{configMap: {name: m}}]}", "serverside-applied"),
-        (f"{MESH}, env: [{{name: A, value: b}}]", "", "serverside-applied"),
-        (_MOUNTS, "secret: {secretName: corp-signing}", "may mount nothing but"),
-        (_MOUNTS, "projected: {sources: [{secret: {name: corp-signing}}]}", LENT),
-        (_MOUNTS, "persistentVolumeClaim: {claimName: corp-sts-state}", LENT),
-        (
-            f"{MESH}, volumeDevices: [{{name: m, devicePath: /m}}]",
-            "persistentVolumeClaim: {claimName: corp-sts-state}",
-            LENT,
-        ),
-        (f"{MESH}, {_SIGNS}", "", LENT),
-        (f"{MESH}, env: [{{name: A, valueFrom: {{secretKeyRef: {{name: corp-signing, key: a}}}}}}]", "", LENT),
-        (f"{MESH}, envFrom: [{{secretRef: {{name: corp-signing}}}}]", "", LENT),
-        (f"{MESH}, securityContext: {{runAsUser: 0}}", "", AS_ROOT),
-        (f"{MESH}, securityContext: {{capabilities: {{add: [NET_ADMIN]}}}}", "", "privileged or can become so"),
-        (MESH.replace("name: mesh", "name: spy"), "", "may run no image but"),
-        (MESH.replace("corp.example", "evil.example"), "", "may run no image but"),
-    ],
-)
+_PROBED = "livenessProbe: {httpGet: {path: /, port: 80}}"
+
+
+def _limited(context: str) -> str:
+    return f"{MESH}, securityContext: {{{context}}}"
+
+
+SIDECARS = [
+    (MESH, "", "serverside-applied"),
+    (_MOUNTS, "emptyDir: {}", "serverside-applied"),
+    (_MOUNTS, "configMap: {name: m}", "serverside-applied"),
+    (_MOUNTS, "projected: {sources: [{configMap: {name: m}}]}", "serverside-applied"),
+    (f"{MESH}, env: [{{name: A, value: b}}]", "", "serverside-applied"),
+    (f"{MESH}, env: [{{name: A, valueFrom: {{configMapKeyRef: {{name: a, key: b}}}}}}]", "", "serverside-applied"),
+    (f"{MESH}, ports: [{{containerPort: 15090}}]", "", "serverside-applied"),
+    (f"{MESH}, {_PROBED}", "", "serverside-applied"),
+    (_limited("allowPrivilegeEscalation: false, privileged: false"), "", "serverside-applied"),
+    (_limited("runAsUser: 1337, capabilities: {drop: [ALL]}"), "", "serverside-applied"),
+    (_limited("appArmorProfile: {type: RuntimeDefault}"), "", "serverside-applied"),
+    (_limited("appArmorProfile: {type: Unconfined}"), "", UNCONFINED),
+    (_limited("seLinuxOptions: {level: s0}"), "", UNCONFINED),
+    (_limited("procMount: Default"), "", UNCONFINED),
+    (_limited("runAsNonRoot: false"), "", AS_ROOT),
+    (_limited("seccompProfile: {type: Unconfined}"), "", AS_ROOT),
+    (_limited("seccompProfile: {type: Localhost, localhostProfile: x}"), "", AS_ROOT),
+    (_limited("allowPrivilegeEscalation: true"), "", "privileged or can become so"),
+    (f"{MESH}, ports: [{{containerPort: 80, hostPort: 80}}]", "", ELSEWHERE),
+    (f"{MESH}, {_PROBED.replace('port', 'host: 192.0.2.1, port')}", "", ELSEWHERE),
+    (_MOUNTS, "downwardAPI: {items: [{path: a, fieldRef: {fieldPath: metadata.name}}]}", "may mount nothing but"),
+    (_MOUNTS, "projected: {sources: [{serviceAccountToken: {path: a}}]}", "may mount nothing but"),
+    (_MOUNTS, "csi: {driver: secrets.example, readOnly: true}", "may mount nothing but"),
+    (_MOUNTS, "azureFile: {secretName: corp-signing, shareName: a}", "may mount nothing but"),
+    (_MOUNTS, "hostPath: {path: /}", "may mount nothing but"),
+    (_MOUNTS, "secret: {secretName: corp-signing}", "may mount nothing but"),
+    (_MOUNTS, "projected: {sources: [{secret: {name: corp-signing}}]}", LENT),
+    (_MOUNTS, "persistentVolumeClaim: {claimName: corp-sts-state}", LENT),
+    (
+        f"{MESH}, volumeDevices: [{{name: m, devicePath: /m}}]",
+        "persistentVolumeClaim: {claimName: corp-sts-state}",
+        LENT,
+    ),
+    (f"{MESH}, {_SIGNS}", "", LENT),
+    (f"{MESH}, env: [{{name: A, valueFrom: {{secretKeyRef: {{name: corp-signing, key: a}}}}}}]", "", LENT),
+    (f"{MESH}, envFrom: [{{secretRef: {{name: corp-signing}}}}]", "", LENT),
+    (f"{MESH}, securityContext: {{runAsUser: 0}}", "", AS_ROOT),
+    (f"{MESH}, securityContext: {{capabilities: {{add: [NET_ADMIN]}}}}", "", "privileged or can become so"),
+    (MESH.replace("name: mesh", "name: spy"), "", "may run no image but"),
+    (MESH.replace("corp.example", "evil.example"), "", "may run no image but"),
+]
+
+
+@pytest.mark.parametrize(("sidecar", "volume", "said"), SIDECARS)
 def test_an_allowed_sidecar_sees_files_of_its_own_and_configmaps_and_nothing_else(
     pods: str, kubectl: Kubectl, sidecar: str, volume: str, said: str
 ) -> None:
-    eventually(lambda: said in applied(kubectl, pods, _beside(sidecar, volume)))
+    beside = _beside(sidecar, volume)
+    eventually(lambda: said in applied(kubectl, pods, beside))
+    ours, present = (yaml.safe_load(manifest)["spec"]["template"]["spec"] for manifest in (WORKLOAD, beside))
+    allowed = lending.is_allowed(present["containers"][1], ours, present, [("mesh", "registry.corp.example/mesh/")])
+    assert allowed is (said == "serverside-applied"), "what is repaired and what the fence refuses is one"
 
 
 def test_a_volume_that_an_allowed_sidecar_shares_with_the_worker_is_the_worker_s(pods: str, kubectl: Kubectl) -> None:
@@ -317,6 +362,7 @@ def test_the_fence_lets_the_operator_repair_a_worker_that_somebody_let_out(pods:
     )
     spoiled = spoiled.replace("{name: sts, ", "{name: sts, ports: [{containerPort: 8443, hostPort: 443}], ")
     spoiled = spoiled.replace("      containers:", "      nodeName: master\n      containers:")
+    spoiled = spoiled.replace("drop: [ALL]}", "drop: []}, appArmorProfile: {type: Unconfined}")
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
     try:
         assert "serverside-applied" in _apply(kubectl, pods)

@@ -45,8 +45,8 @@ def is_allowed(
         and seen.isdisjoint(volume["name"] for volume in ours["volumes"])
         and all(_is_lent(volume) for volume in present.get("volumes") or () if volume["name"] in seen)
         and _REFUSED.isdisjoint(_members(container))
-        and security["runAsNonRoot"]
-        and security["runAsUser"] != 0
+        and security["runAsNonRoot"] is True
+        and security.get("runAsUser") != 0
         and all((security.get(name) or {}).get("type", "RuntimeDefault") == "RuntimeDefault" for name in _PROFILES)
     )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tailseal_dev.bench import clock, core, logins, operator, policies, report, server, stores, whois
+from tailseal_dev.bench import clock, core, logins, operator, policies, report, server, stores, where, whois
 from tailseal_dev.bench.raw import Raw
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; medians of {options.rounds} rounds.\n"
     print(text)
     if options.write and not options.quick:
-        _write(options.write, text)
+        more = where.text(options.rounds, options.tailseal)
+        print(more)
+        _write(options.write, f"{text}\n{more}")
     return 0 if all(row.passed for row in rows) else 1
 
 

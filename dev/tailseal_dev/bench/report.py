@@ -62,9 +62,11 @@ def _holds(value: float, bound: str) -> bool:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows as a Markdown table."""
-    lines = [_HEADER, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
+    """All rows as a Markdown table, without columns that nothing stands in."""
+    cells = [_HEADER, *(row.cells() for row in rows)]
+    columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
+    lines = list(zip(*columns, strict=True))
+    widths = [max(map(len, column)) for column in columns]
     padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     padded.insert(1, " | ".join("-" * width for width in widths))
     return "\n".join(f"| {line} |" for line in padded)

@@ -1,19 +1,16 @@
-"""`python -m tailseal_dev.bench.where`: what the time of an exchange and of a worker's start goes to.
+"""What the time of an exchange and of a worker's start goes to, as shares and ratios of one run.
 
-As shares and ratios of one run: of an exchange by `cProfile`, which makes Python look dearer than it is, and C cheaper;
-of a start by importing more and more, each time in a fresh interpreter.
+Of an exchange by `cProfile`, which makes Python look dearer than it is, and C cheaper; of a start by importing more and
+more, each time in a fresh interpreter.
 """
 
 from __future__ import annotations
 
-import argparse
 import cProfile
 import os
 import pstats
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -46,32 +43,30 @@ Cost = tuple[float, float]
 """Seconds of CPU and bytes resident."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print both tables."""
-    parser = argparse.ArgumentParser(prog="python -m tailseal_dev.bench.where", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
-    parser.add_argument("--tailseal", type=Path, metavar="COMMAND", default=server.TAILSEAL, help="(%(default)s)")
-    options = parser.parse_args(arguments)
-    print(report.table(exchange()), end="\n\n")
-    print(report.table(start(options.rounds, options.tailseal)), end=f"\n\n{report.machine()}; {clock.crowd()}\n")
-    return 0
+def text(rounds: int, tailseal: Path) -> str:
+    """Both tables, for the page."""
+    shares = (
+        f"The first {FIRST} of `cProfile`, {EXCHANGES:,} exchanges without HTTP, and the share that their own time is:"
+    )
+    parts = "What each part adds to the start of a token service, in starts of Python with asyncio:"
+    return f"{shares}\n\n{report.table(exchange())}\n\n{parts}\n\n{report.table(start(rounds, tailseal))}\n"
 
 
 def exchange() -> list[Row]:
     """The functions that took most of the CPU of exchanges without HTTP, all switched on."""
     core = Core(Workload(EXCHANGES))
     core.run(EXCHANGES // 2)
-    profiler = cProfile.Profile(time.thread_time)
+    profiler = cProfile.Profile()
     profiler.runcall(core.run, EXCHANGES)
     counted = pstats.Stats(profiler).stats  # type: ignore[attr-defined]  # typeshed does not know it
-    own = {_called(*function): (calls, seconds) for function, (_, calls, seconds, _, _) in counted.items()}
-    whole = sum(seconds for _, seconds in own.values())
-    most = sorted(own.items(), key=lambda item: item[1][1], reverse=True)[:FIRST]
-    return [Row(name, f"{calls / EXCHANGES:.0f} an exchange", seconds / whole) for name, (calls, seconds) in most]
+    own = [(_called(*function), calls, seconds) for function, (_, calls, seconds, _, _) in counted.items()]
+    whole = sum(seconds for *_, seconds in own)
+    most = sorted(own, key=lambda found: found[-1], reverse=True)[:FIRST]
+    return [Row(name, f"{calls / EXCHANGES:.0f} an exchange", seconds / whole) for name, calls, seconds in most]
 
 
-def _called(file: str, line: int, name: str) -> str:
-    where = "" if file == "~" else f" ({file.rpartition('/')[2]}:{line})"
+def _called(file: str, _line: int, name: str) -> str:
+    where = "" if file == "~" else f" ({file.rpartition('/')[2]})"
     return f"`{name.removeprefix('<').removesuffix('>')}`{where}"
 
 
@@ -105,7 +100,3 @@ def _ready(bundle: Path, rounds: int, tailseal: Path) -> Cost:
 
 def _median(found: Sequence[Cost]) -> Cost:
     return median(cpu for cpu, _ in found), median(held for _, held in found)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -40,6 +40,9 @@ class Work(Protocol):
             Exception: it failed.
         """
 
+    def close(self) -> None:
+        """Let go of what is kept from once to the next."""
+
 
 @dataclass(slots=True)
 class Exchanges:
@@ -165,4 +168,5 @@ class Load:
                 now = time.monotonic()
                 count.gap, count.well = max(count.gap, now - count.well), now
             self._ended.wait(self.pauses.get(name, _PAUSE))
+        work.close()
         count.tries(lambda: work.keys.finish(patient=FULL))

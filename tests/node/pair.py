@@ -266,6 +266,9 @@ class Person:
     def __post_init__(self) -> None:
         self.keys = self.pair.keys()
 
+    def close(self) -> None:
+        """No connection is kept."""
+
     def log_in(self) -> None:
         """A login with consent; the code is redeemed for tokens, and with one of them a refresh is made.
 

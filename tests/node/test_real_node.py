@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -61,10 +60,8 @@ def test_an_exchange_gives_a_token_that_verifies(world: World, job: str) -> None
 
 def test_a_rolling_update_loses_no_exchange(world: World, job: str) -> None:
     before = set(world.pods("sts"))
-    with (
-        contextlib.closing(exchanges(world, job, kept=True)) as keeping,
-        Load({"exchanges": exchanges(world, job), "over kept connections": keeping}) as load,
-    ):
+    work = {"exchanges": exchanges(world, job), "over kept connections": exchanges(world, job, kept=True)}
+    with Load(work) as load:
         started = time.monotonic()
         change = json.dumps({"spec": {"workload": {"labels": {"rolled": "once"}}}})
         world.kubectl("patch", "identityprovider/corp", SPACE, "--type=merge", f"--patch={change}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -30,10 +29,8 @@ def former(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evicting_each_worker_under_its_disruption_budget_loses_no_exchange(world: World, job: str) -> None:
     before = world.pods("sts")
-    with (
-        contextlib.closing(exchanges(world, job, kept=True)) as keeping,
-        Load({"exchanges": exchanges(world, job), "over kept connections": keeping}) as load,
-    ):
+    work = {"exchanges": exchanges(world, job), "over kept connections": exchanges(world, job, kept=True)}
+    with Load(work) as load:
         started = time.monotonic()
         refused = sum(evict(world, pod) for pod in before)
         until(lambda: not set(before) & set(world.pods("sts")), "the evicted pods are gone", within=180)

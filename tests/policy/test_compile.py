@@ -9,7 +9,9 @@ import pytest
 from fakes import trust
 from fakes.trust import compiled, record, settings, spec
 from tailseal.api.reasons import Reason
+from tailseal.api.trustpolicy import From
 from tailseal.domain.bundle.model import Bound
+from tailseal.domain.policy import providers
 from tailseal.domain.policy.compile import PolicyError, accepted, compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy, GrantKind
 from tailseal.domain.policy.source import KeySource
@@ -127,3 +129,7 @@ def test_a_default_lifetime_is_cut_to_what_bounds_allow_and_a_named_one_is_refus
     findings = accepted(record(named), narrow)
     assert not isinstance(findings, CompiledPolicy)
     assert [finding.path for finding in findings] == ["spec.grants[0].jwt.ttl"]
+
+
+def test_every_member_of_from_has_a_general_form() -> None:
+    assert set(From.model_fields) == {"oidc", *providers._BLOCKS}

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from tailseal.api.base import to_alias
 from tailseal.api.findings import Finding, SpecError
-from tailseal.api.reasons import Reason
 from tailseal.api.times import parse_time
 from tailseal.api.trustpolicy import ClaimRule, From, Grant, JwtGrant, Matcher, Oidc, TrustPolicySpec
 from tailseal.api.trustpolicy.oidc import DEFAULT_ALGORITHMS
@@ -85,18 +84,16 @@ def compile_policy(record: PolicyRecord, settings: Settings) -> CompiledPolicy:
         spec = parse_spec(TrustPolicySpec, record.spec, loopback=settings.issuer.startswith("http://"))
     except SpecError as error:
         raise PolicyError(error.findings) from None
-    later = unsupported(spec)
-    trust = None if later else general(spec.from_, _FROM)
-    if trust is None:
+    if later := unsupported(spec):
         raise PolicyError(later)
-    policy, findings = _compile(record, spec, trust, settings)
+    policy, findings = _compile(record, spec, general(spec.from_, _FROM), settings)
     if findings := (*findings, *bounds.violations(policy, settings)):
         raise PolicyError(findings)
     return policy
 
 
-def general(trust: From, path: str) -> General | None:
-    """The general form of what a policy trusts; None if this version cannot do it.
+def general(trust: From, path: str) -> General:
+    """The general form of what a policy trusts.
 
     Args:
         trust: exactly one of its members is there.
@@ -146,8 +143,6 @@ def _compile(
 
 def _actor(actor: From, path: str, settings: Settings, findings: list[Finding]) -> Trust:
     trust = general(actor, path)
-    if trust is None:  # pragma: no cover - what this version cannot do was found before
-        raise PolicyError([Finding(path, "is not supported by this version yet", Reason.NOT_SUPPORTED_YET)])
     if trust.tailnet:
         message = "is nobody who has an actor token: name who issues it"
         findings.append(Finding(trust.origin, message))

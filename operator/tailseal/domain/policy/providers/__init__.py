@@ -32,16 +32,14 @@ _BLOCKS: Final[Mapping[str, Callable[[Any, str], General]]] = {
 }
 
 
-def general(trust: From, path: str) -> General | None:
-    """The general form of a typed block; None if there is none, or none that this version can do.
+def general(trust: From, path: str) -> General:
+    """The general form of a typed block.
 
     Args:
-        trust: exactly one of its members is there.
+        trust: exactly one of its members is there, and that is typed.
         path: where it stands, e.g. `spec.from`.
     """
-    for member, compile_block in _BLOCKS.items():
-        block = getattr(trust, member)
-        if block is not None:
-            found = compile_block(block, f"{path}.{to_alias(member)}")
-            return demanding(found, block) if isinstance(block, Demands) else found
-    return None
+    member = next(member for member in _BLOCKS if getattr(trust, member) is not None)
+    block = getattr(trust, member)
+    found = _BLOCKS[member](block, f"{path}.{to_alias(member)}")
+    return demanding(found, block) if isinstance(block, Demands) else found

@@ -136,6 +136,17 @@ def test_beside_a_cluster_wide_installation_a_second_one_is_refused_unless_it_ta
         run("uninstall", "second", "--wait")
 
 
+@pytest.mark.parametrize("value", ["providerNamespaces", "clientNamespaces"])
+def test_a_namespace_that_is_not_there_is_named_before_anything_is_installed(run: Helm, value: str) -> None:
+    answer = run("install", "tailseal", str(chart.CHART), f"--set={value}={{identty}}")
+    assert f"{value}: there is no namespace identty: create it, or name another one" in answer
+    assert "release: not found" in run("status", "tailseal")
+    space = "--set=extraObjects[0].apiVersion=v1,extraObjects[0].kind=Namespace,extraObjects[0].metadata.name=identty"
+    assert "there is no namespace" not in run(
+        "install", "tailseal", str(chart.CHART), f"--set={value}={{identty}}", space
+    )
+
+
 @pytest.mark.parametrize("flag", ["--set=operator.replicas=many", "--set=providerNamespaces=identity"])
 def test_wrong_values_fail_at_install_with_their_path(run: Helm, flag: str) -> None:
     answer = run("install", "tailseal", str(chart.CHART), flag)

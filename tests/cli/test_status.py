@@ -96,6 +96,8 @@ def test_an_api_server_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch, see
 
 def test_an_empty_cluster_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, FakeCluster(), "status").stdout == "There is nothing of Tailseal's yet.\n"
+    elsewhere = "There is nothing of Tailseal's in namespace nowhere yet; -A shows all namespaces.\n"
+    assert run(monkeypatch, FakeCluster(), "status", "-n", "nowhere").stdout == elsewhere
 
 
 def _object(generation: int, *conditions: tuple[str, str, str, str]) -> dict[str, Any]:
@@ -196,6 +198,7 @@ def test_whoami_asks_the_cluster_otherwise(monkeypatch: pytest.MonkeyPatch) -> N
         (("--token-file", "/nowhere/eyJhbGciOi"), "", 3, "error: --token-file: No such file or directory"),
         (("--token-file", "-", "--context", "x"), "", 2, "it goes with neither --kubeconfig nor --context"),
         (("--kubeconfig", "/nowhere"), "", 3, "no credentials for a cluster"),
+        (("--kubeconfig", "/nowhere"), "", 3, "hint: `kubectl config get-contexts` lists what --context may name"),
     ],
 )
 def test_whoami_says_what_is_wrong(arguments: tuple[str, ...], typed: str, code: int, said: str) -> None:

@@ -72,7 +72,7 @@ def connect(kubeconfig: str, context: str) -> AbstractAsyncContextManager[Cluste
 
 def ask(place: Where, question: Callable[[Cluster], Awaitable[T]]) -> T:
     """The answer of the cluster, or a `Failure` that says why there is none."""
-    from tailseal.cluster.errors import ClusterError, Forbidden, Invalid, NotFound  # noqa: PLC0415
+    from tailseal.cluster.errors import ClusterError, Forbidden, Invalid, NoCredentials, NotFound  # noqa: PLC0415
 
     async def asked() -> T:
         async with connect(place.kubeconfig, place.context) as cluster:
@@ -83,6 +83,9 @@ def ask(place: Where, question: Callable[[Cluster], Awaitable[T]]) -> T:
     except NotFound as error:
         hint = "install Tailseal's CRDs there, or choose another --context"
         raise Failure("the API server knows no SigningKeys", hint=hint, exit_code=UNREACHABLE) from error
+    except NoCredentials as error:
+        hint = "`kubectl config get-contexts` lists what --context may name; --kubeconfig names another file"
+        raise Failure(str(error), hint=hint, exit_code=UNREACHABLE) from error
     except Forbidden as error:
         raise Failure(str(error), hint="-n NAMESPACE asks for less", exit_code=UNREACHABLE) from error
     except Invalid as error:

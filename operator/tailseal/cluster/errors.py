@@ -37,6 +37,10 @@ class Forbidden(ClusterError):  # noqa: N818
     """We are not allowed to."""
 
 
+class NoCredentials(Forbidden):
+    """No kubeconfig, or no context of that name in it, says which cluster is meant and who we are there."""
+
+
 class NotFound(ClusterError):  # noqa: N818
     """There is no such thing."""
 

@@ -15,7 +15,7 @@ from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import incluster_config
 
-from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Gone, Invalid, NotFound, Transient
+from tailseal.cluster.errors import ClusterError, Conflict, Forbidden, Gone, Invalid, NoCredentials, NotFound, Transient
 from tailseal.cluster.port import Object
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
@@ -128,7 +128,7 @@ class Transport:
         """Fresh credentials for another client: exec plugins and token files are asked anew.
 
         Raises:
-            Forbidden: there are none, or they cannot be read.
+            NoCredentials: there are none, or they cannot be read.
         """
         configuration = await self._load()
         key = await configuration.get_api_key_with_prefix("BearerToken")
@@ -172,7 +172,7 @@ class Transport:
                     self._kubeconfig or None, self._context or None, configuration, persist_config=False
                 )
         except (kube_config.ConfigException, OSError) as error:
-            raise Forbidden(f"no credentials for a cluster: {error}") from error
+            raise NoCredentials(f"no credentials for a cluster: {error}") from error
         if self._server:
             configuration.host = self._server
         return configuration

@@ -26,7 +26,7 @@ def command(*, where: Where, output: str) -> None:
     from tailseal.cli.status.found import survey  # noqa: PLC0415
 
     found = ask(where, lambda cluster: survey(cluster, where.namespace))
-    if text := status_output.said(found, output):
+    if text := status_output.said(found, output, where.namespace):
         click.echo(text)
     for line in found.refused:
         click.echo(f"warning: {line}", err=True)

@@ -16,12 +16,12 @@ _WIDEST: Final = 160
 """Characters of a message in the table; the structured forms have all of it."""
 
 
-def said(found: Survey, output: str) -> str:
+def said(found: Survey, output: str, namespace: str = "") -> str:
     """All of it in the form asked for: `text`, `json`, `yaml` or `name`."""
     if output == "name":
         return "\n".join(f"{line.kind.kind.lower()}.{line.kind.group}/{line.name}" for line in found.lines)
     if output == "text":
-        return _text(found)
+        return _text(found, namespace)
     document = {"ready": found.well, "items": [_item(line) for line in found.lines], "refused": list(found.refused)}
     text = envelope("Status", document)
     if output == "json":
@@ -31,9 +31,10 @@ def said(found: Survey, output: str) -> str:
     return str(yaml.safe_dump(json.loads(text), sort_keys=False)).rstrip()
 
 
-def _text(found: Survey) -> str:
+def _text(found: Survey, namespace: str) -> str:
     if not found.lines:
-        return "" if found.refused else "There is nothing of Tailseal's yet."
+        place = f" in namespace {namespace} yet; -A shows all namespaces." if namespace else " yet."
+        return "" if found.refused else f"There is nothing of Tailseal's{place}"
     rows = [[_short(cell) for cell in _row(line)] for line in found.lines]
     notes = [f"{line.kind.kind} {line.namespace}/{line.name}: {note}" for line in found.lines for note in line.notes]
     waiting = sum(line.ready != "True" for line in found.lines)

@@ -504,3 +504,26 @@ def _labels(seen: World) -> list[str | None]:
 
 def _images(seen: World) -> list[str]:
     return [pod(seen, number)["containers"][0]["image"] for number in range(2)]
+
+
+async def test_what_somebodys_finalizer_holds_is_said_and_keeps_nobody_from_learning_the_rest() -> None:
+    seen = on_a_tailnet()
+    await seen.converge()
+    claim = (kinds.PERSISTENT_VOLUME_CLAIM, NS, "corp-idp-0-state")
+    seen.cluster.user_edit(*claim, lambda obj: obj["metadata"].update(finalizers=["kubernetes.io/pvc-protection"]))
+    seen.cluster.user_delete(*claim)
+    seen.cluster.user_edit(kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update(idp={"replicas": 2}))
+    for _ in range(6):
+        await seen._pass()
+    assert conditions(seen)["Accepted"][0] == "False", "one file is one replica's"
+    assert conditions(seen)["Programmed"] == ("False", "BeingDeleted")
+    assert "PersistentVolumeClaim corp-idp-0-state is being deleted" in message(seen, "Programmed")
+    assert "Stalled" not in conditions(seen) or conditions(seen)["Stalled"][1] != "BeingDeleted"
+    before = len(seen.cluster.writes)
+    await seen._pass()
+    assert len(seen.cluster.writes) == before
+    seen.cluster.user_edit(*claim, lambda obj: obj["metadata"].pop("finalizers"))
+    seen.cluster.user_delete(*claim)
+    seen.cluster.user_edit(kinds.IDENTITY_PROVIDER, NS, "corp", lambda obj: obj["spec"].update(idp={"replicas": 1}))
+    await seen.run_for(60)
+    assert_there(seen)

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     # Under way
     PENDING = "Pending"
     """Not looked at yet."""
+    BEING_DELETED = "BeingDeleted"
+    """An object of ours is on its way out: it is made anew once it is gone."""
     WAITING_FOR_REPLICAS = "WaitingForReplicas"
     """Written, but not every replica was seen to serve it yet."""
     KEY_SET_FULL = "KeySetFull"

@@ -104,9 +104,11 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     for component in COMPONENTS:
         await _run_workers(run, component)
     for error in run.leaving:
-        raise error
+        run.stuck.append(Fact("Programmed", status=False, reason=Reason.BEING_DELETED, message=str(error)))
     seen = Seen(intent, plan, run.problems, run.stuck, gathered.attached)
     due = [await report(ctx, obj, intent.spec, seen)]
+    for error in run.leaving:
+        raise error  # tried again soon: nobody tells when a finalizer lets go
     if plan is not None and plan.wake_at is not None:
         due.append(max(0.0, plan.wake_at - ctx.clock.now()))
     return Done(after=min((after for after in due if after is not None), default=None))

@@ -85,7 +85,7 @@ def test_what_no_grant_covers_is_refused_with_the_reason_of_the_nearest_miss(
 ) -> None:
     refused = ask(compiled(grants=BOTH), **request_)
     assert isinstance(refused, Refused)
-    assert (refused.reason, refused.error) == (reason, error)
+    assert (refused.reason, refused.reason.error) == (reason, error)
 
 
 def test_a_request_narrows_scopes_tags_and_audiences_and_otherwise_gets_the_whole_grant() -> None:
@@ -121,7 +121,7 @@ def test_a_token_that_a_policy_does_not_trust_is_refused_as_an_invalid_request(
 ) -> None:
     refused = ask(compiled(oidc), claims=claims, now=now)
     assert isinstance(refused, Refused)
-    assert (refused.reason, refused.error) == (reason, "invalid_request")
+    assert (refused.reason, refused.reason.error) == (reason, "invalid_request")
 
 
 def test_max_age_counts_from_iat_with_the_clock_skew_of_the_provider() -> None:

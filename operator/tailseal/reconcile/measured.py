@@ -21,6 +21,9 @@ UNREACHABLE = 30.0
 GRACE = 10.0
 """Seconds for which a provider that was programmed stays so while a change is under way."""
 
+_SHOWN = 3
+"""Pods that are named."""
+
 _CAUSES = (
     "a NetworkPolicy between operator and workers, a node that is down, an operator outside of the pod network, "
     "or clocks that are minutes apart (see ClockSkew)"
@@ -175,6 +178,6 @@ def _fact(status: bool | None, reason: Reason, message: str) -> Fact:  # noqa: F
     return Fact("Programmed", status=status, reason=reason, message=message)
 
 
-def _names(pods: tuple[str, ...], shown: int = 3) -> str:
-    more = f" and {len(pods) - shown} more" if len(pods) > shown else ""
-    return ", ".join(pods[:shown]) + more
+def _names(pods: tuple[str, ...]) -> str:
+    more = f" and {len(pods) - _SHOWN} more" if len(pods) > _SHOWN else ""
+    return ", ".join(pods[:_SHOWN]) + more

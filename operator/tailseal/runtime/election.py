@@ -25,15 +25,11 @@ MANAGER = "tailseal-election"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: after which a silent holder's Lease may be taken; in which ours must be renewed; between tries.
-
-    `frozen` is how long the main loop may show no heartbeat before we stop renewing.
-    """
+    """Seconds: after which a silent holder's Lease may be taken; in which ours must be renewed; between tries."""
 
     lease: float = 15.0
     deadline: float = 10.0
     retry: float = 2.0
-    frozen: float = 30.0
 
 
 class Heartbeat:

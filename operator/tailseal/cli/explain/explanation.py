@@ -54,7 +54,6 @@ class Report:
 
     Args:
         token: taken apart; None if it is not one.
-        problem: why the token is refused before any policy is asked; they are explained all the same.
         granted: whether production would grant, provided that a signature that was not checked is right.
         reason: why not; empty if it would.
         message: what a caller is told.
@@ -67,7 +66,6 @@ class Report:
     """
 
     token: Compact | None = field(repr=False)
-    problem: Problem | None
     granted: bool
     reason: str
     message: str
@@ -117,10 +115,10 @@ def report(question: Question, settings: Settings, policies: Sequence[Judged]) -
         issuer = verify.issuer(token.payload)
     except TokenError as error:
         problem = _problem(error)
-        return Report(None, problem, granted=False, reason=problem.reason, message=problem.message, refused=refused)
+        return Report(None, granted=False, reason=problem.reason, message=problem.message, refused=refused)
     acting = actors.examine(question.actor, index, settings, question.now)
     if isinstance(acting, Problem):
-        return Report(token, acting, granted=False, reason=acting.reason, message=acting.message, refused=refused)
+        return Report(token, granted=False, reason=acting.reason, message=acting.message, refused=refused)
     considered = index.considered(issuer, question.request.policy)
     sources = tuple(_source(token, source, question, settings, index, acting.found) for source in considered)
     issuers = ((policy.id, policy.trust.source.issuer) for policy in compiled)
@@ -183,7 +181,6 @@ def _concluded(token: Compact, problem: Problem | None, sources: tuple[Source, .
     miss = None if granted else nearest(accounts)
     return Report(
         token=token,
-        problem=problem,
         granted=granted,
         reason=reason,
         message=message,

@@ -49,7 +49,6 @@ class CompiledClient:
         name: of the object.
         uid: of the object and its admission: what was issued to a former one of the same name, or to this one
             before it was taken away, is not this one's.
-        generation: of the spec.
         client_id: its `client_id`.
         public: whether it cannot keep a secret.
         auth_methods: how it may authenticate at the token endpoint (OpenID Connect Core section 9).
@@ -77,7 +76,6 @@ class CompiledClient:
     namespace: str
     name: str
     uid: str
-    generation: int
     client_id: str
     public: bool
     auth_methods: tuple[str, ...]
@@ -167,7 +165,6 @@ def _compiled(record: ClientRecord, spec: OAuthClientSpec, allow: AllowedPeople 
         namespace=record.namespace,
         name=record.name,
         uid=record.uid,
-        generation=record.generation,
         client_id=client_id_of(record.namespace, record.name, spec),
         public=public,
         auth_methods=_auth_methods(spec, public=public),

@@ -125,7 +125,6 @@ def _compile(
     policy = CompiledPolicy(
         namespace=record.namespace,
         name=record.name,
-        uid=record.uid,
         generation=record.generation,
         settings=settings,
         enforce=spec.enforcement == "Enforce",

@@ -81,7 +81,6 @@ class CompiledPolicy:
     Args:
         namespace: of the TrustPolicy.
         name: of the TrustPolicy.
-        uid: of the TrustPolicy.
         generation: of the spec that was compiled.
         settings: the provider's, against which it was compiled.
         enforce: False: evaluated, counted and traced, but never granting.
@@ -92,7 +91,6 @@ class CompiledPolicy:
 
     namespace: str
     name: str
-    uid: str
     generation: int
     settings: Settings = field(repr=False)
     enforce: bool

@@ -15,7 +15,7 @@ from tailseal.domain import scopes
 from tailseal.domain.bundle.model import Settings
 from tailseal.domain.policy.actors import entitled
 from tailseal.domain.policy.compiled import CompiledGrant, CompiledPolicy, Given, GrantKind
-from tailseal.domain.policy.denial import Denial, OAuthError
+from tailseal.domain.policy.denial import Denial
 from tailseal.domain.policy.expressions.conditions import NOTHING, Conditions
 from tailseal.domain.policy.grants import GrantRequest, choose, refusal
 from tailseal.domain.policy.index import PolicyIndex
@@ -81,11 +81,6 @@ class Refused(NamedTuple):
     audited: tuple[str, ...] = ()
     trial: Trial = ()
     exhausted: tuple[str, ...] = ()
-
-    @property
-    def error(self) -> OAuthError:
-        """The OAuth error code of the reason."""
-        return self.reason.error
 
 
 class Step(NamedTuple):

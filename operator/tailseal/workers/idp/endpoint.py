@@ -60,7 +60,6 @@ class Request:
         snapshot: under which it is decided.
         form: parameters of the body or, where there is none, of the query.
         content: the body, where it is no form.
-        decision: id of the decision.
         now: Unix seconds.
         peer: address that it comes from, as far as can be told: for limits, never a proof.
         audit: what the audit line is to say beside what it says of every decision.
@@ -70,7 +69,6 @@ class Request:
     snapshot: Snapshot
     form: Mapping[str, list[str]]
     content: bytes = field(repr=False)
-    decision: str
     now: float
     peer: str
     audit: dict[str, Any]
@@ -171,7 +169,7 @@ class Endpoint:
         refusal: OAuthError | None = None
         try:
             self._check(scope)
-            request = self._read(scope, body, decision, audit)
+            request = self._read(scope, body, audit)
             response = await self._act(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is an answer
             refusal = _refusal(error, decision)
@@ -193,7 +191,7 @@ class Endpoint:
         if withheld := self._runtime.common.withheld():
             raise unavailable(withheld)
 
-    def _read(self, scope: Scope, body: bytes, decision: str, audit: dict[str, Any]) -> Request:
+    def _read(self, scope: Scope, body: bytes, audit: dict[str, Any]) -> Request:
         common, asked = self._runtime.common, wire.headers(scope, _WANTED)
         snapshot = common.current()
         if snapshot is None:
@@ -204,7 +202,7 @@ class Endpoint:
         if limited := common.limits.admit(peer):
             raise errors.of(limited)
         fields = self._fields(scope, body, asked.get(b"content-type", ""))
-        return Request(scope, snapshot, fields, body, decision, common.clock(), peer, audit)
+        return Request(scope, snapshot, fields, body, common.clock(), peer, audit)
 
     def _fields(self, scope: Scope, body: bytes, content_type: str) -> dict[str, list[str]]:
         if len(body) > MAX_BODY_BYTES:

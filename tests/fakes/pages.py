@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tailseal_dev import chart, pki
+from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import ControlPlane
 
 ROOT = chart.ROOT
@@ -51,7 +52,7 @@ class Reader:
         """Run a command as a shell does; what it printed."""
         for printed, real in self.images.items():
             command = command.replace(printed, real)
-        helm = chart.ensure("helm")
+        helm = ensure("helm")
         environment = os.environ | {
             "KUBECONFIG": str(self.plane.kubeconfig),
             "PATH": f"{self.plane.programs}:{helm}:{os.environ['PATH']}",

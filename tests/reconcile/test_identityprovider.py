@@ -222,3 +222,13 @@ async def test_a_forbidden_write_is_said_and_the_rest_goes_on() -> None:
     seen.cluster.refuse = lambda _verb, _ref: None
     await seen.run_for(60)
     assert_ready(seen)
+
+
+async def test_of_a_component_that_is_switched_off_pods_go_first_and_what_holds_them_in_check_after_them() -> None:
+    seen = standard()
+    await seen.converge()
+    before = len(seen.cluster.writes)
+    seen.cluster.user_apply(provider(idp={"enabled": False}))
+    await seen.converge()
+    gone = [write.ref.kind for write in seen.cluster.writes[before:] if write.verb == "delete"]
+    assert gone == [kinds.DEPLOYMENT, kinds.SERVICE, kinds.NETWORK_POLICY, kinds.SERVICE_ACCOUNT]

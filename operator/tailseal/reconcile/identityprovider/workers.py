@@ -39,8 +39,9 @@ KINDS = (
 )
 """What a component is made of, in the order in which it is written: pods last."""
 
-_REMOVABLE = frozenset(KINDS) - {kinds.PERSISTENT_VOLUME_CLAIM}
-"""Claims stay, and so do nodes' Secrets: they are for whoever comes back."""
+_REMOVABLE = tuple(kind for kind in reversed(KINDS) if kind != kinds.PERSISTENT_VOLUME_CLAIM)
+"""In the order in which it is removed: pods are told to end before their NetworkPolicy goes. Claims stay, and so do
+nodes' Secrets: they are for whoever comes back."""
 
 
 def wanted(

@@ -132,60 +132,7 @@ def authorizations() -> Iterator[Sent]:
 def tokens() -> Iterator[Sent]:
     """At the token endpoint."""
     yield from _proofs("/token", [("grant_type", "client_credentials")])
-    code = [("grant_type", "authorization_code"), ("code", "{code}"), ("redirect_uri", REDIRECT)]
-    right = [*code, ("code_verifier", VERIFIER)]
-    cases: dict[str, Fields] = {
-        "nothing": [],
-        "no grant_type": [("code", "x")],
-        "empty grant_type": [("grant_type", "")],
-        "password": [("grant_type", "password"), ("username", "a"), ("password", "b")],
-        "implicit": [("grant_type", "implicit")],
-        "an unknown grant": [("grant_type", "foo")],
-        "grant_type twice": [("grant_type", "client_credentials"), ("grant_type", "client_credentials")],
-        "unheard_of twice": [("grant_type", "client_credentials"), ("a", "1"), ("a", "1")],
-        "a code": right,
-        "no code": [pair for pair in right if pair[0] != "code"],
-        "an unknown code": [("grant_type", "authorization_code"), ("code", "x"), ("redirect_uri", REDIRECT)],
-        "no verifier": code,
-        "another verifier": [*code, ("code_verifier", "w" * 43)],
-        "a short verifier": [*code, ("code_verifier", "v")],
-        "a verifier of other letters": [*code, ("code_verifier", "v" * 42 + "+")],
-        "another redirect_uri": [
-            ("grant_type", "authorization_code"),
-            ("code", "{code}"),
-            ("redirect_uri", BYE),
-            ("code_verifier", VERIFIER),
-        ],
-        "no redirect_uri": [pair for pair in right if pair[0] != "redirect_uri"],
-        "code twice": [*right, ("code", "{code}")],
-        "a code for another resource": [*right, ("resource", "https://other.example")],
-        "an access token as code": [("code", "{access}") if pair[0] == "code" else pair for pair in right],
-        "a refresh token": [("grant_type", "refresh_token"), ("refresh_token", "{refresh}")],
-        "no refresh token": [("grant_type", "refresh_token")],
-        "an unknown refresh token": [("grant_type", "refresh_token"), ("refresh_token", "x")],
-        "an access token as refresh token": [("grant_type", "refresh_token"), ("refresh_token", "{access}")],
-        "a refresh for less": [("grant_type", "refresh_token"), ("refresh_token", "{refresh}"), ("scope", "openid")],
-        "a refresh for more": [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", "{refresh}"),
-            ("scope", "openid groups"),
-        ],
-        "a refresh for nonsense": [("grant_type", "refresh_token"), ("refresh_token", "{refresh}"), ("scope", '"')],
-        "a refresh for another resource": [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", "{refresh}"),
-            ("resource", "https://other.example"),
-        ],
-        "client credentials": [("grant_type", "client_credentials")],
-        "client credentials for a service": [("grant_type", "client_credentials"), ("resource", API)],
-        "client credentials for another": [("grant_type", "client_credentials"), ("resource", "https://x.example")],
-        "client credentials for a fragment": [("grant_type", "client_credentials"), ("resource", f"{API}#x")],
-        "client credentials for two": [("grant_type", "client_credentials"), ("resource", API), ("resource", API)],
-        "client credentials of a person": [("grant_type", "client_credentials"), ("scope", "openid")],
-        "client credentials for what nobody knows": [("grant_type", "client_credentials"), ("scope", "foo")],
-        "an unknown device code": [("grant_type", DEVICE), ("device_code", "x")],
-        "no device code": [("grant_type", DEVICE)],
-    }
+    cases = {**_grant_types(), **_codes(), **_refreshes(), **_without_a_person()}
     for name, fields in cases.items():
         yield Sent(name, "POST", "/token", fields, WEB)
     for name in ("a code", "a refresh token"):
@@ -194,6 +141,68 @@ def tokens() -> Iterator[Sent]:
     yield Sent("a grant that is not its own", "POST", "/token", cases["client credentials"], OTHER)
     yield Sent("a device grant that is not its own", "POST", "/token", cases["an unknown device code"], OTHER)
     yield from _shapes("/token", cases["client credentials"])
+
+
+def _grant_types() -> dict[str, Fields]:
+    return {
+        "nothing": [],
+        "no grant_type": [("code", "x")],
+        "empty grant_type": [("grant_type", "")],
+        "password": [("grant_type", "password"), ("username", "a"), ("password", "b")],
+        "implicit": [("grant_type", "implicit")],
+        "an unknown grant": [("grant_type", "foo")],
+        "grant_type twice": [("grant_type", "client_credentials"), ("grant_type", "client_credentials")],
+        "unheard_of twice": [("grant_type", "client_credentials"), ("a", "1"), ("a", "1")],
+    }
+
+
+def _codes() -> dict[str, Fields]:
+    code = [("grant_type", "authorization_code"), ("code", "{code}"), ("redirect_uri", REDIRECT)]
+    right = [*code, ("code_verifier", VERIFIER)]
+    return {
+        "a code": right,
+        "no code": [pair for pair in right if pair[0] != "code"],
+        "an unknown code": [("grant_type", "authorization_code"), ("code", "x"), ("redirect_uri", REDIRECT)],
+        "no verifier": code,
+        "another verifier": [*code, ("code_verifier", "w" * 43)],
+        "a short verifier": [*code, ("code_verifier", "v")],
+        "a verifier of other letters": [*code, ("code_verifier", "v" * 42 + "+")],
+        "another redirect_uri": [("redirect_uri", BYE) if pair[0] == "redirect_uri" else pair for pair in right],
+        "no redirect_uri": [pair for pair in right if pair[0] != "redirect_uri"],
+        "code twice": [*right, ("code", "{code}")],
+        "a code for another resource": [*right, ("resource", "https://other.example")],
+        "an access token as code": [("code", "{access}") if pair[0] == "code" else pair for pair in right],
+    }
+
+
+def _refreshes() -> dict[str, Fields]:
+    right = [("grant_type", "refresh_token"), ("refresh_token", "{refresh}")]
+    return {
+        "a refresh token": right,
+        "no refresh token": [("grant_type", "refresh_token")],
+        "an unknown refresh token": [("grant_type", "refresh_token"), ("refresh_token", "x")],
+        "an access token as refresh token": [("grant_type", "refresh_token"), ("refresh_token", "{access}")],
+        "a refresh for less": [*right, ("scope", "openid")],
+        "a refresh for more": [*right, ("scope", "openid groups")],
+        "a refresh for nonsense": [*right, ("scope", '"')],
+        "a refresh for another resource": [*right, ("resource", "https://other.example")],
+    }
+
+
+def _without_a_person() -> dict[str, Fields]:
+    """Client credentials, and devices that nobody answers for."""
+    right = [("grant_type", "client_credentials")]
+    return {
+        "client credentials": right,
+        "client credentials for a service": [*right, ("resource", API)],
+        "client credentials for another": [*right, ("resource", "https://x.example")],
+        "client credentials for a fragment": [*right, ("resource", f"{API}#x")],
+        "client credentials for two": [*right, ("resource", API), ("resource", API)],
+        "client credentials of a person": [*right, ("scope", "openid")],
+        "client credentials for what nobody knows": [*right, ("scope", "foo")],
+        "an unknown device code": [("grant_type", DEVICE), ("device_code", "x")],
+        "no device code": [("grant_type", DEVICE)],
+    }
 
 
 def _proofs(path: str, fields: Fields) -> Iterator[Sent]:

@@ -53,6 +53,11 @@ CASES = [
         "CrashLoopBackOff: sts ends with exit code 137 (OOMKilled)",
     ),
     (
+        "crashed once and ready since, beside one that is not",
+        pod(container(restarts=1, last=ENDED, running={}) | {"ready": True}, container(running={})),
+        "",
+    ),
+    (
         "configuration",
         pod(waiting("CreateContainerConfigError", 'secret "x" not found')),
         'CreateContainerConfigError: secret "x" not found',

@@ -75,6 +75,8 @@ def _of_pod(pod: Object) -> Trouble | None:
 
 
 def _of_container(where: str, status: Mapping[str, Any]) -> Trouble | None:
+    if status.get("ready"):  # whatever it once ended of, another keeps the pod from being ready
+        return None
     waiting = status.get("state", {}).get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _PULLING:

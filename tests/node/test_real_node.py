@@ -133,7 +133,7 @@ def refused(world: World) -> list[str]:
         if event["user"]["username"] == ACCOUNT
         and event["responseStatus"].get("code") == 403
         and "dryRun" not in event["requestURI"]  # by these the operator asks whether the fences stand
-        and not world.was_starting(event)
+        and not world.is_excused(event)
     ]
 
 

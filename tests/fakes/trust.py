@@ -8,8 +8,9 @@ from typing import Any
 from tailseal.domain.bundle.model import Bound, PolicyRecord, Settings, TailscaleUpstream, Upstream
 from tailseal.domain.policy.compile import compile_policy
 from tailseal.domain.policy.compiled import CompiledPolicy
+from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.policy.source import KeySource, well_known
-from tailseal.domain.policy.trust import Verified
+from tailseal.domain.policy.trust import Trust, Verified
 
 ISSUER = "https://ci.foreign.example"
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -92,6 +93,11 @@ def compiled(
 ) -> CompiledPolicy:
     """The policy with that `from.oidc` and those grants, compiled."""
     return compile_policy(record(spec(oidc, grants, **members), policy), under or SETTINGS)
+
+
+def verdict(meant: Trust, claims: Mapping[str, Any]) -> Verdict:
+    """The first rule's verdict that is not `MATCH`, else `MATCH`."""
+    return next((found for rule in meant.rules if (found := rule.test(claims)) is not Verdict.MATCH), Verdict.MATCH)
 
 
 def subject(claims: Mapping[str, Any] | None = None, **changes: Any) -> Verified:  # noqa: ANN401 - any of its fields

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import trust
-from fakes.trust import NOW, SETTINGS, compiled, subject
+from fakes.trust import NOW, SETTINGS, compiled, subject, verdict
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, GrantRequest, decide
 from tailseal.domain.policy.index import PolicyIndex
@@ -149,7 +149,7 @@ def test_the_index_finds_exactly_the_policies_that_a_naive_reader_finds(
             if naive(oidc, claims)
         )
         candidates = index.candidates(token.source, token.audiences, claims)
-        matching = [policy for policy in candidates if policy.trust.matches(claims).value == "match"]
+        matching = [policy for policy in candidates if verdict(policy.trust, claims).value == "match"]
         assert [(policy.namespace, policy.name) for policy in matching] == expected
         holding = {policy.id for policy, oidc in zip(policies, trusts, strict=True) if _condition_holds(oidc, claims)}
         expected = [pair for pair in expected if "/".join(pair) in holding]

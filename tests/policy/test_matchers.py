@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fakes import trust
 from fakes.trust import compiled
 from tailseal.domain.policy.matchers import Verdict
 
@@ -14,7 +15,7 @@ MATCH, MISSING, WRONG_TYPE, MISMATCH = Verdict.MATCH, Verdict.MISSING, Verdict.W
 
 
 def verdict(rule: dict[str, Any], claims: dict[str, Any]) -> Verdict:
-    return compiled({"claims": [rule]}).trust.matches(claims)
+    return trust.verdict(compiled({"claims": [rule]}).trust, claims)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +132,10 @@ def test_absence_below_something_that_is_no_object_is_not_absence() -> None:
 
 def test_all_rules_must_hold_and_the_subject_is_one_of_them() -> None:
     policy = compiled({"subject": {"glob": "job-*"}, "claims": [{"claim": "a", "exact": "1"}]})
-    assert policy.trust.matches({"sub": "job-1", "a": "1"}) is MATCH
-    assert policy.trust.matches({"sub": "job-1", "a": "2"}) is MISMATCH
-    assert policy.trust.matches({"sub": "x", "a": "1"}) is MISMATCH
-    assert policy.trust.matches({"sub": "job-1"}) is MISSING
+    assert trust.verdict(policy.trust, {"sub": "job-1", "a": "1"}) is MATCH
+    assert trust.verdict(policy.trust, {"sub": "job-1", "a": "2"}) is MISMATCH
+    assert trust.verdict(policy.trust, {"sub": "x", "a": "1"}) is MISMATCH
+    assert trust.verdict(policy.trust, {"sub": "job-1"}) is MISSING
 
 
 def test_equality_is_asked_before_patterns_whatever_the_order_in_the_manifest() -> None:

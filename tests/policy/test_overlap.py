@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from fakes.trust import BILLING, NOW, SETTINGS, compiled, subject
+from fakes.trust import BILLING, NOW, SETTINGS, compiled, subject, verdict
 from tailseal.domain.policy.compiled import CompiledPolicy
 from tailseal.domain.policy.decide import Granted, decide
 from tailseal.domain.policy.grants import GrantRequest
@@ -80,7 +80,7 @@ pairs = st.one_of(related, unrelated)
 
 def trusts(policy: CompiledPolicy, token: dict[str, Any], algorithm: str, age: int) -> bool:
     fresh = policy.trust.max_age is None or age <= policy.trust.max_age
-    return policy.trust.matches(token) is Verdict.MATCH and algorithm in policy.trust.algorithms and fresh
+    return verdict(policy.trust, token) is Verdict.MATCH and algorithm in policy.trust.algorithms and fresh
 
 
 @settings(max_examples=500)
@@ -112,7 +112,7 @@ def test_a_shadowed_policy_never_decides_and_an_ambiguous_pair_refuses(
         event("shadowed" if shadowed else "ambiguous")
         if shadowed:
             assert not (isinstance(decision, Granted) and decision.policy is found)
-        elif request == GrantRequest() and found.trust.matches(subject(token).claims) is Verdict.MATCH:
+        elif request == GrantRequest() and verdict(found.trust, subject(token).claims) is Verdict.MATCH:
             assert not isinstance(decision, Granted)
 
 
@@ -120,7 +120,7 @@ def test_a_shadowed_policy_never_decides_and_an_ambiguous_pair_refuses(
 def test_what_contradicts_itself_matches_nobody(member: Policy, token: dict[str, Any]) -> None:
     if contradiction(member.compiled) is not None:
         event("contradiction")
-        assert member.compiled.trust.matches(token) is not Verdict.MATCH
+        assert verdict(member.compiled.trust, token) is not Verdict.MATCH
 
 
 @settings(max_examples=300)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fakes import jobs, trust
 from fakes.jobs import Claims, policy
+from fakes.trust import verdict
 from tailseal.domain.policy.index import PolicyIndex
 from tailseal.domain.policy.matchers import Verdict
 from tailseal.domain.tenancy import bounds
@@ -84,7 +85,7 @@ def test_a_block_never_matches_a_token_of_another_tenant(
     other = data.draw(ANY.filter(lambda value: value != claims[claim]))
     noise = data.draw(st.dictionaries(st.sampled_from(sorted(claims)), ANY, max_size=4))
     stranger = claims | noise | {claim: other}
-    assert policy(provider, block).trust.matches(stranger) is not Verdict.MATCH, member
+    assert verdict(policy(provider, block).trust, stranger) is not Verdict.MATCH, member
 
 
 @given(cases(), st.data())
@@ -95,9 +96,9 @@ def test_what_matches_is_found_through_the_index_and_nothing_that_does_not(
     changed = claims | data.draw(st.dictionaries(st.sampled_from(sorted(claims)), ANY, max_size=2))
     made = policy(provider, block)
     found = PolicyIndex([made]).candidates(made.trust.source, [trust.STS], changed)
-    matched = made.trust.matches(changed) is Verdict.MATCH
+    matched = verdict(made.trust, changed) is Verdict.MATCH
     assert not matched or list(found) == [made]
-    assert made.trust.matches(claims) is Verdict.MATCH
+    assert verdict(made.trust, claims) is Verdict.MATCH
 
 
 @given(cases())

@@ -33,6 +33,17 @@ def record(client_id: str = ID, **spec: Any) -> ClientRecord:  # noqa: ANN401 - 
     )
 
 
+def robot(api: str) -> ClientRecord:
+    """A client that asks in its own name, for tokens for that service."""
+    return record(
+        "robot",
+        grantTypes=["client_credentials"],
+        redirectURIs=None,
+        scopes=["invoices.read", "openid"],
+        audiences=[api],
+    )
+
+
 def client(client_id: str = ID, **spec: Any) -> CompiledClient:  # noqa: ANN401
     return compile_client(record(client_id, **spec), trust.settings(bounds=()))
 

@@ -25,13 +25,7 @@ APP = oauthclients.record(scopes=["openid", "profile", "email", "groups", "offli
 BY_CAPABILITY = oauthclients.record("capable")
 EC = oauthclients.record("ec", idTokenAlgorithm="ES256", subjectType="Pairwise", **PEOPLE)
 ONCE = oauthclients.record("once", grantTypes=["authorization_code"], **PEOPLE)
-ROBOT = oauthclients.record(
-    "robot",
-    grantTypes=["client_credentials"],
-    redirectURIs=None,
-    scopes=["invoices.read", "openid"],
-    audiences=[API],
-)
+ROBOT = oauthclients.robot(API)
 
 
 @pytest.fixture

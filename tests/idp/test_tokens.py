@@ -16,13 +16,7 @@ API = "https://api.example"
 PEOPLE: dict[str, Any] = {"allow": {"users": ["*@corp.example"], "tags": ["tag:ci"]}}
 APP = oauthclients.record(scopes=["openid", "profile", "email", "groups", "offline_access"], audiences=[API], **PEOPLE)
 OPAQUE = oauthclients.record("opaque", accessTokenFormat="Opaque", **PEOPLE)
-ROBOT = oauthclients.record(
-    "robot",
-    grantTypes=["client_credentials"],
-    redirectURIs=None,
-    scopes=["invoices.read", "openid"],
-    audiences=[API],
-)
+ROBOT = oauthclients.robot(API)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ async def run(
 
     Raises:
         StartError: the CRDs are missing.
-        ClusterError: the API server cannot be reached at the start, or refuses what we need.
+        ClusterError: the API server cannot be reached at the start (in a pod we wait for it), or refuses what we need.
         Exception: whatever ended a part that must not end; the process had better start anew.
     """
     stop = stop or asyncio.Event()
@@ -61,8 +61,10 @@ async def run(
     async with AsyncExitStack() as stack:
         metrics = OperatorMetrics()
         cluster = await stack.enter_async_context(_connect(settings, metrics))
-        if settings.leader_elect:
+        if settings.in_pod:
             await answered(cluster, settings, stop)
+            if stop.is_set():
+                return
         await check_kinds(cluster)
         settings = replace(settings, reads_namespaces=not settings.namespaces and await _reads_namespaces(cluster))
         operator = Operator(cluster, settings, policy, controllers or load_controllers(), metrics)
@@ -86,8 +88,8 @@ async def run(
 async def answered(cluster: Cluster, settings: Settings, stop: asyncio.Event, *, pause: float = 2.0) -> None:
     """Wait, alive, until the API server answers, or nobody wants to know any more.
 
-    A pod that ends instead is started ever more seldom: after ten minutes' outage it is away for up to five more.
-    Whoever runs the operator without a Lease, at a terminal, is told instead.
+    A container that ends instead is started ever more seldom: after ten minutes' outage it is away for up to five more.
+    Whoever runs the operator at a terminal is told, and it ends.
 
     Args:
         cluster: to ask.

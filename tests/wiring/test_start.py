@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from fakes.cluster import FakeCluster
 from tailseal.cluster.errors import ClusterError, Forbidden, Transient
 from tailseal.cluster.port import Kind
+from tailseal.reconcile.context import OperatorSettings
 from tailseal.runtime.settings import Settings
-from tailseal.wiring import answered
+from tailseal.wiring import answered, run
 from tailseal_dev.ports import free_ports
 
 
@@ -49,6 +52,32 @@ async def test_it_ends_when_it_is_told_to_while_it_waits() -> None:
     await _ask(settings.health_port, "healthz")
     stop.set()
     await asyncio.wait_for(waiting, 60)
+
+
+@pytest.mark.parametrize("in_pod", [True, False])
+async def test_in_a_pod_it_waits_and_at_a_terminal_it_ends_where_nobody_answers(
+    tmp_path: Path, *, in_pod: bool
+) -> None:
+    nobody, port = free_ports(2)
+    (tmp_path / "kubeconfig").write_text(
+        json.dumps(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{nobody}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    stop, settings = asyncio.Event(), Settings(kubeconfig=str(tmp_path / "kubeconfig"), health_port=port, in_pod=in_pod)
+    running = asyncio.create_task(run(settings, OperatorSettings(worker_image="tailseal:test"), stop=stop))
+    if not in_pod:
+        with pytest.raises(ClusterError):
+            await asyncio.wait_for(running, 120)
+        return
+    assert (await _ask(port, "readyz")).status_code == 503
+    stop.set()
+    await asyncio.wait_for(running, 120)
 
 
 async def _ask(port: int, path: str) -> httpx.Response:

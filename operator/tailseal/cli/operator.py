@@ -120,6 +120,7 @@ def _settings(options: dict[str, Any]) -> tuple[Any, Any]:
         leader_elect=options["leader_elect"],
         lease_namespace=options["lease_namespace"] or _own_namespace(),
         identity=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+        in_pod=_SERVICE_ACCOUNT_NAMESPACE.is_file(),
     )
     extra_ca = options["extra_ca"].read_text(encoding="ascii") if options["extra_ca"] else ""
     policy = OperatorSettings(

@@ -25,6 +25,7 @@ class Settings:
         leader_elect: wait for a Lease before acting: for more than one replica.
         lease_namespace: namespace of that Lease, of which our own is the natural one.
         identity: unlike that of any other replica: the pod's name.
+        in_pod: whether a kubelet starts us anew when we end, ever more seldom: then we wait for the API server.
         workers: reconciles at once.
         timing: of resyncs.
     """
@@ -41,5 +42,6 @@ class Settings:
     leader_elect: bool = False
     lease_namespace: str = "default"
     identity: str = "tailseal-operator"
+    in_pod: bool = False
     workers: int = 8
     timing: Timing = field(default_factory=Timing)

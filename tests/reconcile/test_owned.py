@@ -295,12 +295,20 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     said = [message for _, _, reason, message in seen.recorder.events if reason == "NotRepaired"]
     assert len(said) == 1
     assert "Deployment corp-sts comes back" in said[0]
+    assert said[0].endswith("neither ours nor allowed: spy (image x)")
     assert repairs(seen) == []
+    assert (conditions(seen)["Ready"], conditions(seen)["Repaired"]) == (
+        ("True", "NotRepaired"),
+        ("False", "NotRepaired"),
+    )
+    assert message(seen, "Ready") == message(seen, "Repaired") == said[0]
     seen.cluster.mutate = lambda _obj: None
     await seen.run_for(owned.IN_VAIN)
     assert [entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]] == [
         "sts"
     ]
+    assert_ready(seen)
+    assert "Repaired" not in conditions(seen)
 
 
 def mirrored(obj: Object) -> None:

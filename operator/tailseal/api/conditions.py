@@ -40,6 +40,9 @@ class ConditionType(StrEnum):
     """False where changes travel at the kubelet's pace, because we may not annotate worker pods."""
     FENCED = "Fenced"
     """False where a ValidatingAdmissionPolicy of the chart is missing, so that RBAC alone limits the operator."""
+    REPAIRED = "Repaired"
+    """False while what others put into something of ours comes back in each write; the message says what, and whose
+    container it is. `Ready` has this reason then, also where it is True."""
     WORKERS_AVAILABLE = "WorkersAvailable"
     """False while a worker pod does not come up; the message says which and why."""
     OVERLAP_BROKEN = "OverlapBroken"

@@ -104,7 +104,8 @@ async def _announce(ctx: Context, obj: Object, status: Mapping[str, Any]) -> Non
     before, after = _find(obj.get("status", {}), "Ready"), _find(status, "Ready")
     stalled = bool(_find(status, "Stalled"))
     flipped = (before.get("status"), before.get("reason")) != (after.get("status"), after.get("reason"))
-    if flipped and (before or stalled or after.get("status") == "True"):
+    said = after["reason"] == Reason.NOT_REPAIRED  # by who tried
+    if flipped and not said and (before or stalled or after.get("status") == "True"):
         await ctx.recorder.event(obj, warning=stalled, reason=after["reason"], message=after["message"])
 
 

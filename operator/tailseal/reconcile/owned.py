@@ -96,6 +96,11 @@ def differs(ctx: Context, wanted: Object, present: Object) -> bool:
     return drift.differs(wanted, present) or additions.foreign(wanted, present, ctx.settings.sidecars) is not None
 
 
+def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
+    """What others put into what the provider owns and no write takes out, in words that hold still."""
+    return sorted(_memory(ctx, namespace, provider).unrepaired.values())
+
+
 def forget(ctx: Context, namespace: str, provider: str) -> None:
     """Keep nothing of what was made for a provider that is gone."""
     ctx.memory.pop(Key("Owned", namespace, provider), None)
@@ -107,10 +112,19 @@ def _digest(wanted: Object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What was made for a provider, by digest, and what was written of it in vain: what that came to, and when."""
+    """What was made for a provider, by digest, and what was written of it in vain: what that came to, and when.
+
+    `unrepaired`: what is still so, in words.
+    """
 
     made: dict[Ref, str] = field(default_factory=dict)
     in_vain: dict[Ref, tuple[str, float]] = field(default_factory=dict)
+    unrepaired: dict[Ref, str] = field(default_factory=dict)
+
+    def forget(self, ref: Ref) -> None:
+        self.made.pop(ref, None)
+        self.in_vain.pop(ref, None)
+        self.unrepaired.pop(ref, None)
 
 
 def _memory_of(ctx: Context, wanted: Object) -> _Memory:
@@ -141,7 +155,10 @@ async def _ensured(
         await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
         return await _apply(ctx, wanted, manager)
     patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
-    if (patch is None and not differs) or _is_in_vain_just_now(ctx, wanted, present):
+    if patch is None and not differs:
+        _note(ctx, wanted, None)
+        return present
+    if _is_in_vain_just_now(ctx, wanted, present):
         return present
     made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
     if not await _came_back(ctx, wanted, made) and known:
@@ -199,14 +216,30 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     elif drift.differs(wanted, present):
         what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"
     else:
+        _note(ctx, wanted, None)
         return False
     _memory_of(ctx, wanted).in_vain[kinds.ref(wanted)] = (_outcome(wanted, present), ctx.clock.now())
     text = (
         f"what others {what} {wanted['kind']} {wanted['metadata']['name']} comes back in the write that undoes it, "
         f"by an admission policy or webhook: exempt the namespace from that, or {else_}"
     )
+    if containers := additions.strangers(wanted, present, ctx.settings.sidecars):
+        text += f"; neither ours nor allowed: {', '.join(containers)}"
+    _note(ctx, wanted, text)
     await _tell(ctx, wanted, Reason.NOT_REPAIRED, text)
     return True
+
+
+def _note(ctx: Context, wanted: Object, text: str | None) -> None:
+    """Have the provider's status say, or no longer say, what is not repaired."""
+    ref, unrepaired = kinds.ref(wanted), _memory_of(ctx, wanted).unrepaired
+    provider = wanted["metadata"]["labels"].get(PROVIDER_LABEL)
+    if provider is None or unrepaired.get(ref) == text:
+        return
+    unrepaired.pop(ref, None)
+    if text is not None:
+        unrepaired[ref] = text
+    ctx.enqueue(Key("IdentityProvider", ref.namespace, provider))
 
 
 def _outcome(wanted: Object, present: Object) -> str:
@@ -241,8 +274,7 @@ async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
     if present is None or not marked(present, ours({PROVIDER_LABEL: provider})):
         return False
     memory = _memory(ctx, ref.namespace, provider)
-    memory.made.pop(ref, None)
-    memory.in_vain.pop(ref, None)
+    memory.forget(ref)
     await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
     return True
 
@@ -273,5 +305,7 @@ def _refuse_foreign(wanted: Object, present: Object, remedy: str) -> None:
     marks = {label: labels[label] for label in (MANAGED_BY, PROVIDER_LABEL, OAUTH_CLIENT_LABEL) if label in labels}
     if not (owners & theirs or marked(present, marks)):
         raise taken(kind, name, remedy)
-    if (owners and theirs - owners) or "deletionTimestamp" in present["metadata"]:  # what nobody owns is to be kept
+    if owners and theirs - owners:  # what nobody owns is to be kept
         raise Leaving(f"{kind} {name} is being deleted with its former owner")
+    if "deletionTimestamp" in present["metadata"]:
+        raise Leaving(f"{kind} {name} is being deleted: it is made anew once it is gone")

@@ -65,6 +65,24 @@ def foreign(
             return None
 
 
+def strangers(
+    wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[Sidecar] = ()
+) -> list[str]:
+    """Containers of a Deployment that are neither ours nor allowed, each with its image; for the rest as `foreign`."""
+    if wanted["kind"] != "Deployment":
+        return []
+    ours, seen = (obj["spec"]["template"]["spec"] for obj in (wanted, present))
+    known, there = (
+        {f"{container['name']} (image {container['image']})": None for container in _containers(pod)}
+        for pod in ({**ours, **_with_lent(ours, seen, sidecars)}, seen)
+    )
+    return [container for container in there if container not in known]
+
+
+def _containers(pod: Mapping[str, Value]) -> list[Value]:
+    return [container for field in _CONTAINERS for container in pod.get(field) or ()]
+
+
 def _foreign_files(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> dict[str, Value] | None:
     if wanted.keys().isdisjoint({"data", "binaryData"}):
         return None  # its content is another's
@@ -167,7 +185,7 @@ def _with_lent(
     ours: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[Sidecar]
 ) -> dict[str, list[Value]]:
     """Our lists with what allowed sidecars brought: these themselves, and the volumes that they mount."""
-    taken = {container["name"] for field in _CONTAINERS for container in ours.get(field, ())}
+    taken = {container["name"] for container in _containers(ours)}
     lent = {
         field: [
             container

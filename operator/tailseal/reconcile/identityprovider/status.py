@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tailseal.api.conditions import MESSAGE_LENGTH
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import PROVIDER_LABEL
 from tailseal.api.reasons import Reason
@@ -26,6 +27,7 @@ from tailseal.reconcile.identityprovider import tailnet as provider_tailnet
 from tailseal.reconcile.identityprovider.clocks import skewed
 from tailseal.reconcile.identityprovider.refs import Problem, resolved
 from tailseal.reconcile.identityprovider.spec import Intent
+from tailseal.reconcile.owned import unrepaired
 from tailseal.reconcile.publish import seen as publish_seen
 
 MANAGER: Final = "tailseal-identityprovider"
@@ -35,6 +37,8 @@ QUIET: Final = 5.0
 
 LOOK_AGAIN: Final = 30.0
 """Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
+
+_SPOILED: Final = Reason.NOT_REPAIRED
 
 _QUIET_FIELDS: Final = frozenset({"bundleDigest", "replicas", "servingReplicas", "attachedPolicies"})
 
@@ -73,6 +77,8 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if down:
         text = trouble.describe(down)
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
+    if spoiled := "; ".join(unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]:
+        facts = (*_ready_but(facts, spoiled), Fact("Repaired", status=False, reason=_SPOILED, message=spoiled))
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)
     facts = (*facts, *provider_tailnet.facts(ctx, provider.namespace, provider.name, spec))
@@ -96,6 +102,14 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if stuck or not seen.intent.accepted:
         return LOOK_AGAIN
     return None if replicas.everywhere else QUIET
+
+
+def _ready_but(facts: Sequence[Fact], text: str) -> tuple[Fact, ...]:
+    """What works, works; but whoever looks at it is to see that there is something of others in it."""
+    return tuple(
+        replace(fact, reason=_SPOILED, message=text) if (fact.type, fact.status) == ("Ready", True) else fact
+        for fact in facts
+    )
 
 
 def _held_back(ctx: Context, obj: Object, status: dict[str, Any]) -> float:

@@ -10,6 +10,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tailseal_dev.cache import BuildError, ensure
 
@@ -43,6 +46,11 @@ def render(*flags: str, namespace: str = NAMESPACE) -> str:
         ChartError: helm refuses chart or values.
     """
     return helm("template", "tailseal", str(CHART), f"--namespace={namespace}", *flags)
+
+
+def documents(rendered: str) -> list[dict[str, Any]]:
+    """The objects of a rendered chart, read by libyaml: Python alone takes five times as long for so many CRDs."""
+    return [document for document in yaml.load_all(rendered, yaml.CSafeLoader) if document]
 
 
 def helm(*arguments: str) -> str:

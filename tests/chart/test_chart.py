@@ -20,7 +20,7 @@ TENANTS = {"trustpolicies", "trustpolicies/status", "oauthclients", "oauthclient
 
 
 def _objects(*flags: str) -> dict[str, dict[str, Any]]:
-    documents = [document for document in yaml.safe_load_all(chart.render(*flags)) if document]
+    documents = chart.documents(chart.render(*flags))
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
 
 
@@ -196,8 +196,8 @@ def test_with_namespaces_named_no_right_reaches_beyond_them() -> None:
 def _roles(*flags: str) -> dict[str, set[str]]:
     """The resources that the Roles of each namespace speak of."""
     found: dict[str, set[str]] = {}
-    for document in yaml.safe_load_all(chart.render(*flags)):
-        if document and document["kind"] == "Role":
+    for document in chart.documents(chart.render(*flags)):
+        if document["kind"] == "Role":
             resources = {name for rule in document["rules"] for name in rule["resources"]}
             found.setdefault(document["metadata"]["namespace"], set()).update(resources)
     return found

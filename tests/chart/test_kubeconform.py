@@ -48,8 +48,7 @@ def everything() -> str:
 
 
 def _whole(stream: str) -> dict[str, int]:
-    documents = [document for document in yaml.safe_load_all(stream) if document]
-    return {"valid": len(documents), "invalid": 0, "errors": 0, "skipped": 0}
+    return {"valid": len(chart.documents(stream)), "invalid": 0, "errors": 0, "skipped": 0}
 
 
 @pytest.mark.parametrize(

@@ -396,6 +396,57 @@ def machine(tailnet: Tailnet) -> Iterator[Callable[[str], Node]]:
             tailnet.headscale.delete(node.name)
 
 
+_KEPT = """
+import socket, sys
+port, host = int(sys.argv[1]), sys.argv[2]
+form = "policy=identity/machines"
+while True:  # two busy nodes may not find each other in time
+    raw = socket.create_connection(("127.0.0.1", port), 120)
+    raw.sendall(f"CONNECT {host} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+    answers = raw.makefile("rb")
+    if b" 200 " in answers.readline():
+        break
+while answers.readline().strip():
+    pass
+for _ in sys.stdin:
+    head = f"POST /issue HTTP/1.1\\r\\nHost: {host}\\r\\nContent-Type: application/x-www-form-urlencoded\\r\\n"
+    raw.sendall(f"{head}Content-Length: {len(form)}\\r\\n\\r\\n{form}".encode())
+    status = answers.readline().split()[1].decode()
+    fields = dict(line.lower().strip().split(b": ", 1) for line in iter(answers.readline, b"\\r\\n"))
+    answers.read(int(fields[b"content-length"]))
+    closed = fields.get(b"connection") == b"close" and not answers.read(1)
+    print(status, "closed" if closed else "kept", flush=True)
+"""
+
+
+def test_a_connection_whose_node_changes_hands_is_the_new_owners_or_closed(
+    provider: Provider, machine: Callable[[str], Node]
+) -> None:
+    desk = machine("desk")
+    desk.up(provider.tailnet.key(Member("desk", "alice")))
+    provider.tailnet.acquaint(desk)
+    waited(provider, desk, "policy=identity/people", "200")
+    argv = desk.inside(sys.executable, "-uc", _KEPT, str(desk.proxy), f"{provider.node.host}:{provider.at}")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as kept:
+        assert kept.stdin is not None
+        assert kept.stdout is not None
+
+        def asked(*passing: str) -> str:
+            deadline = time.monotonic() + WITHIN
+            while True:
+                print(file=kept.stdin, flush=True)
+                if (seen := kept.stdout.readline().strip()) not in passing:
+                    return seen
+                assert time.monotonic() < deadline, seen
+                time.sleep(0.02)
+
+        assert asked("503 kept") == "403 kept", "a person is no machine"
+        provider.tailnet.headscale.tag("desk", "tag:ci")
+        assert asked("503 kept", "403 kept") == ("401 closed" if provider.mode == "Direct" else "200 kept")
+        kept.stdin.close()
+    waited(provider, desk, "policy=identity/machines", "200")
+
+
 def test_the_line_on_the_page_that_a_gitlab_job_runs_lets_its_node_join(
     provider: Provider, machine: Callable[[str], Node], tmp_path: Path
 ) -> None:

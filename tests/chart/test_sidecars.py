@@ -74,6 +74,11 @@ class Seen:
         events = json.loads(self.kubectl("get", "events", SPACE, "--output=json"))["items"]
         return sum(event["reason"] == reason and "Deployment corp-sts" in event["message"] for event in events)
 
+    def condition(self, kind: str) -> str:
+        """What it says of the provider."""
+        path = f'--output=jsonpath={{.status.conditions[?(@.type=="{kind}")].message}}'
+        return self.kubectl("get", "identityprovider/corp", SPACE, path)
+
     def put_in(self, *containers: tuple[str, str]) -> None:
         """As another field manager, with a volume each."""
         pod = {
@@ -180,3 +185,7 @@ def test_what_an_admission_policy_may_not_do_is_said_once_and_tried_once_a_minut
     tries = seen.writes() - before
     assert 1 <= tries <= 1 + (time.monotonic() - since) / IN_VAIN
     assert (seen.containers(), seen.said("NotRepaired"), seen.said("Repaired")) == ({"sts", container[0]}, 1, 0)
+    assert f"{container[0]} (image {container[1]})" in seen.condition("Repaired")
+    seen.kubectl("delete", NAME, SPACE)
+    eventually(lambda: "may run no image but" in seen.condition("Programmed"))
+    assert seen.containers() == set(), "nothing was there before: the fence takes it for the operator's own"

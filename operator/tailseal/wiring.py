@@ -128,7 +128,8 @@ async def check_kinds(cluster: KubeCluster) -> None:
     missing = [f"{kind.plural}.{kind.group}" for kind in kinds.CUSTOM if not await cluster.serves(kind)]
     if missing:
         raise StartError(
-            f"the API server does not know {', '.join(missing)}: install the CRDs first (kubectl apply -f crds/)"
+            f"the API server does not know {', '.join(missing)}: install the CRDs first "
+            "(kubectl apply --server-side -k crds)"
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from tailseal_dev import chart
 from tailseal_dev.controlplane import ControlPlane
+from tailseal_dev.ports import free_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
@@ -134,6 +137,25 @@ def test_beside_a_cluster_wide_installation_a_second_one_is_refused_unless_it_ta
         assert "STATUS: deployed" in run(*second, "--set=takeOver=true")
     finally:
         run("uninstall", "second", "--wait")
+
+
+def test_without_the_crds_the_operator_ends_and_what_it_advises_installs_them(run: Helm) -> None:
+    told = [
+        f"--kubeconfig={run.plane.kubeconfig}",
+        "--provider-namespace=identity",
+        f"--health=127.0.0.1:{free_ports(1)[0]}",
+    ]
+    argv = [sys.executable, "-m", "tailseal", "operator", "--worker-image=tailseal:0.1.0", *told]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    said = re.search(
+        r"does not know .*trustpolicies\.tailseal\.dev.*install the CRDs first \((kubectl .*?)\)", ended.stderr
+    )
+    assert said, ended.stderr
+    environment = os.environ | {"KUBECONFIG": str(run.plane.kubeconfig)}
+    advice = [run.plane.programs / "kubectl", *said[1].split()[1:]]
+    subprocess.run(advice, cwd=chart.ROOT, env=environment, check=True, capture_output=True)
+    assert "trustpolicies.tailseal.dev" in run.plane.kubectl("get", "crd", "--output=name")
 
 
 @pytest.mark.parametrize("value", ["providerNamespaces", "clientNamespaces"])

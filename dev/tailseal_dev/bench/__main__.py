@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         ratio = "" if row.ratio is None else f", {row.ratio:.3g}"
         print(f"{time.monotonic() - began:5.0f} s  {row.name}: {row.measured}{ratio}", file=sys.stderr)
-    text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; medians of {options.rounds} rounds.\n"
+    how = f"medians of {options.rounds} rounds, {time.monotonic() - began:.0f} s in all"
+    text = f"{report.table(rows)}\n\n{report.machine()}; {clock.crowd()}; {how}.\n"
     print(text)
     if options.write and not options.quick:
         more = where.text(options.rounds, options.tailseal)

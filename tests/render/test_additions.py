@@ -45,6 +45,29 @@ def test_a_service_is_patched_to_all_that_is_ours() -> None:
     assert additions.foreign(wanted, present) == {"spec": {**wanted["spec"], "externalIPs": None, "selector": selector}}
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (("volumes", 0, "projected", "sources", 0, "secret"), {"items": [{"key": "a", "path": "a"}]}),
+        (("containers", 0, "volumeMounts", 0), {"subPath": "x"}),
+        (("containers", 0, "volumeMounts", 4), {"readOnly": True}),
+        (("containers", 0, "volumeMounts", 4), {"mountPropagation": "HostToContainer"}),
+        (("containers", 0, "securityContext"), {"procMount": "Default"}),
+        (("topologySpreadConstraints", 0), {"minDomains": 2}),
+    ],
+)
+def test_what_is_added_at_any_depth_of_the_pod_is_seen(path: tuple[str | int, ...], more: dict[str, Any]) -> None:
+    present = defaulted()
+    place: Any = present["spec"]["template"]["spec"]
+    for step in path:
+        place = place[step]
+    place.update(more)
+    patch = additions.foreign(WANTED, present)
+    assert patch is not None
+    field = str(path[0])
+    assert patch["spec"]["template"]["spec"][field] == WANTED["spec"]["template"]["spec"][field]
+
+
 def test_foreign_files_are_removed_by_name() -> None:
     wanted = bundle.signing(PROVIDER, {"a": b"1"})
     present = copy.deepcopy(wanted)
@@ -100,6 +123,18 @@ LENT = {
     "all variables from a Secret": (MESH | {"envFrom": [{"secretRef": {"name": "corp-signing"}}]}, CERTS),
     "the claim of a node": (MESH, {"name": "certs", "persistentVolumeClaim": {"claimName": "corp-idp-0-tailnet"}}),
     "the machine": (MESH, {"name": "certs", "hostPath": {"path": "/"}}),
+    "a driver": (MESH, {"name": "certs", "csi": {"driver": "secrets.example"}}),
+    "a share": (MESH, {"name": "certs", "azureFile": {"secretName": "corp-signing", "shareName": "a"}}),
+    "a token": (MESH, {"name": "certs", "projected": {"sources": [{"serviceAccountToken": {"path": "a"}}]}}),
+    "a variable from a file": (
+        MESH | {"env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "run", "path": "a", "key": "b"}}}]},
+        CERTS,
+    ),
+    "a device": (MESH | {"resources": {"claims": [{"name": "gpu"}]}}, CERTS),
+    "root": (MESH | {"securityContext": {"runAsUser": 0}}, CERTS),
+    "whoever its image says": (MESH | {"securityContext": {"runAsNonRoot": False}}, CERTS),
+    "no seccomp": (MESH | {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, CERTS),
+    "a port of the machine": (MESH | {"ports": [{"containerPort": 80, "hostPort": 80}]}, CERTS),
 }
 
 

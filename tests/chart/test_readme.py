@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def test_readme_s_commands_install_an_operator_and_its_objects_become_ready(
 ) -> None:
     (commands,) = blocks("README.md", "In a cluster", "console")
     (objects,) = blocks("README.md", "In a cluster", "yaml")
-    reader.follows(commands)
+    printed = reader.follows(commands)[1]
+    noted = printed[printed.index("  kubectl apply") : printed.index("  kubectl wait")]
+    made = reader.types(textwrap.dedent(noted).replace("kubectl apply", "kubectl apply --dry-run=server"))
+    assert made.count(" created (server dry run)") == 2, "what helm's notes say"
     with (
         running(plane.kubeconfig, tmp_path / "node"),
         operator_as_deployed(plane, tmp_path / "operator.log") as log,

@@ -15,11 +15,10 @@ WAITING = "Waiting"
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """Why a key may not sign yet, and the names of the pods in the way."""
+    """Why a key may not sign yet; the message names who is in the way."""
 
     reason: str
     message: str
-    pods: tuple[str, ...] = ()
 
 
 def shut(key: IssuedKey, evidence: Evidence) -> Shut | None:
@@ -36,20 +35,20 @@ def _some_replica(_: IssuedKey, evidence: Evidence) -> Shut | None:
 
 def _all_heard(_: IssuedKey, evidence: Evidence) -> Shut | None:
     pods = tuple(pod.name for pod in evidence.counted if pod.report is None)
-    return Shut("ReplicaUnreachable", "waiting for the first report of " + _names(pods), pods) if pods else None
+    return Shut("ReplicaUnreachable", "waiting for the first report of " + _names(pods)) if pods else None
 
 
 def _all_serve_and_hold(key: IssuedKey, evidence: Evidence) -> Shut | None:
     pods = lagging(evidence.counted, key)
-    return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods), pods) if pods else None
+    return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods)) if pods else None
 
 
 def _all_copies_show(key: IssuedKey, evidence: Evidence) -> Shut | None:
     if unknown := tuple(copy.name for copy in evidence.copies if copy.seen is None):
         text = "what is read from publish target " + _names(unknown) + " is not known"
-        return Shut("CopyUnreachable", text, unknown)
+        return Shut("CopyUnreachable", text)
     names = tuple(copy.name for copy in evidence.copies if not copies_show(copy, key))
-    return Shut("CopyBehind", "waiting until it is read from publish target " + _names(names), names) if names else None
+    return Shut("CopyBehind", "waiting until it is read from publish target " + _names(names)) if names else None
 
 
 def _uncached(key: IssuedKey, evidence: Evidence) -> bool:
@@ -62,8 +61,7 @@ def _time_is_known(key: IssuedKey, evidence: Evidence) -> Shut | None:
         return None
     if pods := tuple(pod.name for pod in evidence.counted if _difference(pod) > MAX_SKEW):
         return _clock_skew(pods)
-    pods = tuple(pod.name for pod in evidence.counted)
-    return Shut("ReplicaUnreachable", f"no replica answered for {FRESH:.0f} s, so none confirms our clock", pods)
+    return Shut("ReplicaUnreachable", f"no replica answered for {FRESH:.0f} s, so none confirms our clock")
 
 
 def _caches_expired(key: IssuedKey, evidence: Evidence) -> Shut | None:
@@ -88,7 +86,7 @@ _CHECKS: tuple[Callable[[IssuedKey, Evidence], Shut | None], ...] = (
 
 
 def _clock_skew(pods: tuple[str, ...]) -> Shut:
-    return Shut("ClockSkew", "our clock differs from that of " + _names(pods), pods)
+    return Shut("ClockSkew", "our clock differs from that of " + _names(pods))
 
 
 def _difference(pod: Replica) -> float:

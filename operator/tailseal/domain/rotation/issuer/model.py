@@ -82,16 +82,12 @@ class Blocked:
         kid: the key.
         reason: `NoReplicas`, `ReplicaUnreachable`, `ReplicaBehind`, `CopyUnreachable`, `CopyBehind`,
             `ClockSkew` or `KeySetFull`.
-        message: for people.
-        since: since when it should sign (Unix seconds).
-        pods: names of the pods, or copies, in the way.
+        message: for people; it names the pods, or copies, in the way.
     """
 
     kid: str
     reason: str
     message: str
-    since: float
-    pods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

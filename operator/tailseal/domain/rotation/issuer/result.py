@@ -27,7 +27,7 @@ def result(
     crowded: Sequence[OfferedKey] = (),
 ) -> IssuerPlan:
     """The whole plan for a ledger; `crowded` are new keys that the set had no room for."""
-    blocked = (*_blocked(ledger, choice, evidence), *_crowded(ledger, crowded, evidence.now))
+    blocked = (*_blocked(ledger, choice, evidence), *_crowded(ledger, crowded))
     broken = tuple(_broken(ledger))
     return IssuerPlan(
         ledger=ledger,
@@ -54,12 +54,12 @@ def _blocked(ledger: IssuerLedger, choice: Choice, evidence: Evidence) -> Iterab
         if key.kid in choice.waiting and key.wanted_since is not None:
             why = shut(key, evidence)
             if why is not None and why.reason != WAITING:
-                yield Blocked(key.kid, why.reason, f"key {key.kid}: {why.message}", key.wanted_since, why.pods)
+                yield Blocked(key.kid, why.reason, f"key {key.kid}: {why.message}")
 
 
-def _crowded(ledger: IssuerLedger, crowded: Sequence[OfferedKey], now: float) -> Iterable[Blocked]:
+def _crowded(ledger: IssuerLedger, crowded: Sequence[OfferedKey]) -> Iterable[Blocked]:
     for offer in crowded:
-        yield Blocked(offer.kid, KEY_SET_FULL, f"key {offer.kid}: {crowding(ledger)}", now)
+        yield Blocked(offer.kid, KEY_SET_FULL, f"key {offer.kid}: {crowding(ledger)}")
 
 
 def crowding(ledger: IssuerLedger) -> str:

@@ -161,6 +161,9 @@ SPOILED: dict[str, Callable[[Pod], object]] = {
     ),
     "no AppArmor": changed("containers idp securityContext", appArmorProfile={"type": "Unconfined"}),
     "what is waited for after a stop": changed("containers idp", terminationMessagePolicy="FallbackToLogsOnError"),
+    "no AppArmor by an annotation": lambda obj: obj["spec"]["template"]["metadata"].update(
+        annotations={"container.apparmor.security.beta.kubernetes.io/idp": "unconfined"}
+    ),
     "a constraint": lambda obj: pod(obj)["topologySpreadConstraints"].append(
         {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     ),

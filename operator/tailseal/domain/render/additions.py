@@ -38,6 +38,9 @@ _SERVICE_FIELDS: Final[_Defaults] = {
     "internalTrafficPolicy": "Cluster",
 }
 _NOTHING: Final[tuple[Value, ...]] = (None, "", [], {})
+_APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
+"""The one annotation of others that is none: it says what a container's `appArmorProfile` would."""
+
 _CONTAINERS: Final = ("initContainers", "containers")
 
 
@@ -148,9 +151,12 @@ def _foreign_in_deployment(
     added = _added(_SPEC_FIELDS, ours, theirs)
     strategy, strategy_seen = ours["strategy"], theirs.get("strategy", {})
     said = {**pod, "serviceAccount": None}  # another name of what is ours
-    if not (added or _says_more("", strategy, strategy_seen) or _says_more("", said, seen)):
+    noted = theirs["template"].get("metadata", {}).get("annotations") or {}
+    unconfined = {name: None for name in noted if name.startswith(_APPARMOR)}
+    if not (added or unconfined or _says_more("", strategy, strategy_seen) or _says_more("", said, seen)):
         return None
-    template = {**ours["template"], "spec": _instead(pod, seen)}
+    metadata = {**ours["template"]["metadata"], **({"annotations": unconfined} if unconfined else {})}
+    template = {"metadata": metadata, "spec": _instead(pod, seen)}
     spec = {**ours, **added, "strategy": _instead(strategy, strategy_seen), "template": template}
     return {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": spec}
 

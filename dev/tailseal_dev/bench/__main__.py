@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ EXTRA: list[Extra] = [operator.rows, stores.rows, logins.rows, whois.rows]
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 if every gate is kept."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended in order
     rows: list[Row] = []
     began = time.monotonic()
     for row in _rows(options.rounds, options.tailseal, quick=options.quick):

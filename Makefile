@@ -50,14 +50,14 @@ test: $(VENV)/dev.stamp lint ## everything
 	@$(BIN)/python -m pytest
 
 e2e: $(VENV)/dev.stamp ## what needs a real node, at full length: our image, installed by the chart; an hour, then a table (root; or CLUSTER=current IMAGE=…)
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause coredns headscale tailscale containerboot s3)
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause coredns headscale tailscale containerboot s3 buildkitd buildctl)
 	@TAILSEAL_NODE_FULL=1 TAILSEAL_CLUSTER=$(CLUSTER) TAILSEAL_IMAGE=$(IMAGE) $(BIN)/python -m pytest tests/node
 
 gitops: $(VENV)/runtime.stamp ## an installation that Argo CD keeps as Git says, step by step (root, redis; or CLUSTER=current IMAGE=…)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.argocd --cluster $(CLUSTER) --image $(IMAGE)
 
-image: $(VENV)/dev.stamp ## the image of the last commit, built without a network by buildah (root); says its size
-	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.realnode.images --tag $(IMAGE)
+image: $(VENV)/dev.stamp ## the image of the last commit, built without a network by buildah (or BUILDER=buildkit; root); says its size
+	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.realnode.images --tag $(IMAGE) $(if $(BUILDER),--builder $(BUILDER))
 
 bench: $(VENV)/dev.stamp $(VENV)/shipped.stamp ## speed, as ratios measured side by side in one run
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.bench --tailseal $(VENV)/shipped/bin/tailseal

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import statistics
+import tarfile
+import time
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from node import table
 from node.table import measured
 from node.world import SPACE, World
 from tailseal_dev.realnode import config, images
@@ -76,6 +81,38 @@ print(time.time() - float(open("/proc/uptime").read().split()[0]) + ticks / os.s
 def test_one_commit_built_twice_is_one_image(image: images.Built, tmp_path: Path) -> None:
     again = images.product("localhost/tailseal:again", image.commit, tmp_path / "again.tar")
     assert again.digest == image.digest
+
+
+@pytest.mark.skipif(not table.FULL, reason="compiles BuildKit and builds twice more: part of make e2e")
+def test_buildkit_makes_of_one_commit_one_image_with_the_same_files_as_buildah(
+    image: images.Built, tmp_path: Path
+) -> None:
+    name = "localhost/tailseal:buildkit"
+    begun = time.monotonic()
+    first, second = (
+        images.product(name, image.commit, tmp_path / f"{turn}.tar", builder="buildkit") for turn in range(2)
+    )
+    seconds = (time.monotonic() - begun) / 2
+    assert first.digest == second.digest
+    files = _files(first.archive)
+    assert files == _files(image.archive)
+    measured("built by BuildKit, twice", "one digest, the files of buildah's image", f"{len(files)} files", seconds)
+
+
+def _files(archive: Path) -> dict[str, tuple[object, ...]]:
+    """What an image holds of ours, by path."""
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(archive) as whole:
+        (manifest,) = json.load(whole.extractfile("manifest.json") or io.BytesIO())
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=whole.extractfile(layer)) as tar:
+                for member in tar:
+                    if member.name.lstrip("./").startswith("opt/tailseal/"):
+                        content = tar.extractfile(member) if member.isfile() else None
+                        told = hashlib.sha256(content.read()).hexdigest() if content else member.linkname
+                        owner = (member.mode & 0o7777, member.uid, member.gid, member.mtime)
+                        found[member.name.strip("./")] = (member.type, told, *owner)
+    return found
 
 
 @cache

@@ -32,9 +32,10 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A program to build: its Go module below `dev/`, package, linker flags, other names of it, build tags, files.
+    """A program to build: its name, package, linker flags, other names of it, build tags, files, Go module.
 
-    The files, by module and path in it, are copied beside the program.
+    The files, by module and path in it, are copied beside the program. The Go module is the one below `dev/` that has
+    the program's name, unless said.
     """
 
     name: str
@@ -44,11 +45,12 @@ class Helper:
     links: tuple[str, ...] = ()
     tags: str = field(default="", repr=False)
     files: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    module: str = field(default="", repr=False)
 
     @property
     def source(self) -> Path:
         """Directory of its Go module."""
-        return SOURCES / self.name
+        return SOURCES / (self.module or self.name)
 
     def build(self, go: Go, target: Path) -> list[str]:
         """The command that compiles it."""
@@ -130,6 +132,10 @@ HELPERS = {
                 )
                 for name in ("podmonitors", "servicemonitors", "prometheusrules")
             ),
+        ),
+        *(
+            Helper(name, f"github.com/moby/buildkit/cmd/{name}", name, "-s -w", module="buildkit")
+            for name in ("buildkitd", "buildctl")
         ),
         Helper("s3", "github.com/versity/versitygw/cmd/versitygw", "versitygw", "-s -w"),
         Helper("headscale", "github.com/juanfont/headscale/cmd/headscale", "headscale", "-s -w"),

@@ -1,6 +1,7 @@
 """The images of a real node, none of them fetched: pause, CoreDNS, a Debian base with Python, ours from the Dockerfile.
 
-`python -m tailseal_dev.realnode.images [--tag NAME:TAG] [--out FILE]` builds ours and says how large it is.
+`python -m tailseal_dev.realnode.images [--tag NAME:TAG] [--out FILE] [--builder buildkit]` builds ours and says how
+large it is.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tailseal_dev.cache import ensure
+from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.cache.build import cache_directory
+from tailseal_dev.realnode import buildkit
+from tailseal_dev.realnode.buildkit import ImageError as ImageError  # noqa: PLC0414 - that of every image
 from tailseal_dev.realnode.config import DNS_IMAGE, PAUSE_IMAGE
 from tailseal_dev.realnode.packages import find_program
 
@@ -51,10 +54,6 @@ ENTRYPOINT ["containerboot"]
 _PROGRAM_DOCKERFILE = 'FROM scratch\nCOPY {0} /{0}\nUSER 65535:65535\nENTRYPOINT ["/{0}"]\n'
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)
 """Minor versions of glibc, up to that of the base, for which wheels are named."""
-
-
-class ImageError(Exception):
-    """An image could not be built: says which step, and the end of what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +147,18 @@ def base() -> str:
     return name
 
 
-def product(tag: str = TAG, revision: str = "HEAD", archive: Path | None = None) -> Built:
+def product(tag: str = TAG, revision: str = "HEAD", archive: Path | None = None, *, builder: str = "buildah") -> Built:
     """Our image of a commit, built from the Dockerfile with no network: what it needs is fetched before, by pip.
+
+    Args:
+        tag: its name.
+        revision: of Git.
+        archive: where the docker archive goes; None: into the cache directory.
+        builder: `buildah` or `buildkit`.
 
     Raises:
         ImageError: it cannot be built.
+        BuildError: BuildKit cannot be compiled.
     """
     commit = _git("rev-parse", "--verify", f"{revision}^{{commit}}")
     target = archive or cache_directory() / "image.tar"
@@ -162,21 +168,40 @@ def product(tag: str = TAG, revision: str = "HEAD", archive: Path | None = None)
         wheels = _wheels(source / "requirements" / "runtime.txt")
         settings = source / "pip.conf"
         settings.write_text("[global]\nno-index = true\nfind-links = /wheels\ndisable-pip-version-check = true\n")
-        _bud(
-            tag,
-            source,
-            "--isolation=oci",
-            f"--runtime={find_program('runc')}",
-            "--network=none",
-            f"--volume={wheels}:/wheels:ro",
-            f"--volume={settings}:/etc/pip.conf:ro",
-            f"--build-arg=BASE={base()}",
-            f"--build-arg=VERSION={_version(source)}",
-            f"--build-arg=REVISION={commit}",
-        )
-    _push(tag, target)
+        arguments = {"BASE": base(), "VERSION": _version(source), "REVISION": commit}
+        mounts = {wheels: "/wheels", settings: "/etc/pip.conf"}
+        if builder == "buildkit":
+            _by_buildkit(tag, source, arguments, mounts, target)
+        else:
+            _by_buildah(tag, source, arguments, mounts, target)
     described = json.loads(_run("inspect", [*_buildah(), "inspect", "--type=image", tag]))
     return Built(commit, target, described["FromImageDigest"], _size(tag) - _size(base()))
+
+
+def _by_buildah(
+    tag: str, source: Path, arguments: Mapping[str, str], mounts: Mapping[Path, str], archive: Path
+) -> None:
+    _bud(
+        tag,
+        source,
+        "--isolation=oci",
+        f"--runtime={find_program('runc')}",
+        "--network=none",
+        *(f"--volume={path}:{place}:ro" for path, place in mounts.items()),
+        *(f"--build-arg={name}={text}" for name, text in arguments.items()),
+    )
+    _push(tag, archive)
+
+
+def _by_buildkit(
+    tag: str, source: Path, arguments: Mapping[str, str], mounts: Mapping[Path, str], archive: Path
+) -> None:
+    """Buildah only gives it the base, and tells of the outcome."""
+    with tempfile.TemporaryDirectory(dir=_directory()) as folder:
+        _run("writing the base", [*_buildah(), "push", "--quiet", arguments["BASE"], f"oci:{folder}/base"])
+        told = {**arguments, "SOURCE_DATE_EPOCH": _EPOCH}
+        buildkit.build(tag, source, told, mounts, Path(folder), archive)
+    _run(f"reading {archive}", [*_buildah(), "pull", "--quiet", f"docker-archive:{archive}"])
 
 
 def layered(tag: str, context: Path, base: str = TAG) -> Path:
@@ -313,10 +338,11 @@ def main() -> int:
     parser.add_argument("--tag", default=TAG)
     parser.add_argument("--revision", default="HEAD")
     parser.add_argument("--out", type=Path, help="docker archive to write")
+    parser.add_argument("--builder", choices=("buildah", "buildkit"), default="buildah")
     arguments = parser.parse_args()
     try:
-        built = product(arguments.tag, arguments.revision, arguments.out)
-    except ImageError as error:
+        built = product(arguments.tag, arguments.revision, arguments.out, builder=arguments.builder)
+    except (ImageError, BuildError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{arguments.tag}: {built.archive}, {built.digest}")

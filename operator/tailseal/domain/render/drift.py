@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -82,10 +83,10 @@ def _quantities_differ(_: str, wanted: Value, present: Value) -> bool:
     return bool(wanted != present) and _quantity(wanted) != _quantity(present)
 
 
-def _quantity(text: Value) -> Decimal | Value:
-    """The number that a quantity stands for: the API server rewrites `1000m` as `1`."""
+def _quantity(text: Value) -> int | Value:
+    """Thousandths that a quantity stands for: the API server rewrites `1000m` as `1`, and rounds `0.0005` to `1m`."""
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
         return text
     number, exponent, suffix = match.groups()
-    return Decimal(number + (exponent or "")) * _SCALE[suffix or ""]
+    return math.ceil(Decimal(number + (exponent or "")) * _SCALE[suffix or ""] * 1000)

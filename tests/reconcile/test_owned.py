@@ -302,6 +302,9 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
         ("False", "NotRepaired"),
     )
     assert message(seen, "Ready") == message(seen, "Repaired") == said[0]
+    done = await seen.reconcile("IdentityProvider", NS, "corp")
+    assert done.after is not None
+    assert done.after <= owned.IN_VAIN, "nobody tells when the policy goes"
     seen.cluster.mutate = lambda _obj: None
     await seen.run_for(owned.IN_VAIN)
     assert [entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]] == [

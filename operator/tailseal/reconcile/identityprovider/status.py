@@ -99,7 +99,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if left := _held_back(ctx, obj, next_status(obj, facts, fields, ctx.clock.now())):
         return left
     await write_status(ctx, obj, facts, fields, manager=MANAGER)
-    if stuck or not seen.intent.accepted:
+    if stuck or spoiled or not seen.intent.accepted:
         return LOOK_AGAIN
     return None if replicas.everywhere else QUIET
 

@@ -167,6 +167,7 @@ SPOILED: dict[str, Callable[[Pod], object]] = {
     "a constraint": lambda obj: pod(obj)["topologySpreadConstraints"].append(
         {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     ),
+    "another registry's credentials": lambda obj: pod(obj)["imagePullSecrets"].append({"name": "theirs"}),
     "a variable twice": lambda obj: pod(obj)["containers"][0]["env"].insert(0, {"name": "POD_IP", "value": "::"}),
 }
 
@@ -174,7 +175,8 @@ SPOILED: dict[str, Callable[[Pod], object]] = {
 async def test_what_somebody_made_of_a_node_s_deployment_is_put_right_in_one_write(
     repair: Repair, provider: Provider
 ) -> None:
-    wanted = stamped(deployment(provider, Workload("idp", IMAGE, 0, own=Own(0, file=True, sidecar=NODE))))
+    workload = Workload("idp", IMAGE, 0, pull_secrets=["pull"], own=Own(0, file=True, sidecar=NODE))
+    wanted = stamped(deployment(provider, workload))
     assert await repair.writes(wanted) == ["PATCH"]
     made, left = repair.there(wanted), dict[str, object]()
     assert await repair.writes(wanted) == [], "what the API server adds is nobody's change"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -61,10 +61,8 @@ async def run(
     async with AsyncExitStack() as stack:
         metrics = OperatorMetrics()
         cluster = await stack.enter_async_context(_connect(settings, metrics))
-        if settings.in_pod:
-            await answered(cluster, settings, stop)
-            if stop.is_set():
-                return
+        if settings.in_pod and not await unless(stop, answered(cluster, settings)):
+            return
         await check_kinds(cluster)
         settings = replace(settings, reads_namespaces=not settings.namespaces and await _reads_namespaces(cluster))
         operator = Operator(cluster, settings, policy, controllers or load_controllers(), metrics)
@@ -74,10 +72,14 @@ async def run(
         started(operator, port)
         if settings.leader_elect:
             beating = asyncio.create_task(operator.heartbeat.run())
-            await stack.enter_async_context(_election(settings, operator, lost).leading())
+            leading = stack.enter_async_context(_election(settings, operator, lost).leading())
+            led = await unless(stop, leading)
             beating.cancel()
+            if not led:
+                return
             operator.standby = False
-        await operator.prime()
+        if not await unless(stop, operator.prime()):
+            return
         for text in await _crds(cluster):
             log.warning(text)
         log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
@@ -85,8 +87,23 @@ async def run(
         await _follow(operator, cluster, working, stop)
 
 
-async def answered(cluster: Cluster, settings: Settings, stop: asyncio.Event, *, pause: float = 2.0) -> None:
-    """Wait, alive, until the API server answers, or nobody wants to know any more.
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Whether something was done before we were told to end; if not, it is given up."""
+    doing, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        done = doing.done()
+    finally:
+        for task in (doing, stopped):
+            task.cancel()
+        await asyncio.wait({doing, stopped})
+    if done:
+        await doing
+    return done
+
+
+async def answered(cluster: Cluster, settings: Settings, *, pause: float = 2.0) -> None:
+    """Wait, alive, until the API server answers.
 
     A container that ends instead is started ever more seldom: after ten minutes' outage it is away for up to five more.
     Whoever runs the operator at a terminal is told, and it ends.
@@ -94,29 +111,32 @@ async def answered(cluster: Cluster, settings: Settings, stop: asyncio.Event, *,
     Args:
         cluster: to ask.
         settings: where to say meanwhile that we live.
-        stop: set when the process is to end.
         pause: seconds from one question to the next.
     """
-    if await _answers(cluster):
+    why = await _silence(cluster)
+    if not why:
         return
-    log.warning("the API server does not answer: waiting for it")
-    checks = health.Checks(sick=str, unready=lambda: "the API server does not answer", metrics=bytes)
+    checks = health.Checks(sick=str, unready=lambda: f"waiting for the API server: {why}", metrics=bytes)
     async with health.serve(settings.health_host, settings.health_port, checks):
-        while not stop.is_set() and not await _answers(cluster):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-    log.info("waited for the API server", answers=not stop.is_set())
+        told = ""
+        while why:
+            if why != told:
+                log.warning("waiting for the API server", why=why)
+            told = why
+            await asyncio.sleep(pause)
+            why = await _silence(cluster)
+    log.info("the API server answers")
 
 
-async def _answers(cluster: Cluster) -> bool:
-    """Whatever it says: what is refused or missing is said where it is needed."""
+async def _silence(cluster: Cluster) -> str:
+    """Why the API server cannot be asked; empty where it says anything else, which is said where it is needed."""
     try:
         await cluster.serves(kinds.CUSTOM[0])
-    except Transient:
-        return False
+    except Transient as error:
+        return str(error)
     except ClusterError:
         pass
-    return True
+    return ""
 
 
 async def check_kinds(cluster: KubeCluster) -> None:

@@ -14,7 +14,7 @@ from tailseal.cluster.errors import ClusterError, Forbidden, Transient
 from tailseal.cluster.port import Kind
 from tailseal.reconcile.context import OperatorSettings
 from tailseal.runtime.settings import Settings
-from tailseal.wiring import answered, run
+from tailseal.wiring import answered, run, unless
 from tailseal_dev.ports import free_ports
 
 
@@ -38,20 +38,56 @@ class Away(FakeCluster):
 async def test_it_waits_for_the_api_server_alive_and_not_ready(then: ClusterError | None) -> None:
     (port,) = free_ports(1)
     cluster, settings = Away(then), Settings(health_port=port)
-    waiting = asyncio.create_task(answered(cluster, settings, asyncio.Event(), pause=0.01))
-    said = {path: (await _ask(port, path)).status_code for path in ("healthz", "readyz", "metrics")}
-    assert said == {"healthz": 200, "readyz": 503, "metrics": 200}
+    waiting = asyncio.create_task(answered(cluster, settings, pause=0.01))
+    said = {path: await _ask(port, path) for path in ("healthz", "readyz", "metrics")}
+    assert {path: answer.status_code for path, answer in said.items()} == {
+        "healthz": 200,
+        "readyz": 503,
+        "metrics": 200,
+    }
+    assert said["readyz"].text == "waiting for the API server: connection refused\n"
     assert not waiting.done()
     cluster.back.set()
     await asyncio.wait_for(waiting, 60)
 
 
-async def test_it_ends_when_it_is_told_to_while_it_waits() -> None:
-    stop, settings = asyncio.Event(), Settings(health_port=free_ports(1)[0])
-    waiting = asyncio.create_task(answered(Away(), settings, stop, pause=3600))
-    await _ask(settings.health_port, "healthz")
+async def test_it_says_why_it_waits_and_says_so_anew_when_that_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    why = iter(["refused", "refused", "401 Unauthorized"])
+
+    class Silent(FakeCluster):
+        async def serves(self, kind: Kind) -> bool:
+            for text in why:
+                raise Transient(text)
+            return True
+
+    await answered(Silent(), Settings(health_port=0), pause=0)
+    out = capsys.readouterr().out
+    assert [out.count(text) for text in ("refused", "401 Unauthorized", "the API server answers")] == [1, 1, 1]
+
+
+async def test_whatever_it_waits_for_is_given_up_when_it_is_told_to_end() -> None:
+    stop, begun, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(unless(stop, work()))
+    await asyncio.wait_for(begun.wait(), 60)
     stop.set()
-    await asyncio.wait_for(waiting, 60)
+    assert not await asyncio.wait_for(waiting, 60)
+    assert ended.is_set()
+
+
+async def test_what_fails_before_it_is_told_to_end_fails() -> None:
+    async def work() -> None:
+        raise Forbidden("no")
+
+    with pytest.raises(Forbidden):
+        await unless(asyncio.Event(), work())
 
 
 @pytest.mark.parametrize("in_pod", [True, False])

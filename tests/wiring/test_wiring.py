@@ -350,3 +350,15 @@ async def test_one_operator_leads_and_the_next_takes_over(plane: ControlPlane, k
             assert second.operator.checks().sick() == ""
         await eventually(lambda: second.store.primed)
         assert not second.operator.standby
+
+
+async def test_one_that_waits_for_the_lead_ends_when_it_is_told_to(
+    plane: ControlPlane, kubeconfig: str, namespace: str
+) -> None:
+    shared = {"leader_elect": True, "lease_namespace": namespace}
+    async with running(kubeconfig, identity="first", **shared) as first:
+        await eventually(lambda: first.store.primed)
+        async with asyncio.timeout(120), running(kubeconfig, identity="second", **shared) as second:
+            pass
+        assert second.operator is not None
+        assert second.operator.standby

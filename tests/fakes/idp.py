@@ -46,7 +46,7 @@ def caller(number: int, login: str, *values: Any, tags: tuple[str, ...] = ()) ->
     addresses = (ip_address(f"100.64.0.{number}"),)
     node = Node(f"n{number}", str(number), f"pc{number}.tail.example", "nodekey:00", tags, addresses)
     user = None if tags else User(str(number), login, login.partition("@")[0].title())
-    return Caller(node, user, None, {"tailseal.dev/cap/idp": values})
+    return Caller(node, user, {"tailseal.dev/cap/idp": values})
 
 
 PEOPLE: Final = {

@@ -40,7 +40,7 @@ def caller(number: int, login: str = "", tags: tuple[str, ...] = (), *granted: A
         f"n{number}", str(number), f"node{number}.tn.test", "nodekey:a", tags, (ip_address(f"100.64.0.{number}"),)
     )
     user = User(str(number), login, login.partition("@")[0].title()) if login else None
-    return Caller(node, user, None, {CAPABILITY: granted} if granted else {})
+    return Caller(node, user, {CAPABILITY: granted} if granted else {})
 
 
 def grouped(group: str, *resources: str) -> dict[str, Any]:

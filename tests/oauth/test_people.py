@@ -28,7 +28,7 @@ MAY = {"v": 1, "allow": [{"action": ["login"], "resource": ["client/grafana"]}]}
 
 def who(*values: Any, user: User | None = USER, tags: tuple[str, ...] = ()) -> Person:  # noqa: ANN401 - any JSON
     node = Node("nX", "12", "pc.tail.example", "nodekey:ab", tags, (ADDRESS,))
-    return admission.person(Caller(node, user, None, {CAPABILITY: values}), CAPABILITY)
+    return admission.person(Caller(node, user, {CAPABILITY: values}), CAPABILITY)
 
 
 def robot(*values: Any, tag: str = "tag:ci") -> Person:  # noqa: ANN401

@@ -65,13 +65,11 @@ class Caller:
     Args:
         node: where the request comes from.
         user: whose node it is; None: a machine, which nobody's rights belong to.
-        expires: Unix seconds at which the node has to log in again; None: never.
         capabilities: values by name, in the order of the policy file: any JSON.
     """
 
     node: Node
     user: User | None
-    expires: float | None = None
     capabilities: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, repr=False)
 
     @property

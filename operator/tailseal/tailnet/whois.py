@@ -68,7 +68,7 @@ def caller(answer: object, now: float) -> Caller:
         raise NobodyError(Refusal.EXPIRED)
     device = _node(node)
     user = None if device.tags else _user(node, profile)
-    return Caller(device, user, expires, _capabilities(found.get("CapMap")))
+    return Caller(device, user, _capabilities(found.get("CapMap")))
 
 
 def _node(node: Mapping[str, Any]) -> Node:

@@ -59,7 +59,7 @@ def _caller(number: int, entry: Any) -> Caller:  # noqa: ANN401 - whatever YAML 
         tags=tags,
         addresses=(_address(where, entry, number),),
     )
-    return Caller(node, _user(where, entry, login, number) if login else None, None, _capabilities(where, entry))
+    return Caller(node, _user(where, entry, login, number) if login else None, _capabilities(where, entry))
 
 
 def _user(where: str, entry: Mapping[str, Any], login: str, number: int) -> User:

@@ -8,10 +8,14 @@ import pytest
 
 from fakes.issuer import LEASE, WAIT, Issuer, key, spare
 from tailseal.domain.evidence import Replica
-from tailseal.domain.rotation import IssuerLedger, OfferedKey, revoked_offer
+from tailseal.domain.rotation import IssuerLedger, IssuerPlan, OfferedKey, revoked_offer
 from tailseal.domain.rotation.issuer import plan as planner
 from tailseal.domain.rotation.issuer.plan import MOST_KEYS
 from tailseal.tokens.keyset import MAX_KEYS
+
+
+def overlap_broken(step: IssuerPlan) -> list[str]:
+    return [key.kid for key in step.ledger.keys if key.overlap_broken]
 
 
 def test_the_first_key_signs_as_soon_as_all_replicas_serve_it() -> None:
@@ -210,7 +214,7 @@ def test_a_revoked_signer_is_gone_in_one_step_and_the_spare_signs() -> None:
         {"ES256": "k2"},
         ["k2"],
     )
-    assert step.overlap_broken_until is None
+    assert overlap_broken(step) == []
     assert [event.reason for event in step.events] == ["KeyRevoked", "KeyActivated"]
 
 
@@ -220,9 +224,9 @@ def test_without_a_spare_a_new_key_signs_at_once_and_that_is_said() -> None:
     issuer.offered = (key("k1", wanted=False, revoked=True, superseded=True), key("k2", sign_now=True))
     step = issuer.step()
     assert dict(step.active) == {"ES256": "k2"}
-    assert step.overlap_broken_until is not None
+    assert overlap_broken(step) == ["k2"]
     assert [event.reason for event in step.events if event.warning] == ["KeyRevoked", "OverlapBroken"]
-    assert issuer.live(WAIT + 60).overlap_broken_until is None
+    assert overlap_broken(issuer.live(WAIT + 60)) == []
 
 
 def test_stop_means_that_nothing_signs_until_law_1_allows() -> None:

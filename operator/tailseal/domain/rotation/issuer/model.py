@@ -114,7 +114,6 @@ class IssuerPlan:
         max_token_ttl: workers mint no longer token.
         wake_at: plan again then at the latest; None: only when something changes.
         blocked: which keys wait for evidence, and for whose.
-        overlap_broken_until: until when verifiers may hold a set without a signer (law 6).
         events: what this plan changes.
     """
 
@@ -128,5 +127,4 @@ class IssuerPlan:
     max_token_ttl: int
     wake_at: float | None = None
     blocked: tuple[Blocked, ...] = ()
-    overlap_broken_until: float | None = None
     events: tuple[Transition, ...] = ()

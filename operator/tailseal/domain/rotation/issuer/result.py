@@ -40,7 +40,6 @@ def result(
         max_token_ttl=spec.longest_ttl,
         wake_at=_wake_at(spec, ledger, blocked, broken, evidence.now),
         blocked=blocked,
-        overlap_broken_until=max(broken, default=None),
         events=tuple(_transitions(before, ledger)),
     )
 

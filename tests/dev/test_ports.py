@@ -15,3 +15,9 @@ def test_processes_that_share_a_test_run_are_never_given_the_same_port(monkeypat
         given.append(set(free_ports(1000)))
     assert [len(ports) for ports in given] == [1000] * 3
     assert len(set.union(*given)) == 3000
+
+
+def test_however_many_processes_share_it_each_is_given_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "64")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw63")
+    assert len(free_ports(4)) == 4

@@ -23,7 +23,7 @@ from fakes.provider import (
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
-from tailseal.cluster.errors import ClusterError, Forbidden
+from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
 from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain.render import bundle as render
 from tailseal.domain.render.common import Provider
@@ -275,6 +275,23 @@ async def test_an_injected_container_goes_unless_the_installation_allows_it() ->
     left = {entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]}
     assert left == names | {"mesh"}
     assert await seen.idle_writes() == []
+
+
+async def test_nothing_is_taken_out_of_a_deployment_that_is_another_by_now() -> None:
+    seen = standard()
+    seen._settings = OperatorSettings(sidecars=(("mesh", "mesh:"),))
+    seen.restart()
+    await seen.converge()
+    mesh, spy = {"name": "mesh", "image": "mesh:1"}, {"name": "spy", "image": "spy"}
+    target = kinds.DEPLOYMENT, NS, "corp-sts"
+    seen.cluster.user_edit(*target, lambda obj: template(obj)["containers"].append(spy))
+    seen.context.objects.freeze()  # type: ignore[attr-defined]  # the fake's
+    seen.cluster.user_edit(*target, lambda obj: template(obj)["containers"].append(mesh))
+    with pytest.raises(Conflict):
+        await seen.reconcile("IdentityProvider", NS, "corp")
+    seen.context.objects.thaw()  # type: ignore[attr-defined]
+    await seen.converge()
+    assert [entry["name"] for entry in template(seen.cluster.peek(*target))["containers"]] == ["sts", "mesh"]
 
 
 async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_and_not_fought() -> None:

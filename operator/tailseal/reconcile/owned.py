@@ -185,8 +185,8 @@ async def _written(
             if patch is None:
                 raise
     if patch is not None:
-        version = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}}
-        present = await ctx.cluster.merge(kinds.ref(wanted), {**version, **patch})
+        metadata = {**patch.get("metadata", {}), "resourceVersion": present["metadata"]["resourceVersion"]}
+        present = await ctx.cluster.merge(kinds.ref(wanted), {**patch, "metadata": metadata})
         ctx.objects.put(present)
         differs = drift.differs(wanted, present)
     return await _over(ctx, wanted, present, manager, exact=exact) if differs else present

@@ -152,8 +152,9 @@ class Load:
     def seen(self) -> str:
         """All counts as text."""
         counts = ", ".join(f"{count.asked} {name}: {len(count.failed)} failed" for name, count in self.counts.items())
-        again = sum(work.keys.again for work in self.work.values())
-        return f"{counts}; {again} tokens verified again before they ended"
+        again, late = (sum(getattr(work.keys, name) for work in self.work.values()) for name in ("again", "late"))
+        missed = f", {late} were not in time" if late else ""
+        return f"{counts}; {again} tokens verified again before they ended{missed}"
 
     def _stop(self) -> None:
         self._ended.set()

@@ -95,6 +95,7 @@ def test_buildkit_makes_of_one_commit_one_image_with_the_same_files_as_buildah(
     seconds = (time.monotonic() - begun) / 2
     assert first.digest == second.digest
     files = _files(first.archive)
+    assert files, "nothing of ours was found"
     assert files == _files(image.archive)
     measured("built by BuildKit, twice", "one digest, the files of buildah's image", f"{len(files)} files", seconds)
 

@@ -15,7 +15,8 @@ from tailseal_dev.bench.core import Core
 from tailseal_dev.bench.policies import decision
 from tailseal_dev.bench.report import Row
 from tailseal_dev.bench.workload import Workload
-from tailseal_dev.tailnet import why_not
+from tailseal_dev.cache import BuildError
+from tailseal_dev.tailnet import TailnetError, why_not
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,21 @@ def test_a_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
     page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
     bench._write(page, "new\n")
     assert page.read_text(encoding="utf-8") == "before\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nafter\n"
+
+
+def test_where_no_tailnet_can_be_made_this_is_said_and_one_that_does_not_do_as_it_should_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(error: Exception) -> list[Row]:
+        def tailnet(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(whois, "why_not", lambda: None)
+        monkeypatch.setattr(whois, "Tailnet", tailnet)
+        return list(bench.whole(whois.rows(1, Path())))
+
+    assert [row.passed for row in broken(BuildError("no Go"))] == [True]
+    assert [row.passed for row in broken(TailnetError("new callers are not given tokens"))] == [False]
 
 
 @pytest.mark.tailnet

@@ -344,3 +344,16 @@ async def test_explanations_keep_no_flood_of_capabilities() -> None:
     record = world.house.made.ring.find("d1")
     assert record is not None
     assert record.size == len(record.subject.payload) < 1000
+
+
+async def test_what_a_capability_says_to_no_effect_is_written_down_and_counted() -> None:
+    allow = [{"action": ["exchange"], "resource": [f"audience/{BILLING}"]}]
+    slips = ({"v": 2}, {"v": 1, "allow": allow, "claims": {"groups": "eng"}})
+    slipping = caller(1, "ana@corp.example", (), grouped("eng", f"audience/{BILLING}"), *slips)
+    world = World(EVERYBODY, callers=Static([slipping], [HOST], {}))
+    assert (await world.ask(slipping, f"audience={BILLING}")).status_code == 200
+    (line,) = world.house.audit.lines
+    assert line["malformedRules"] == ["[1].v: this version reads 1 only; the rule is skipped"]
+    assert line["differingClaims"] == ["groups"]
+    for fault in (b"malformedRule", b"differingClaim"):
+        assert b'tailseal_capability_faults_total{fault="%s"} 1.0' % fault in world.house.metrics.render()

@@ -8,6 +8,7 @@ import json
 import os
 import select
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,13 @@ def test_long_texts_and_lists_are_cut(pipe: tuple[int, int]) -> None:
 
 def test_policies_that_are_tried_out_push_nothing_out_of_what_was_decided(pipe: tuple[int, int]) -> None:
     tried = ["team-b/" + "n" * 200] * 1000
-    beside = {"wouldAllow": tried, "wouldDeny": [{"policy": name, "reason": "ConditionFalse"} for name in tried]}
+    beside: dict[str, Any] = {
+        "wouldAllow": tried,
+        "wouldDeny": [{"policy": name, "reason": "ConditionFalse"} for name in tried],
+    }
     decided = {"tokenHash": "a" * 64, "policy": "team-a/" + "p" * 100, "claims": ["repository_id", "ref", "sub"]}
-    Audit(pipe[1]).write({"subject": "repo:" + "s" * 200, "data": decided | beside | {"exhausted": ["team-b"] * 50}})
+    beside |= {"exhausted": ["team-b"] * 50, "malformedRules": ["r" * 256] * 8, "differingClaims": ["c" * 256] * 8}
+    Audit(pipe[1]).write({"subject": "repo:" + "s" * 200, "data": decided | beside})
     found = json.loads(os.read(pipe[0], 10_000))
     assert found["subject"] == "repo:" + "s" * 200
     assert {name: found["data"][name] for name in decided} == decided

@@ -156,6 +156,7 @@ class Exchange:
         """
         audit: Audit = {"time": now, "decision": call.decision, "caller": call.peer}
         audit["subject"], audit["node"] = caller.subject, caller.node
+        audit.update(caller.faults)
         if call.dpop is not None:
             call = self._with_nonce(call, now)
         conditions = Conditions(caller.claims, self._ticks, call.watch)

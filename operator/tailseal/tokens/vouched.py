@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tailseal.domain import capability
@@ -31,6 +32,7 @@ class Vouched(NamedTuple):
         told: names and values that tokens for them carry.
         url: of the endpoint, for proofs of possession.
         granted: values of the provider's capability, for explanations; empty where they are too many to keep.
+        faults: what of it counts for nothing, as members of the audit line.
     """
 
     subject: str
@@ -41,6 +43,7 @@ class Vouched(NamedTuple):
     told: tuple[tuple[str, Result], ...]
     url: str
     granted: tuple[Any, ...] = ()
+    faults: Mapping[str, Sequence[str]] = {}
 
     @property
     def presented(self) -> Presented:
@@ -71,6 +74,7 @@ def vouched(caller: Caller, asked: GrantRequest, settings: Settings, url: str) -
         told=_told(caller),
         url=url,
         granted=values if len(json.dumps(values)) <= MOST_KEPT else (),
+        faults=granted.faults(*tailnet.resources(asked.targets)),
     )
 
 

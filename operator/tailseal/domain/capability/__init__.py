@@ -8,6 +8,7 @@ from __future__ import annotations
 from tailseal.domain.capability.claims import Merged
 from tailseal.domain.capability.model import (
     EVERYTHING,
+    MOST_TOLD,
     Action,
     Capabilities,
     Grant,
@@ -21,6 +22,7 @@ from tailseal.domain.capability.read import read, read_tscap
 
 __all__ = [
     "EVERYTHING",
+    "MOST_TOLD",
     "Action",
     "Capabilities",
     "Grant",

@@ -15,6 +15,11 @@ from tailseal.domain.capability.claims import Merged, Value, merge
 EVERYTHING: Final = "*"
 """As an action or a resource: all there are, now and later."""
 
+MOST_TOLD: Final = 8
+"""Of each kind of fault, in one audit line: whoever writes the policy file may err a thousand times at once."""
+
+_LONGEST_TOLD: Final = 256
+
 
 class Action(StrEnum):
     """What a caller can be allowed to do at the identity provider."""
@@ -145,6 +150,16 @@ class Capabilities:
             userinfo: only what the userinfo endpoint tells.
         """
         return merge(rule.claims for rule in self._about(resource) if rule.in_userinfo or not userinfo)
+
+    def faults(self, *resources: str) -> dict[str, list[str]]:
+        """What counts for nothing, as members of an audit line: empty ones are left out, and no values told.
+
+        Args:
+            resources: which tokens are for, e.g. `client/grafana`: also told are the claims that differ there.
+        """
+        differing = sorted({name for resource in resources for name in self.claims(resource).conflicts})
+        found = {"malformedRules": list(map(str, self.malformed)), "differingClaims": differing}
+        return {kind: [text[:_LONGEST_TOLD] for text in texts[:MOST_TOLD]] for kind, texts in found.items() if texts}
 
     def _about(self, resource: str) -> Iterable[Rule]:
         return (rule for rule in self.rules if rule.holds_for(resource))

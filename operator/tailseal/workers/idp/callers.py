@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message
@@ -18,8 +19,27 @@ from tailseal.workers.common.http.connection import connection_of
 from tailseal.workers.common.http.wire import Receive, Scope, Send
 from tailseal.workers.idp.context import IdpRuntime
 
+if TYPE_CHECKING:
+    from tailseal.workers.idp.endpoint import Request
+
 _ACCEPTED, _NOBODY = "tailseal.accepted", "tailseal.nobody"
 _CLOSE = (b"connection", b"close")
+
+
+async def visitor(runtime: IdpRuntime, request: Request, *resources: str) -> Person:
+    """Who sent the request, written down with what of their app capabilities counts for nothing.
+
+    Args:
+        runtime: for the tailnet.
+        request: of theirs.
+        resources: that they ask for, e.g. `client/grafana`.
+
+    Raises:
+        OAuthError, NobodyError, UnavailableError: as `person_of`.
+    """
+    who = await person_of(runtime, request.scope, request.snapshot)
+    request.audit.update(subject=who.caller.subject, **who.capabilities.faults(*resources))
+    return who
 
 
 async def person_of(runtime: IdpRuntime, scope: Scope, snapshot: Snapshot) -> Person:

@@ -9,7 +9,7 @@ import orjson
 
 from tailseal.oauth.errors import OAuthError
 from tailseal.tokens.answers import JSON, Response
-from tailseal.workers.idp.callers import person_of
+from tailseal.workers.idp.callers import visitor
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
@@ -21,8 +21,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     """Both."""
 
     async def act(request: Request) -> Response:
-        person = await person_of(runtime, request.scope, request.snapshot)
-        request.audit["subject"] = person.caller.subject
+        person = await visitor(runtime, request)
         if not person.capabilities.allow("admin", "*"):
             text = "an app capability of the tailnet has to let you see clients"
             raise OAuthError("access_denied", text, status=403, reason="AdminNotAllowed")

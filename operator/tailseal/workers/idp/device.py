@@ -20,7 +20,7 @@ from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.anonymous import Anonymous
 from tailseal.workers.idp.asking import wants
 from tailseal.workers.idp.authenticated import client_of
-from tailseal.workers.idp.callers import person_of
+from tailseal.workers.idp.callers import visitor
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
@@ -68,8 +68,7 @@ def page(runtime: IdpRuntime) -> Endpoint:
     limiter = Limiter(RATE, BURST, _PEOPLE)
 
     async def act(request: Request) -> Response:
-        who = await person_of(runtime, request.scope, request.snapshot)
-        request.audit["subject"] = who.caller.subject
+        who = await visitor(runtime, request)
         typed = device.typed(request.one("user_code"))
         if request.method != "POST":
             return _asked(runtime, request, who, typed)

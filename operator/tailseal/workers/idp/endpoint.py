@@ -226,6 +226,7 @@ class Endpoint:
         asked = audit.pop("result", "granted")
         result = asked if refusal is None else "refused" if refusal.status < 500 else "error"  # noqa: PLR2004
         reason = "" if refusal is None else refusal.reason
+        common.metrics.decided(audit)
         common.metrics.exchange(self._kind.name, result, reason, seconds)
         if "caller" in audit and refusal is None:
             common.limits.excuse(audit["caller"])

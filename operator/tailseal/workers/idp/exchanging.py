@@ -15,7 +15,7 @@ from tailseal.state.protocol import StateUnavailable
 from tailseal.tailnet.errors import UnavailableError
 from tailseal.tokens import form as forms
 from tailseal.tokens import verify
-from tailseal.tokens.outcomes import Answered, Call, turned_away, unavailable
+from tailseal.tokens.outcomes import Answered, Audit, Call, turned_away, unavailable
 from tailseal.tokens.refusals import Outage
 from tailseal.tokens.request import REPEATABLE
 from tailseal.tokens.standing import Standing, Standings
@@ -37,10 +37,16 @@ class Exchange(TokenEndpoint):
         self._idp = runtime
 
     async def _decide(self, call: Call) -> Answered:
+        faults: Audit = {}
+        answered = await self._decide_knowing(call, faults)
+        answered.audit.update(faults)
+        return answered
+
+    async def _decide_knowing(self, call: Call, faults: Audit) -> Answered:
         now = self._runtime.clock()
         try:
             async with asyncio.timeout(PATIENCE):
-                logins = await self._logins(call)
+                logins = await self._logins(call, faults)
         except TimeoutError:
             return unavailable(call, Outage.TIMED_OUT, now)
         except StateUnavailable as error:
@@ -51,8 +57,12 @@ class Exchange(TokenEndpoint):
             return turned_away(call, error.refusal, now)
         return await super()._decide(call._replace(logins=logins))
 
-    async def _logins(self, call: Call) -> Standings:
+    async def _logins(self, call: Call, faults: Audit) -> Standings:
         """What those are granted whose logins the tokens are of; what is wrong otherwise is seen later.
+
+        Args:
+            call: the request.
+            faults: is told what of their app capabilities counts for nothing.
 
         Raises:
             OAuthError: one of the logins is over, or nobody can say.
@@ -67,12 +77,12 @@ class Exchange(TokenEndpoint):
         for name in ("subject_token", "actor_token"):
             for token in fields.get(name, ()):
                 own = introspection.own(token, signing.published(snapshot), snapshot.settings)
-                who = await self._person(snapshot, own.payload) if own is not None else None
+                who = await self._person(snapshot, own.payload, faults) if own is not None else None
                 if own is not None and who is not None:
                     found[own.payload["jti"]] = _standing(who, snapshot.settings.capability)
         return found
 
-    async def _person(self, snapshot: Snapshot, claims: Mapping[str, Any]) -> Person | None:
+    async def _person(self, snapshot: Snapshot, claims: Mapping[str, Any], faults: Audit) -> Person | None:
         """Who it is by now that logged in for the token; None: nobody did.
 
         What was given in exchange is of no login, and nobody takes it back.
@@ -89,7 +99,8 @@ class Exchange(TokenEndpoint):
         if family is None:
             return None
         try:
-            return await granting.still(self._idp, snapshot, client, family, Login.from_bytes(family.content))
+            login = Login.from_bytes(family.content)
+            return await granting.still(self._idp, snapshot, client, family, login, faults)
         except OAuthError as error:
             raise (_ended() if error.error == "invalid_grant" else error) from None
 

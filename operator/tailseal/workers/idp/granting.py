@@ -6,8 +6,9 @@ Whatever counts once is used last, together with what follows it: what could go 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tailseal.domain import capability
 from tailseal.domain.clients.compile import CompiledClient
 from tailseal.oauth import admission, code, credentials, device, parameters, refresh
 from tailseal.oauth.accesstoken import Terms
@@ -37,7 +38,7 @@ async def by_code(runtime: IdpRuntime, request: Request, client: Client) -> Resp
     jkt = await proof.proven(runtime, request)
     code.check(kept, request.form, jkt)
     resources = _resources(request, client, login)
-    who = await still(runtime, request.snapshot, client, waiting, login)
+    who = await still(runtime, request.snapshot, client, waiting, login, request.audit)
     bound = jkt if client.public else ""
     family = codes.begun(waiting)
     scopes = admission.kept(client, who, login.scopes)
@@ -61,7 +62,7 @@ async def by_refresh(runtime: IdpRuntime, request: Request, client: Client) -> R
     refresh.check_key(kept, jkt)
     scopes = refresh.scopes(login, request.form)
     resources = _resources(request, client, login)
-    who = await still(runtime, request.snapshot, client, family, login)
+    who = await still(runtime, request.snapshot, client, family, login, request.audit)
     grant = Grant(client, family, login, who, admission.kept(client, who, scopes), resources, jkt, kept.jkt)
     made = await issuing.of_login(runtime, request, grant)
     return await _used(runtime, client, record, made, refresh.unknown)
@@ -101,7 +102,7 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
         raise _device_unknown()
     login = Login.from_bytes(family.content)
     jkt = await proof.proven(runtime, request)
-    who = await still(runtime, request.snapshot, client, family, login)
+    who = await still(runtime, request.snapshot, client, family, login, request.audit)
     bound = jkt if client.public else ""
     scopes = admission.kept(client, who, login.scopes)
     grant = Grant(client, family, login, who, scopes, _resources(request, client, login), jkt, bound)
@@ -109,8 +110,18 @@ async def by_device(runtime: IdpRuntime, request: Request, client: Client) -> Re
     return await _used(runtime, client, record, made, _device_unknown)
 
 
-async def still(runtime: IdpRuntime, snapshot: Snapshot, client: Client, family: Family, login: Login) -> Person:
+async def still(
+    runtime: IdpRuntime, snapshot: Snapshot, client: Client, family: Family, login: Login, audit: dict[str, Any]
+) -> Person:
     """Who it is by now that logged in, as Tailscale says and not as it was; else the login ends.
+
+    Args:
+        runtime: asks who it is.
+        snapshot: under which it is decided.
+        client: that they logged in to.
+        family: that the login began.
+        login: that it is.
+        audit: is told what of their app capabilities counts for nothing.
 
     Raises:
         OAuthError: `invalid_grant`: they are gone, another, or may not log in there any more.
@@ -119,6 +130,7 @@ async def still(runtime: IdpRuntime, snapshot: Snapshot, client: Client, family:
     """
     try:
         who = await callers.person_again(runtime, login.known, snapshot)
+        audit.update(who.capabilities.faults(capability.client(client.client_id)))
         admission.check(client, who)
     except NobodyError:
         await runtime.grants.end(family.id)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tailseal.domain.capability import MOST_TOLD, client
 from tailseal.domain.clients.admission import uid_of
 from tailseal.oauth import credentials
 from tailseal.oauth.admission import Person
@@ -20,7 +21,7 @@ from tailseal.tokens.answers import Response
 from tailseal.workers.common.bundle.snapshot import Snapshot
 from tailseal.workers.idp import codes, cookies, pages
 from tailseal.workers.idp.backchannel import Backchannel
-from tailseal.workers.idp.callers import person_of
+from tailseal.workers.idp.callers import visitor
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
@@ -34,7 +35,7 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
     """`GET /`."""
 
     async def act(request: Request) -> Response:
-        who = await person_of(runtime, request.scope, request.snapshot)
+        who = await visitor(runtime, request)
         owner = who.caller.subject
         token, headers = cookies.form(runtime, request, owner, "access")
         families = await runtime.grants.families(owner, codes.MOST_LOGINS_AT_ALL)
@@ -43,7 +44,8 @@ def endpoint(runtime: IdpRuntime) -> Endpoint:
             headers=headers,
             title="You, and what has access",
             who=_who(who),
-            access=[_shown(family) for family in _counting(families, request.snapshot)],
+            malformed=list(map(str, who.capabilities.malformed[:MOST_TOLD])),
+            access=[_shown(family, who) for family in _counting(families, request.snapshot)],
             registered=[_client(each.content) for each in await runtime.grants.owned(Kept.REGISTERED, owner)],
             action=request.at(END),
             logout=request.at("/logout"),
@@ -58,9 +60,8 @@ def ending(runtime: IdpRuntime, backchannel: Backchannel) -> Endpoint:
     """The buttons' answer."""
 
     async def act(request: Request) -> Response:
-        who = await person_of(runtime, request.scope, request.snapshot)
+        who = await visitor(runtime, request)
         owner = who.caller.subject
-        request.audit["subject"] = owner
         cookies.check_form(request, owner, "access")
         if client_id := one(request.form, "registered"):
             await _forget(runtime, owner, client_id)
@@ -119,12 +120,13 @@ def _counting(families: Sequence[Family], snapshot: Snapshot) -> Sequence[Family
     return [each for each in families if each.client in present or uid_of(each.client) not in again]
 
 
-def _shown(family: Family) -> Mapping[str, Any]:
+def _shown(family: Family, who: Person) -> Mapping[str, Any]:
     login = Login.from_bytes(family.content)
     return {
         "family": family.id.hex(),
         "client": login.client_id,
         "scopes": " ".join(login.scopes),
+        "differing": who.capabilities.faults(client(login.client_id)).get("differingClaims", []),
         "since": _day(login.auth_time),
         "until": _day(family.expires_at),
     }

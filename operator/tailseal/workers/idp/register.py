@@ -17,7 +17,7 @@ from tailseal.state.grants import Record
 from tailseal.tokens.answers import JSON, NO_STORE, Response
 from tailseal.workers.common.http import wire
 from tailseal.workers.common.limits.bucket import Limiter
-from tailseal.workers.idp.callers import person_of
+from tailseal.workers.idp.callers import visitor
 from tailseal.workers.idp.context import IdpRuntime
 from tailseal.workers.idp.endpoint import Endpoint, Kind, Request
 
@@ -95,9 +95,8 @@ def _check_on(request: Request) -> None:
 
 async def _vouching(runtime: IdpRuntime, request: Request, limiter: Limiter) -> str:
     """Subject of the caller, who may register clients."""
-    person = await person_of(runtime, request.scope, request.snapshot)
+    person = await visitor(runtime, request)
     owner = person.caller.subject
-    request.audit["subject"] = owner
     if not person.capabilities.allow("register", "*"):
         text = "an app capability of the tailnet has to let you register clients"
         raise OAuthError("access_denied", text, status=403, reason="RegisterNotAllowed")

@@ -52,7 +52,7 @@ async def _told(runtime: IdpRuntime, request: Request, found: Found, scopes: tup
     login = Login.from_bytes(family.content)
     request.audit.update(subject=login.owner, client=client.client_id)
     try:
-        who = await granting.still(runtime, request.snapshot, client, family, login)
+        who = await granting.still(runtime, request.snapshot, client, family, login, request.audit)
     except OAuthError as error:
         raise (_invalid(error.description) if error.error == "invalid_grant" else error) from None
     wished = wishes.read(login.claims).userinfo

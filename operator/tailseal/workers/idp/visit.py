@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from tailseal.domain import capability
 from tailseal.oauth import admission, authorize, credentials, login, logout, pushed
 from tailseal.oauth.admission import Person
 from tailseal.oauth.authorize import AuthorizationRequest, RedirectedError, Target
@@ -76,8 +77,7 @@ async def read(runtime: IdpRuntime, request: Request, found: Form) -> Visit:
     request.audit["client"] = where.client.client_id
     asked = authorize.read(form, where, request.snapshot.settings)
     try:
-        who = await callers.person_of(runtime, request.scope, request.snapshot)
-        request.audit["subject"] = who.caller.subject
+        who = await callers.visitor(runtime, request, capability.client(where.client.client_id))
         admission.check(where.client, who)
     except (OAuthError, NobodyError, UnavailableError) as error:
         if not asked.silent:

@@ -85,8 +85,7 @@ def recalled(kept: Mapping[str, Any], settings: Settings) -> Verified:
 
 def claims(caller: Caller, granted: Capabilities, audiences: Sequence[str]) -> dict[str, Any]:
     """What rules are held against and expressions see, but for what was granted; the arguments are `verified`'s."""
-    resources = [audience(uri) for uri in audiences] or [EVERYTHING]
-    listed = frozenset.intersection(*(_groups(granted, resource) for resource in resources))
+    listed = frozenset.intersection(*(_groups(granted, resource) for resource in resources(audiences)))
     reported = caller.user.groups if caller.user is not None else ()
     return {
         SUBJECT: caller.subject,
@@ -96,6 +95,11 @@ def claims(caller: Caller, granted: Capabilities, audiences: Sequence[str]) -> d
         TAGS: list(caller.node.tags),
         NODE: caller.node.stable_id,
     }
+
+
+def resources(audiences: Sequence[str]) -> list[str]:
+    """What a token for these audiences is for, in the words of capabilities; of none, for whatever there is."""
+    return [audience(uri) for uri in audiences] or [EVERYTHING]
 
 
 def _groups(granted: Capabilities, resource: str) -> frozenset[str]:

@@ -18,8 +18,8 @@ PATIENCE: Final = 0.05
 _CUTS: Final = ((256, 8), (48, 2))
 """Characters of a text and members of a list that are kept; the second where the first makes too long a line."""
 
-_BESIDE: Final = frozenset({"wouldAllow", "wouldDeny", "exhausted"})
-"""Members that a tenant can make long whoever is granted what: they are cut before anything that was decided."""
+_BESIDE: Final = frozenset({"wouldAllow", "wouldDeny", "exhausted", "malformedRules", "differingClaims"})
+"""Members that tenants and policy files make long whoever is granted what: cut before anything that was decided."""
 
 _CUT_BESIDE: Final = (64, 2)
 

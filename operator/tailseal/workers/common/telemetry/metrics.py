@@ -59,6 +59,12 @@ class Metrics:
             ("namespace",),
             registry=registry,
         )
+        self._faults = Counter(
+            "tailseal_capability_faults",
+            "What callers' app capabilities say to no effect, by request: malformedRule or differingClaim.",
+            ("fault",),
+            registry=registry,
+        )
         self._refused_heads = Counter(
             "tailseal_refused_heads",
             "Requests refused by their head: malformed, tooLarge, or crowded where all connections are taken.",
@@ -138,6 +144,10 @@ class Metrics:
             self._trials.labels(trial["policy"].partition("/")[0], "deny").inc()
         for namespace in audit.get("exhausted", ()):
             self._exhausted.labels(namespace).inc()
+        if rules := audit.get("malformedRules"):
+            self._faults.labels("malformedRule").inc(len(rules))
+        if claims := audit.get("differingClaims"):
+            self._faults.labels("differingClaim").inc(len(claims))
 
     def load(self, volume: str, *, ok: bool) -> None:
         """Count an attempt to load a volume."""

@@ -140,6 +140,7 @@ DEPLOYMENT_ATTACKS = [
     ("{name: sts, ", f"{{name: sts, lifecycle: {{preStop: {{httpGet: {_FAR}}}}}, ", ELSEWHERE),
     ("      containers:", "      shareProcessNamespace: true\n      containers:", "neither the host's namespaces"),
     ("      containers:", "      nodeName: master\n      containers:", "neither pass the scheduler by"),
+    ("{name: sts, ", "{name: sts, resources: {limits: {devices.example/kvm: 1}}, ", "nor claim devices"),
     (
         "      containers:",
         "      resourceClaims: [{name: gpu, resourceClaimName: x}]\n      containers:",
@@ -293,6 +294,8 @@ SIDECARS = [
     (f"{MESH}, env: [{{name: A, valueFrom: {{configMapKeyRef: {{name: a, key: b}}}}}}]", "", "serverside-applied"),
     (f"{MESH}, ports: [{{containerPort: 15090}}]", "", "serverside-applied"),
     (f"{MESH}, {_PROBED}", "", "serverside-applied"),
+    (f"{MESH}, resources: {{limits: {{cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}}}}", "", "serverside-applied"),
+    (f"{MESH}, resources: {{limits: {{devices.example/kvm: 1}}}}", "", "nor claim devices"),
     (_limited("allowPrivilegeEscalation: false, privileged: false"), "", "serverside-applied"),
     (_limited("runAsUser: 1337, capabilities: {drop: [ALL]}"), "", "serverside-applied"),
     (_limited("appArmorProfile: {type: RuntimeDefault}"), "", "serverside-applied"),

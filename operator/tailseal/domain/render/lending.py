@@ -20,6 +20,9 @@ _REFUSED: Final = {
 }
 """Members that nothing may be said in: what makes it more than others, or leads to keys, devices or other machines."""
 
+_AMOUNTS: Final = {"cpu", "memory", "ephemeral-storage"}
+"""What there may be some of; all else that a node has to give is devices."""
+
 _PROFILES: Final = ("seccompProfile", "appArmorProfile")
 
 
@@ -45,6 +48,7 @@ def is_allowed(
         and seen.isdisjoint(volume["name"] for volume in ours["volumes"])
         and all(_is_lent(volume) for volume in present.get("volumes") or () if volume["name"] in seen)
         and _REFUSED.isdisjoint(_members(container))
+        and _AMOUNTS.issuperset(_amounts(container))
         and security["runAsNonRoot"] is True
         and security.get("runAsUser") != 0
         and all((security.get(name) or {}).get("type", "RuntimeDefault") == "RuntimeDefault" for name in _PROFILES)
@@ -54,6 +58,12 @@ def is_allowed(
 def mounted(container: Mapping[str, Value]) -> set[str]:
     """Names of the volumes that it sees."""
     return {mount["name"] for mount in container.get("volumeMounts") or ()}
+
+
+def _amounts(container: Mapping[str, Value]) -> set[str]:
+    """Names of what it asks for or may use of a node."""
+    said = container.get("resources") or {}
+    return {name for field in ("requests", "limits") for name in said.get(field) or ()}
 
 
 def _is_lent(volume: Mapping[str, Value]) -> bool:

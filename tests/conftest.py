@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from node import table
 from tailseal.api import unsupported
+from tailseal.tailnet.localapi import SOCKET, LocalApi
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.postgres import PostgresServer, programs
@@ -28,6 +29,9 @@ settings.load_profile("tailseal")
 # By default httpx gives a server five seconds: an upper bound on time, which no test may have on a busy machine.
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+
+# Likewise a question to tailscaled, which may take a second: a test that is about that says how long.
+LocalApi.__init__.__defaults__ = (SOCKET, 60.0)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -106,7 +106,7 @@ async def test_unknown_addresses_are_nobody_and_hold_nobody_up(tailnet: Tailnet,
 async def test_a_storm_of_unknown_connections_holds_up_nobody_else(
     tailnet: Tailnet, idp: Node, resolver: Serve
 ) -> None:
-    direct = Direct(LocalApi(str(idp.socket)))
+    direct = Direct(LocalApi(str(idp.socket), 1.0))
 
     async def stranger(port: int) -> Refusal | Outage:
         with pytest.raises((NobodyError, UnavailableError)) as caught:

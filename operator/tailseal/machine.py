@@ -194,7 +194,6 @@ class Operator:
 
     async def _tasks(self) -> None:
         async with self._reach, asyncio.TaskGroup() as group:
-            group.create_task(self.heartbeat.run())
             group.create_task(self.queue.run(self._settings.workers))
             group.create_task(self.feed.run())
             group.create_task(self.recorder.run())

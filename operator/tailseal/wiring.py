@@ -71,11 +71,9 @@ async def run(
         )
         started(operator, port)
         if settings.leader_elect:
-            beating = asyncio.create_task(operator.heartbeat.run())
+            stack.callback(asyncio.create_task(operator.heartbeat.run()).cancel)
             leading = stack.enter_async_context(_election(settings, operator, lost).leading())
-            led = await unless(stop, leading)
-            beating.cancel()
-            if not led:
+            if not await unless(stop, leading):
                 return
             operator.standby = False
         if not await unless(stop, operator.prime()):

@@ -362,3 +362,19 @@ async def test_one_that_waits_for_the_lead_ends_when_it_is_told_to(
             pass
         assert second.operator is not None
         assert second.operator.standby
+
+
+async def test_a_leader_that_lists_for_long_shows_that_it_lives(
+    plane: ControlPlane, kubeconfig: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would lose the lead after half a minute, and so would whoever begins anew."""
+
+    async def prime(operator: Operator) -> None:
+        oldest = operator.heartbeat._at
+        await eventually(lambda: operator.heartbeat._at > oldest)
+        await primed(operator)
+
+    primed = Operator.prime
+    monkeypatch.setattr(Operator, "prime", prime)
+    async with running(kubeconfig, leader_elect=True, lease_namespace=namespace, identity="only") as seen:
+        await eventually(lambda: seen.store.primed)

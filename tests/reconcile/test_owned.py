@@ -331,6 +331,26 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     assert "Repaired" not in conditions(seen)
 
 
+async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_each_try_ends_pods() -> None:
+    def inject(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            template(obj)["containers"][1:] = [{"name": "spy", "image": f"spy:{next(count)}"}]
+
+    count = itertools.count()
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = inject
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
+    before = len(seen.cluster.writes)
+    await seen.run_for(64 * owned.IN_VAIN)
+    tries = [write.verb for write in seen.cluster.writes[before:] if write.ref.name == "corp-sts"]
+    assert 4 <= len(tries) <= 10
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.SELDOM)
+    assert_ready(seen)
+    assert "Repaired" not in conditions(seen)
+
+
 def mirrored(obj: Object) -> None:
     """As a webhook that has images come from a mirror."""
     if obj["kind"] == "Deployment":

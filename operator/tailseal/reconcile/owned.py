@@ -20,6 +20,9 @@ from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, o
 IN_VAIN: Final = 60.0
 """Seconds for which what came back in the write that took it out is left alone: the API server would say it again."""
 
+SELDOM: Final = 3600.0
+"""The same at most, where each time something else came back: then each try is a change, and ends pods."""
+
 _FILES: Final = (kinds.SECRET, kinds.CONFIG_MAP)
 """What others put into these stands in no apply's way."""
 
@@ -88,7 +91,7 @@ def made(ctx: Context, wanted: Object) -> bool:
 def in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether our last write of just this came to just what is there, however long ago: one more changes nothing."""
     tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
-    return tried is not None and tried[0] == _outcome(wanted, present)
+    return tried is not None and tried.outcome == _outcome(wanted, present)
 
 
 def differs(ctx: Context, wanted: Object, present: Object) -> bool:
@@ -111,14 +114,23 @@ def _digest(wanted: Object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _Try:
+    """A write in vain: what it came to, when (Unix seconds), and for how many seconds that is left alone."""
+
+    outcome: str
+    at: float
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Memory:
-    """What was made for a provider, by digest, and what was written of it in vain: what that came to, and when.
+    """What was made for a provider, by digest, and what was written of it in vain.
 
     `unrepaired`: what is still so, in words.
     """
 
     made: dict[Ref, str] = field(default_factory=dict)
-    in_vain: dict[Ref, tuple[str, float]] = field(default_factory=dict)
+    in_vain: dict[Ref, _Try] = field(default_factory=dict)
     unrepaired: dict[Ref, str] = field(default_factory=dict)
 
     def forget(self, ref: Ref) -> None:
@@ -204,9 +216,9 @@ def _comes_first(wanted: Object, present: Object) -> bool:
 
 
 def _is_in_vain_just_now(ctx: Context, wanted: Object, present: Object) -> bool:
-    """As `in_vain`, within `IN_VAIN`; a clock that was set back must not make a minute of an hour."""
+    """As `in_vain`, and not long ago; a clock that was set back must not make a minute of an hour."""
     tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
-    return tried is not None and 0 <= ctx.clock.now() - tried[1] < IN_VAIN and in_vain(ctx, wanted, present)
+    return tried is not None and 0 <= ctx.clock.now() - tried.at < tried.pause and in_vain(ctx, wanted, present)
 
 
 async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
@@ -216,9 +228,10 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     elif drift.differs(wanted, present):
         what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"
     else:
+        _memory_of(ctx, wanted).in_vain.pop(kinds.ref(wanted), None)
         _note(ctx, wanted, None)
         return False
-    _memory_of(ctx, wanted).in_vain[kinds.ref(wanted)] = (_outcome(wanted, present), ctx.clock.now())
+    _remember(ctx, wanted, _outcome(wanted, present))
     text = (
         f"what others {what} {wanted['kind']} {wanted['metadata']['name']} comes back in the write that undoes it, "
         f"by an admission policy or webhook: exempt the namespace from that, or {else_}"
@@ -228,6 +241,14 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     _note(ctx, wanted, text)
     await _tell(ctx, wanted, Reason.NOT_REPAIRED, text)
     return True
+
+
+def _remember(ctx: Context, wanted: Object, outcome: str) -> None:
+    """Have what was tried in vain left alone for a while."""
+    tries, ref = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted)
+    former = tries.get(ref)
+    pause = IN_VAIN if former is None or former.outcome == outcome else min(2 * former.pause, SELDOM)
+    tries[ref] = _Try(outcome, ctx.clock.now(), pause)
 
 
 def _note(ctx: Context, wanted: Object, text: str | None) -> None:

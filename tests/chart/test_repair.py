@@ -191,3 +191,23 @@ async def test_what_somebody_made_of_a_node_s_deployment_is_put_right_in_one_wri
         made = repair.there(wanted)
     repair.end(wanted)
     assert left == {}
+
+
+def labelled_otherwise_and_a_spy(obj: Pod) -> None:
+    obj["spec"]["template"]["metadata"]["labels"]["team"] = "theirs"
+    pod(obj)["containers"].append(SPY)
+
+
+async def test_a_label_that_was_put_right_goes_with_the_spec_that_says_it(repair: Repair, provider: Provider) -> None:
+    """What a merge has written stays with whoever merged: no apply takes it out again."""
+    said = stamped(deployment(provider, Workload("sts", IMAGE, 0, labels={"team": "ours"})))
+    await repair.writes(said)
+    made = repair.there(said)
+    repair.spoil(said, labelled_otherwise_and_a_spy)
+    await repair.writes(said)
+    assert repair.there(said) == made
+    silent = stamped(deployment(provider, Workload("sts", IMAGE, 0)))
+    await repair.writes(silent)
+    labels = repair.there(silent)["spec"]["template"]["metadata"]["labels"]
+    repair.end(silent)
+    assert labels == silent["spec"]["template"]["metadata"]["labels"]

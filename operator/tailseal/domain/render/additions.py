@@ -144,7 +144,10 @@ def _is_more(ours: Value, theirs: Value) -> bool:
 def _foreign_in_deployment(
     wanted: Mapping[str, Value], present: Mapping[str, Value], sidecars: Collection[Sidecar]
 ) -> dict[str, Value] | None:
-    """As of a Service, the patch says all that is ours: so the fence judges one write, by what that ends in."""
+    """As of a Service, the patch says all that is ours: so the fence judges one write, by what that ends in.
+
+    But for the pods' labels: what a merge has written no apply takes out again, and of a label nobody sees whose it is.
+    """
     ours, theirs = wanted["spec"], present["spec"]
     pod, seen = ours["template"]["spec"], theirs["template"]["spec"]
     pod = {**pod, **_with_lent(pod, seen, sidecars)}
@@ -155,8 +158,7 @@ def _foreign_in_deployment(
     unconfined = {name: None for name in noted if name.startswith(_APPARMOR)}
     if not (added or unconfined or _says_more("", strategy, strategy_seen) or _says_more("", said, seen)):
         return None
-    metadata = {**ours["template"]["metadata"], **({"annotations": unconfined} if unconfined else {})}
-    template = {"metadata": metadata, "spec": _instead(pod, seen)}
+    template = {"metadata": {"annotations": unconfined}, "spec": _instead(pod, seen)}
     spec = {**ours, **added, "strategy": _instead(strategy, strategy_seen), "template": template}
     return {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": spec}
 

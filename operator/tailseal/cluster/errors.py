@@ -4,6 +4,7 @@ ClusterError
 ├── Transient    try again later: connection lost, 429, 5xx, timeout
 ├── Conflict     the resourceVersion or uid that was planned from is no longer current: plan again
 ├── Forbidden    RBAC or admission refuses us: a person must act
+│   └── NoCredentials   nothing says which cluster is meant, or who we are there
 ├── NotFound     the kind, namespace or object is not there
 ├── Invalid      the API server refuses the object itself (400, 422)
 └── Gone         a list or watch position has expired

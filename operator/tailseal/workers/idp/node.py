@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep(callers: CallerResolver, tell: Callable[[dict[str, str]], None]) -> None:
-    """Tell the node's state and name, again and again, until cancelled.
+    """Tell the node's state, name and id, again and again, until cancelled.
 
     Args:
         callers: of the tailnet.

@@ -25,7 +25,7 @@ class Status:
     ) -> None:
         self._pod_uid, self._current, self._staleness, self._clock = pod_uid, current, staleness, clock
         self.node: Mapping[str, str] = {}
-        """State and name of our node in the tailnet, as it last was; empty: there is none."""
+        """State, name and id of our node in the tailnet, as it last was; empty: there is none."""
 
     def answer(self, body: bytes) -> bytes | None:
         """The sealed answer, or None before the first snapshot: there is no key yet to know the operator by.

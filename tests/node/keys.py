@@ -99,7 +99,7 @@ class KeyCache:
     def _fetch(self) -> tuple[Mapping[str, Any], int]:
         """The key set, and for how many seconds it may be held."""
         answer = httpx.get(
-            f"https://{self.address}/.well-known/jwks.json", verify=trusting(self.ca), timeout=10, trust_env=False
+            f"https://{self.address}/.well-known/jwks.json", verify=trusting(self.ca), timeout=60, trust_env=False
         ).raise_for_status()
         (age,) = re.findall(r"max-age=(\d+)", answer.headers["cache-control"])
         return answer.json(), int(age)

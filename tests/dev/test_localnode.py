@@ -101,7 +101,7 @@ def _pods(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 def _get(address: str, path: str, port: int = 8443) -> str:
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=60) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         error.close()

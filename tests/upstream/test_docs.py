@@ -127,7 +127,7 @@ def test_the_pages_commands_get_what_the_page_says(place: Place) -> None:
         place.tailscale.headscale = True
         assert place.run(GITLAB) == place.tailscale.keys[1]["key"]
         place.tailscale.headscale = False
-        with urllib.request.urlopen(f"{place.base}/.well-known/jwks.json", timeout=10) as answer:
+        with urllib.request.urlopen(f"{place.base}/.well-known/jwks.json", timeout=60) as answer:
             jwks = json.load(answer)
         place.tailscale.identity = Identity(
             place.base, "tailseal:upstream:federated", f"api.tailscale.com/{FEDERATED_ID}", jwks, ("dns:read",)
@@ -154,7 +154,7 @@ def ask(url: str, bearer: str, *scopes: str) -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps({"scopes": scopes}).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -158,7 +158,7 @@ def _foreign_in_deployment(
     unconfined = {name: None for name in noted if name.startswith(_APPARMOR)}
     if not (added or unconfined or _says_more("", strategy, strategy_seen) or _says_more("", said, seen)):
         return None
-    template = {"metadata": {"annotations": unconfined}, "spec": _instead(pod, seen)}
+    template = {"spec": _instead(pod, seen), **({"metadata": {"annotations": unconfined}} if unconfined else {})}
     spec = {**ours, **added, "strategy": _instead(strategy, strategy_seen), "template": template}
     return {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": spec}
 

@@ -351,6 +351,24 @@ async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_ea
     assert "Repaired" not in conditions(seen)
 
 
+async def test_what_is_not_there_any_more_is_not_said_to_hold_what_others_put_in() -> None:
+    def inject(obj: Object) -> None:
+        if (obj["kind"], obj["metadata"]["name"]) == ("Deployment", "corp-idp"):
+            template(obj)["containers"][1:] = [{"name": "spy", "image": "x"}]
+
+    seen = standard()
+    seen.cluster.user_apply(provider(idp={"enabled": True}))
+    await seen.converge()
+    seen.cluster.mutate = inject
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-idp", lambda _obj: None)
+    await seen.run_for(5)
+    assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
+    seen.cluster.user_apply(provider(idp={"enabled": False}))
+    seen.cluster.user_delete(kinds.DEPLOYMENT, NS, "corp-idp")
+    await seen.run_for(5)
+    assert "Repaired" not in conditions(seen)
+
+
 def mirrored(obj: Object) -> None:
     """As a webhook that has images come from a mirror."""
     if obj["kind"] == "Deployment":

@@ -101,7 +101,8 @@ def differs(ctx: Context, wanted: Object, present: Object) -> bool:
 
 def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
     """What others put into what the provider owns and no write takes out, in words that hold still."""
-    return sorted(_memory(ctx, namespace, provider).unrepaired.values())
+    found = _memory(ctx, namespace, provider).unrepaired
+    return sorted(text for ref, text in found.items() if ctx.objects.get(ref) is not None)
 
 
 def forget(ctx: Context, namespace: str, provider: str) -> None:

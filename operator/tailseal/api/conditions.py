@@ -43,6 +43,8 @@ class ConditionType(StrEnum):
     REPAIRED = "Repaired"
     """False while what others put into something of ours comes back in each write; the message says what, and whose
     container it is. `Ready` has this reason then, also where it is True."""
+    SETTINGS_CURRENT = "SettingsCurrent"
+    """False while workers of a former release read settings of a version before the present one."""
     WORKERS_AVAILABLE = "WorkersAvailable"
     """False while a worker pod does not come up; the message says which and why."""
     OVERLAP_BROKEN = "OverlapBroken"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tailseal.api.conditions import MESSAGE_LENGTH
+from tailseal.api.conditions import MESSAGE_LENGTH, ConditionType
 from tailseal.api.identityprovider import IdentityProviderSpec
 from tailseal.api.meta import PROVIDER_LABEL
 from tailseal.api.reasons import Reason
@@ -196,7 +196,7 @@ def _waiting(ctx: Context, provider: Provider) -> Fact | None:
     if version >= VERSION:
         return None
     text = f"a worker of a former release reads settings up to version {version}: what came later waits for its end"
-    return Fact("SettingsCurrent", status=False, reason=Reason.FORMER_WORKERS, message=text)
+    return Fact(ConditionType.SETTINGS_CURRENT, status=False, reason=Reason.FORMER_WORKERS, message=text)
 
 
 def _endpoints(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[dict[str, str]]:

@@ -419,6 +419,16 @@ async def test_what_is_wanted_anew_is_written_at_once_also_where_something_was_i
     assert template["metadata"]["labels"]["a"] == "b"
 
 
+async def test_what_is_on_its_way_out_is_not_deleted_again() -> None:
+    seen = standard()
+    await seen.converge()
+    seen.cluster.user_edit(kinds.SERVICE, NS, "corp-idp", lambda obj: obj["metadata"].update(finalizers=["a/hold"]))
+    seen.cluster.user_apply(provider(idp={"enabled": False}))
+    await seen.run_for(10)
+    assert seen.cluster.exists(kinds.SERVICE, NS, "corp-idp")
+    assert await seen.idle_writes() == []
+
+
 async def test_what_somebody_deleted_is_made_again_and_said() -> None:
     seen = standard()
     await seen.converge()

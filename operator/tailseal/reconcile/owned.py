@@ -297,7 +297,8 @@ async def remove(ctx: Context, ref: Ref, *, provider: str) -> bool:
         return False
     memory = _memory(ctx, ref.namespace, provider)
     memory.forget(ref)
-    await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
+    if "deletionTimestamp" not in present["metadata"]:
+        await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
     return True
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,8 @@ from tailseal.api.conditions import (
     get_condition,
     set_condition,
 )
+from tailseal.api.crd.schema import structural
+from tailseal.api.kinds import KINDS
 
 NEW_YEAR = 1_798_761_600.0
 
@@ -92,3 +96,16 @@ def test_a_condition_is_good_if_false_just_where_its_words_are_about_its_truth()
     words = dict(re.findall(r'\n    ([A-Z_]+) = "\w+"\n    """(\w+)', inspect.getsource(ConditionType)))
     assert words.keys() == set(ConditionType.__members__)
     assert {ConditionType[name] for name, first in words.items() if first == "True"} == GOOD_IF_FALSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_has_room_for_conditions_of_every_type_at_once(kind: str) -> None:
+    schema = structural(KINDS[kind].status)["properties"]["conditions"]
+    assert len(ConditionType) < schema["maxItems"], "no status of an object with one too many could be written"
+
+
+def test_reconcilers_say_conditions_of_these_types_only() -> None:
+    root = Path(inspect.getfile(ConditionType)).parents[1] / "reconcile"
+    said = set(re.findall(r'\bFact\(\s*"(\w+)"', "\n".join(path.read_text() for path in root.rglob("*.py"))))
+    assert "Repaired" in said
+    assert said <= set(ConditionType)

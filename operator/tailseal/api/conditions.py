@@ -101,7 +101,8 @@ class Condition(ApiModel):
     """When `status` last changed."""
 
 
-Conditions = Annotated[tuple[Condition, ...], Items(16, "map", key="type")]
+Conditions = Annotated[tuple[Condition, ...], Items(32, "map", key="type")]
+"""With room for all types at once and some to come: of an object with one too many nothing could be written."""
 
 
 def set_condition(conditions: Iterable[Condition], new: Condition, now: float) -> tuple[Condition, ...]:

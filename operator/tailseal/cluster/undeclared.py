@@ -1,4 +1,4 @@
-"""Older CRDs lack fields of ours, and an API server refuses the whole of an apply for one that it does not know."""
+"""Older CRDs lack fields of ours or take fewer items, and an API server refuses all of an apply for one such."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 from tailseal.cluster.port import Object
 
 _REFUSED = re.compile(r"(\.status(?:\.\w+|\[[^\]]*\])+): field not declared in schema")
+_TOO_MANY = re.compile(r"\bstatus\.(\w+): Too many: (\d+): must have at most (\d+) items")
 
 
 def declared(obj: Object, refusal: str) -> Object:
     """The object without what the API server says that its schema lacks; the same where it says nothing of the kind.
+
+    Of a list of the status that is too long, the last go: a condition that is new to the object comes last.
 
     Args:
         obj: what was applied.
@@ -20,7 +23,14 @@ def declared(obj: Object, refusal: str) -> Object:
     """
     for path in _REFUSED.findall(refusal):
         obj = _without(obj, re.findall(r"\.(\w+)", re.sub(r"\[[^\]]*\]", "", path)))
+    for name, there, most in _TOO_MANY.findall(refusal):
+        obj = _shortened(obj, name, by=int(there) - int(most))
     return obj
+
+
+def _shortened(obj: Object, name: str, *, by: int) -> Object:
+    status = obj["status"]
+    return obj | {"status": status | {name: status[name][:-by]}} if name in status and by > 0 else obj
 
 
 def _without(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - JSON

@@ -5,18 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakes.owned import essence, repairs, template
-from fakes.provider import (
-    NS,
-    OWNED,
-    assert_ready,
-    conditions,
-    message,
-    policy,
-    provider,
-    signing_key,
-    standard,
-    world,
-)
+from fakes.provider import NS, OWNED, assert_ready, conditions, message, policy, provider, signing_key, standard, world
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Kind

@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from fakes.owned import container, essence, repairs, template
-from fakes.provider import (
-    NS,
-    assert_ready,
-    standard,
-)
+from fakes.provider import NS, assert_ready, standard
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Kind, Object

@@ -8,14 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fakes.owned import essence, mirrored, repairs, template
-from fakes.provider import (
-    NS,
-    assert_ready,
-    conditions,
-    message,
-    provider,
-    standard,
-)
+from fakes.provider import NS, assert_ready, conditions, message, provider, standard
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Forbidden

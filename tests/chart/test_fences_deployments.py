@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -202,10 +203,13 @@ def test_the_operator_runs_every_node_that_it_renders(
 ) -> None:
     image = yaml.safe_load((chart.CHART / "values.yaml").read_text())["tailscale"]["image"]
     node = Sidecar(image, mode, "idp", by, claimed=claimed, client_id="T1", audience="api.tailscale.com/T1")
+    node = replace(node, resources={"limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}})
     rendered = deployment(Provider(pods, "corp", "uid"), Workload("idp", IMAGE, own=Own(0, file=True, sidecar=node)))
     assert "serverside-applied" in applied(kubectl, pods, json.dumps(rendered))
+    (container,) = rendered["spec"]["template"]["spec"]["initContainers"]
+    other = json.dumps(rendered).replace("ephemeral-storage", "devices.example/kvm").replace('"1Gi"', '"1"')
+    assert "nor claim devices" in applied(kubectl, pods, other)
     if mode == "Serve":
-        (container,) = rendered["spec"]["template"]["spec"]["initContainers"]
         del container["securityContext"]["capabilities"]
         assert "no worker or node with capabilities" in applied(kubectl, pods, json.dumps(rendered))
 

@@ -182,6 +182,11 @@ CASES: tuple[Case, ...] = (
             "tailnet": {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "k"}}},
         },
     ),
+    _tailnet(
+        "keys must be of cpu, memory, ephemeral-storage",
+        {"resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi", "ephemeral-storage": "1Gi"}}},
+        {"resources": {"limits": {"devices.example/kvm": 1}}},
+    ),
     _tailnet("port goes with mode Direct, and is needed there", {"mode": "Direct", "port": 8443}, {"mode": "Direct"}),
     _idp(
         "with tailnet.service, the issuer's host begins with its name: https://idp.<tailnet> for svc:idp",

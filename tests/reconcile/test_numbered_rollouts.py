@@ -40,6 +40,25 @@ async def test_replicas_that_serve_change_one_after_the_other() -> None:
     assert _labels(seen) == [None, None]
 
 
+async def test_what_nodes_may_use_changes_one_after_the_other() -> None:
+    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
+    await seen.converge()
+    for number in range(2):
+        rolled_out(seen, number)
+    await seen.run_for(30)
+    ours, said = _used(seen)[0], {"limits": {"cpu": "1", "memory": "1Gi"}}
+    seen.cluster.user_apply(provider(tailnet=SERVE | {"resources": said}, storage=POSTGRES, idp={"replicas": 2}))
+    await seen.run_for(30)
+    assert _used(seen) == [said, ours], "the second waits while the first is down"
+    rolled_out(seen, 0)
+    await seen.run_for(30)
+    assert _used(seen) == [said, said]
+
+
+def _used(seen: World) -> list[Object]:
+    return [pod(seen, number)["initContainers"][0]["resources"] for number in range(2)]
+
+
 async def test_what_a_former_release_made_of_replicas_is_applied_one_after_the_other_without_a_rollout() -> None:
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,3 +64,9 @@ def test_who_may_have_others_is_ready_when_who_greeted_it_too_early_is_heard() -
     probe = node(DIRECT)["readinessProbe"]
     assert (probe["successThreshold"] - 1) * probe["periodSeconds"] >= 5
     assert "successThreshold" not in node(DIRECT, file=True)["readinessProbe"], "nobody waits for the only one"
+
+
+def test_a_node_asks_for_what_the_spec_says_and_else_for_little() -> None:
+    assert node(SERVE)["resources"] == {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+    said = {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}
+    assert node(replace(SERVE, resources=said))["resources"] == said

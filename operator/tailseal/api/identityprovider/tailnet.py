@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from tailseal.api.base import ApiModel, Items, Rule, exactly_one
 from tailseal.api.fields import Audience, Capability, DnsLabel, HttpsURL, SecretRef, TailscaleTag
 from tailseal.api.identityprovider.storage import Volume
+from tailseal.api.identityprovider.workload import Resources
 
 
 class NodeIdentity(ApiModel):
@@ -105,6 +106,8 @@ class Tailnet(ApiModel):
     the tailnet's DNS is seen from the tailnet; nobody looks."""
     volume: Volume | None = None
     """Keep each node's identity in a volume; left out, in a Secret that it alone may read and write."""
+    resources: Resources = Resources()
+    """What the node's container asks for and may use; left out, 20m of cpu, 64Mi of memory, and at most 256Mi of it."""
     funnel: Funnel = Funnel()
     """Reaching the provider from the public internet."""
     capability: Capability = "tailseal.dev/cap/idp"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from tailseal.api import meta
@@ -63,6 +63,7 @@ class Sidecar:
         audience: of that token.
         service: with `Serve`: the Tailscale Service that nodes answer for together; empty: each for its own name.
         host: with `service`: its name in the tailnet's DNS.
+        resources: of the node's container, as a pod's spec says them; empty: ours.
     """
 
     image: str
@@ -78,6 +79,7 @@ class Sidecar:
     audience: str = ""
     service: str = ""
     host: str = ""
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_account(self) -> bool:
@@ -135,7 +137,7 @@ def container(provider: str, sidecar: Sidecar, number: int, *, alone: bool) -> d
             "failureThreshold": 2,
             **({} if alone else {"successThreshold": 1 + math.ceil(_HEARD_SECONDS / _LOOK_SECONDS)}),
         },
-        "resources": _RESOURCES,
+        "resources": dict(sidecar.resources) or _RESOURCES,
         "securityContext": {
             **user,
             "allowPrivilegeEscalation": False,

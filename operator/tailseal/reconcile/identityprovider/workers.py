@@ -233,6 +233,7 @@ def _sidecar(tailnet: Tailnet, issuer: str, provider: str, by: OperatorSettings)
         audience=(identity.audience or f"api.tailscale.com/{identity.client_id}") if identity is not None else "",
         service=tailnet.service or "",
         host=urlsplit(issuer).hostname or "",
+        resources=tailnet.resources.document(),
     )
 
 

@@ -69,6 +69,20 @@ def evict(world: World, pod: str) -> int:
     return refused
 
 
+def lets_one_go(world: World, *budgets: str) -> None:
+    """Wait until each PodDisruptionBudget says: of two pods one has to stay, and one may go now.
+
+    The API server keeps to that. How often it refused an eviction depends on how long a pod takes to start, so that no
+    test rests on it.
+    """
+    path = "--output=jsonpath={.status.expectedPods} {.status.desiredHealthy} {.status.disruptionsAllowed}"
+
+    def says(budget: str) -> str:
+        return world.kubectl("get", f"poddisruptionbudget/{budget}", SPACE, path)
+
+    until(lambda: all(says(budget) == "2 1 1" for budget in budgets), "each budget lets one of two pods go")
+
+
 def upgrade(world: World, program: str, chart: Path, *values: str) -> None:
     """Have helm upgrade the release to a chart with these values; returns when the operator is ready."""
     helm(world, program, "upgrade", RELEASE, str(chart), "--wait", "--timeout=240s", *values)

@@ -26,7 +26,8 @@ FLAGS = (
     f"--set=providerNamespaces={{{PROVIDERS},{OPEN}}}",
     f"--set=clientNamespaces={{{CLIENTS}}}",
     f"--set=names.{PROVIDERS}.identityProviders={{corp}},names.{PROVIDERS}.signingKeys={{corp}}",
-    '--set-json=worker.sidecars=[{"name":"mesh","image":"registry.corp.example/mesh/"}]',
+    '--set-json=worker.sidecars[0]={"name":"mesh","image":"registry.corp.example/mesh/"}',
+    '--set-json=worker.sidecars[1]={"name":"bare","image":"registry.corp.example/bare"}',
 )
 IMAGE = "tailseal:0.1.0"
 STAMP = f"tailseal.dev/bundle=sha256:{'0' * 64}"

@@ -269,6 +269,8 @@ def test_the_fence_lets_the_operator_repair_a_label_that_somebody_took_off(pods:
 
 
 MESH = "name: mesh, image: registry.corp.example/mesh/proxy:1"
+BARE = "name: bare, image: registry.corp.example/bare"
+ALLOWED = [("mesh", "registry.corp.example/mesh/"), ("bare", "registry.corp.example/bare")]
 LENT = "may let a sidecar see no Secret, no claim and no volume of a worker or node"
 
 
@@ -332,6 +334,8 @@ SIDECARS = [
     (f"{MESH}, securityContext: {{capabilities: {{add: [NET_ADMIN]}}}}", "", "privileged or can become so"),
     (MESH.replace("name: mesh", "name: spy"), "", "may run no image but"),
     (MESH.replace("corp.example", "evil.example"), "", "may run no image but"),
+    *((f"{BARE}{more}", "", "serverside-applied") for more in ("", ":1", "@sha256:0", "/proxy:1")),
+    *((f"{BARE}{more}", "", "may run no image but") for more in ("evil/proxy:1", ".evil/proxy", "-evil:1", "2")),
 ]
 
 
@@ -342,7 +346,7 @@ def test_an_allowed_sidecar_sees_files_of_its_own_and_configmaps_and_nothing_els
     beside = _beside(sidecar, volume)
     eventually(lambda: said in applied(kubectl, pods, beside))
     ours, present = (yaml.safe_load(manifest)["spec"]["template"]["spec"] for manifest in (WORKLOAD, beside))
-    allowed = lending.is_allowed(present["containers"][1], ours, present, [("mesh", "registry.corp.example/mesh/")])
+    allowed = lending.is_allowed(present["containers"][1], ours, present, ALLOWED)
     assert allowed is (said == "serverside-applied"), "what is repaired and what the fence refuses is one"
 
 

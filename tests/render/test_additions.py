@@ -101,6 +101,18 @@ def test_an_allowed_sidecar_stays_with_its_volumes_and_any_other_goes() -> None:
     assert additions.foreign(WANTED, present, ALLOWED) is not None
 
 
+@pytest.mark.parametrize(
+    ("image", "allowed"),
+    [
+        *((f"first{more}", True) for more in ("", ":1", "@sha256:0", "/proxy:1")),
+        *((f"first{more}", False) for more in ("evil/x", "-evil:1", ".evil")),
+    ],
+)
+def test_an_image_counts_as_what_is_allowed_where_a_part_of_its_name_ends(image: str, *, allowed: bool) -> None:
+    present = with_sidecar({"name": "first", "image": f"registry.example/{image}"})
+    assert (additions.foreign(WANTED, present, [("first", "registry.example/first")]) is None) is allowed
+
+
 LENT = {
     "another image": (MESH | {"image": "evil:1"}, CERTS),
     "an image that only ends so": (MESH | {"image": "evil.example/registry.example/mesh/proxy"}, CERTS),

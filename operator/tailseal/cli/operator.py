@@ -66,7 +66,7 @@ _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount
     multiple=True,
     type=SidecarType(),
     metavar="NAME=IMAGE-PREFIX",
-    help="Container that others may put into workers' Deployments, by what its image begins with; repeatable.",
+    help="Container that others may put into workers' Deployments, by its image up to a /, : or @; repeatable.",
 )
 @click.option("--pod-proxy", is_flag=True, help="Reach worker pods through the API server (pods/proxy).")
 @click.option("--leader-elect", is_flag=True, help="Wait for a Lease before acting: for more than one replica.")

@@ -65,8 +65,10 @@ class SidecarType(click.ParamType[tuple[str, str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401
         """Parse the text of the command line."""
         name, _, image = value.partition("=")
-        if not (name and image):
-            self.fail(f"{value!r}: a container's name, = and what its image begins with", param, ctx)
+        if not (name and "/" in image):
+            self.fail(
+                f"{value!r}: a container's name, = and what its image begins with, at least REGISTRY/", param, ctx
+            )
         return name, image
 
 

@@ -12,7 +12,10 @@ from typing import Final
 from tailseal.domain.render.drift import Value
 
 Sidecar = tuple[str, str]
-"""A container by its name and what its image begins with."""
+"""A container by its name and what its image begins with, up to a `/`, `:` or `@`."""
+
+_ENDS: Final = ("/", ":", "@")
+"""Where a part of an image's name ends."""
 
 _REFUSED: Final = {
     *("privileged", "allowPrivilegeEscalation", "add", "procMount", "seLinuxOptions", "windowsOptions"),
@@ -44,7 +47,7 @@ def is_allowed(
     said = {name: entry for name, entry in (container.get("securityContext") or {}).items() if entry is not None}
     security = {**ours["securityContext"], **said}
     return (
-        any(container["name"] == name and container["image"].startswith(image) for name, image in sidecars)
+        any(container["name"] == name and _begins(container["image"], image) for name, image in sidecars)
         and seen.isdisjoint(volume["name"] for volume in ours["volumes"])
         and all(_is_lent(volume) for volume in present.get("volumes") or () if volume["name"] in seen)
         and _REFUSED.isdisjoint(_members(container))
@@ -52,6 +55,13 @@ def is_allowed(
         and security["runAsNonRoot"] is True
         and security.get("runAsUser") != 0
         and all((security.get(name) or {}).get("type", "RuntimeDefault") == "RuntimeDefault" for name in _PROFILES)
+    )
+
+
+def _begins(image: str, prefix: str) -> bool:
+    """Whether the image is what the prefix says or below it, and not one whose name only goes on where that ends."""
+    return image.startswith(prefix) and any(
+        prefix.endswith(end) or f"{image}/".startswith(f"{prefix}{end}") for end in _ENDS
     )
 
 

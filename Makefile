@@ -47,7 +47,7 @@ tailnet: $(VENV)/runtime.stamp ## a real tailnet with an identity provider in it
 
 test: $(VENV)/dev.stamp lint ## everything
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm pause coredns headscale tailscale containerboot s3 kubeconform kstatus $(if $(shell command -v redis-server),argocd)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=2
 
 e2e: $(VENV)/dev.stamp ## what needs a real node, at full length: our image, installed by the chart; an hour, then a table (root; or CLUSTER=current IMAGE=…)
 	@PYTHONPATH=dev $(BIN)/python -m tailseal_dev.cache kubernetes helm $(if $(filter local,$(CLUSTER)),pause coredns headscale tailscale containerboot s3 buildkitd buildctl)

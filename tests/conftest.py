@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+import parts
 from node import table
 from tailseal.api import unsupported
 from tailseal.tailnet.localapi import SOCKET, LocalApi
@@ -32,6 +33,18 @@ for _part in ("connect", "read", "write", "pool"):
 
 # Likewise a question to tailscaled, which may take a second: a test that is about that says how long.
 LocalApi.__init__.__defaults__ = (SOCKET, 60.0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Divide the suite by parts, whatever way of distribution is asked for."""
+    return parts.scheduler(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest parts first where several processes share the run; within a part all stays in order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: parts.rank(item.nodeid))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -4,8 +4,8 @@ A lookup that finds nothing makes tailscaled sleep for 180 ms with everything lo
 with a port. So that is done once a connection, on the one listener that can be reached in no other way, one at a time,
 and not for a connection that has ended, which tailscaled forgets; all other questions are about addresses alone, and
 only about those that nodes have. After such a sleep the daemon is left alone for as long again, so that questions about
-addresses are answered among whatever strangers do. New connections wait for their turn: programs of this very host that
-keep open what tailscaled knows nothing of hold them up.
+addresses are answered among whatever strangers do. New connections wait for their turn: programs of this very host,
+of which tailscaled knows nothing, hold them up by each request, as each comes by a connection that is new.
 """
 
 from __future__ import annotations

@@ -133,6 +133,59 @@ async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_ea
     assert "Repaired" not in conditions(seen)
 
 
+async def test_what_we_want_anew_ourselves_makes_no_try_more_seldom() -> None:
+    def inject(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            template(obj)["containers"][1:] = [{"name": "spy", "image": "x"}]
+
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = inject
+    for number in range(5):
+        seen.cluster.user_apply(provider(workload={"labels": {"a": str(number)}}))
+        await seen.run_for(5)
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.IN_VAIN * 2)
+    assert_ready(seen)
+    assert "Repaired" not in conditions(seen)
+
+
+async def test_what_was_put_right_meanwhile_is_tried_as_often_as_at_first_when_it_comes_back_again() -> None:
+    def inject(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            template(obj)["containers"][1:] = [{"name": "spy", "image": f"spy:{next(count)}"}]
+
+    count = itertools.count()
+    seen = standard()
+    await seen.converge()
+    right = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]
+    for policy, seconds in ((inject, 8 * owned.IN_VAIN), (lambda _obj: None, 5), (inject, 5)):
+        seen.cluster.mutate = policy
+        seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj.update(spec=right))
+        await seen.run_for(seconds)
+    assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.IN_VAIN * 2)
+    assert_ready(seen)
+
+
+async def test_who_takes_our_mark_off_in_every_write_is_told_of_as_long_as_he_does() -> None:
+    def claim(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            obj["metadata"]["labels"][meta.MANAGED_BY] = "theirs"
+
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = claim
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
+    await seen.run_for(owned.IN_VAIN * 3)
+    assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.IN_VAIN * 2)
+    assert_ready(seen)
+    assert "Repaired" not in conditions(seen)
+
+
 async def test_what_is_not_there_any_more_is_not_said_to_hold_what_others_put_in() -> None:
     def inject(obj: Object) -> None:
         if (obj["kind"], obj["metadata"]["name"]) == ("Deployment", "corp-idp"):

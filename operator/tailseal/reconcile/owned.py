@@ -99,10 +99,11 @@ def differs(ctx: Context, wanted: Object, present: Object) -> bool:
     return drift.differs(wanted, present) or additions.foreign(wanted, present, ctx.settings.sidecars) is not None
 
 
-def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
+async def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
     """What others put into what the provider owns and no write takes out, in words that hold still."""
-    found = _memory(ctx, namespace, provider).unrepaired
-    return sorted(text for ref, text in found.items() if ctx.objects.get(ref) is not None)
+    found = list(_memory(ctx, namespace, provider).unrepaired.items())
+    # The store sees only what carries our label, and that may be just what others take off.
+    return sorted([text for ref, text in found if ctx.objects.get(ref) or await ctx.cluster.get(ref)])
 
 
 def forget(ctx: Context, namespace: str, provider: str) -> None:
@@ -116,8 +117,9 @@ def _digest(wanted: Object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """A write in vain: what it came to, when (Unix seconds), and for how many seconds that is left alone."""
+    """A write in vain: of what, what it came to, when (Unix seconds), and for how many seconds that is left alone."""
 
+    wish: str
     outcome: str
     at: float
     pause: float
@@ -169,7 +171,7 @@ async def _ensured(
         return await _apply(ctx, wanted, manager)
     patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
     if patch is None and not differs:
-        _note(ctx, wanted, None)
+        _be_content(ctx, wanted)
         return present
     if _is_in_vain_just_now(ctx, wanted, present):
         return present
@@ -229,8 +231,7 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     elif drift.differs(wanted, present):
         what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"
     else:
-        _memory_of(ctx, wanted).in_vain.pop(kinds.ref(wanted), None)
-        _note(ctx, wanted, None)
+        _be_content(ctx, wanted)
         return False
     _remember(ctx, wanted, _outcome(wanted, present))
     text = (
@@ -245,11 +246,18 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
 
 
 def _remember(ctx: Context, wanted: Object, outcome: str) -> None:
-    """Have what was tried in vain left alone for a while."""
-    tries, ref = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted)
-    former = tries.get(ref)
-    pause = IN_VAIN if former is None or former.outcome == outcome else min(2 * former.pause, SELDOM)
-    tries[ref] = _Try(outcome, ctx.clock.now(), pause)
+    """Have what was tried in vain left alone for a while: ever longer where the same wish came to something else."""
+    tries, ref, wish = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted), _digest(wanted)
+    former, pause = tries.get(ref), IN_VAIN
+    if former is not None and former.wish == wish and former.outcome != outcome:
+        pause = min(2 * former.pause, SELDOM)
+    tries[ref] = _Try(wish, outcome, ctx.clock.now(), pause)
+
+
+def _be_content(ctx: Context, wanted: Object) -> None:
+    """Nothing is in vain any more: what comes back another time begins anew."""
+    _memory_of(ctx, wanted).in_vain.pop(kinds.ref(wanted), None)
+    _note(ctx, wanted, None)
 
 
 def _note(ctx: Context, wanted: Object, text: str | None) -> None:

@@ -77,7 +77,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if down:
         text = trouble.describe(down)
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
-    if spoiled := "; ".join(unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]:
+    if spoiled := "; ".join(await unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]:
         facts = (*_ready_but(facts, spoiled), Fact("Repaired", status=False, reason=_SPOILED, message=spoiled))
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)

@@ -110,6 +110,24 @@ async def test_a_leader_cut_off_gives_up_before_its_lease_ends() -> None:
 
 
 @virtual
+async def test_a_leader_that_is_refused_and_then_not_answered_gives_up_before_its_lease_ends() -> None:
+    cluster = FakeCluster()
+    first = candidate(cluster, "first")
+    await first.acquire()
+    started = now()
+
+    async def get(_: Ref) -> Object | None:
+        if now() - started < Timing().deadline - 0.5:
+            raise Transient("no")
+        await asyncio.sleep(60)
+        return None
+
+    cluster.get = get  # type: ignore[method-assign]
+    await first.hold()
+    assert now() - started < Timing().lease
+
+
+@virtual
 async def test_a_stuck_leader_stops_renewing() -> None:
     cluster = FakeCluster()
     frozen = [False]

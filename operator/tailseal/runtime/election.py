@@ -101,7 +101,8 @@ class Elector:
                 return
             started = self._monotonic()
             try:
-                async with asyncio.timeout(self._timing.deadline):
+                # What is left, and no more: an answer waited for in full would come when others lead.
+                async with asyncio.timeout(renewed + self._timing.deadline - started):
                     if not await self._take():
                         return
                 renewed = started

@@ -76,9 +76,15 @@ def _is_tighter(name: str, before: float, after: float) -> bool:
 def _rules(before: Schema, after: Schema, path: str) -> Iterator[str]:
     known = {rule["rule"] for rule in before.get("x-kubernetes-validations", ())}
     for rule in after.get("x-kubernetes-validations", ()):
-        about = set(_MEMBER.findall(rule["rule"]))
-        if rule["rule"] not in known and (not about or about & before.get("properties", {}).keys()):
+        if rule["rule"] not in known and not _spares(rule["rule"], before.get("properties", {})):
             yield f"{path}: new rule: {rule.get('message', rule['rule'])}"
+
+
+def _spares(rule: str, former: Mapping[str, Any]) -> bool:
+    """Whether a rule is only about members that nobody had, and holds without each of them."""
+    about = set(_MEMBER.findall(rule))
+    guarded = all(f"!has(self.{name}) ||" in rule for name in about)
+    return bool(former and about) and about.isdisjoint(former) and guarded
 
 
 def _members(before: Schema, after: Schema, path: str) -> Iterator[str]:

@@ -74,8 +74,9 @@ def _spec(crd: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _rule(crd: dict[str, Any], text: str) -> None:
-    _spec(crd)["properties"]["ruled"]["x-kubernetes-validations"].append({"rule": text, "message": "no"})
+def _rule(crd: dict[str, Any], text: str, member: str = "ruled") -> None:
+    rules = _spec(crd)["properties"][member].setdefault("x-kubernetes-validations", [])
+    rules.append({"rule": text, "message": "no"})
 
 
 CHANGES: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
@@ -95,7 +96,11 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     ),
     (lambda crd: _rule(crd, "s"), ["K.spec.ruled: new rule: no"]),
     (lambda crd: _rule(crd, "self.x == 'a'"), ["K.spec.ruled: new rule: no"]),
-    (lambda crd: _rule(crd, "self.new == 'a'"), []),
+    (lambda crd: _rule(crd, "!has(self.new) || self.new == 'a'"), []),
+    (lambda crd: _rule(crd, "self.new == 'a'"), ["K.spec.ruled: new rule: no"]),
+    (lambda crd: _rule(crd, "!has(self.new) || self.newer == 'a'"), ["K.spec.ruled: new rule: no"]),
+    (lambda crd: _rule(crd, "self.all(x, x == 2)", "counts"), ["K.spec.counts: new rule: no"]),
+    (lambda crd: _rule(crd, "self.matches('^a$')", "name"), ["K.spec.name: new rule: no"]),
     (lambda crd: crd["spec"]["versions"][0].pop("selectableFields"), ["K.spec.name: no longer selectable"]),
     (lambda crd: crd["spec"]["versions"][0].update(served=False), ["K: version v1 is served no more"]),
 ]

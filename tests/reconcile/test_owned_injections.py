@@ -186,6 +186,26 @@ async def test_who_takes_our_mark_off_in_every_write_is_told_of_as_long_as_he_do
     assert "Repaired" not in conditions(seen)
 
 
+async def test_what_comes_back_in_the_bundle_is_tried_again_by_who_writes_it() -> None:
+    def inject(obj: Object) -> None:
+        if (obj["kind"], obj["metadata"]["name"]) == ("ConfigMap", "corp-policies"):
+            obj.setdefault("data", {})["evil"] = "theirs"
+
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = inject
+    seen.cluster.user_edit(kinds.CONFIG_MAP, NS, "corp-policies", lambda _obj: None)
+    await seen.run_for(5)
+    assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
+    done = await seen.reconcile("Bundle", NS, "corp")
+    assert done.after is not None
+    assert done.after <= owned.IN_VAIN, "nobody tells when the policy goes"
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(owned.IN_VAIN * 2)
+    assert "evil" not in seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-policies").get("data", {})
+    assert (await seen.reconcile("Bundle", NS, "corp")).after is None
+
+
 async def test_what_is_not_there_any_more_is_not_said_to_hold_what_others_put_in() -> None:
     def inject(obj: Object) -> None:
         if (obj["kind"], obj["metadata"]["name"]) == ("Deployment", "corp-idp"):

@@ -106,6 +106,11 @@ async def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
     return sorted([text for ref, text in found if ctx.objects.get(ref) or await ctx.cluster.get(ref)])
 
 
+def has_spoiled_files(ctx: Context, namespace: str, provider: str) -> bool:
+    """Whether no write takes out what others put into its Secrets and ConfigMaps: nobody tells when they stop that."""
+    return any(ref.kind in _FILES for ref in _memory(ctx, namespace, provider).unrepaired)
+
+
 def forget(ctx: Context, namespace: str, provider: str) -> None:
     """Keep nothing of what was made for a provider that is gone."""
     ctx.memory.pop(Key("Owned", namespace, provider), None)

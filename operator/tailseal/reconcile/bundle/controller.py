@@ -38,7 +38,7 @@ from tailseal.reconcile.bundle.memory import BundleMemory, Gathered, ShardConten
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.identityprovider.spec import intent_of
-from tailseal.reconcile.owned import ensure, remove
+from tailseal.reconcile.owned import ensure, has_spoiled_files, remove
 from tailseal.reconcile.ownership import Leaving, NameTaken
 
 MANAGER = "tailseal-bundle"
@@ -80,7 +80,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
         if isinstance(reason, Leaving):
             raise reason
         _blame(ctx, memory, key, reason)
-    return Done(after=_RETRY if failed else None)
+    return Done(after=_RETRY if failed or has_spoiled_files(ctx, namespace, name) else None)
 
 
 def _blame(ctx: Context, memory: BundleMemory, key: Key, error: Exception) -> None:

@@ -30,7 +30,7 @@ PROMISES = (
     "deleted",
     "the CRDs stay, and so may what others have",
     "Application applied again → Synced and Healthy",
-    "a token from before verifies, and the next one has the same sub",
+    "a token from before verifies, and so does the next one",
     "the same keys and salts",
 )
 

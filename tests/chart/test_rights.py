@@ -122,7 +122,16 @@ RIGHTS = [
     ("", "list secrets", False),
     ("", "impersonate users", False),
     ("", "get customresourcedefinitions.apiextensions.k8s.io", False),
-    ("", "patch validatingadmissionpolicies.admissionregistration.k8s.io", False),
+    *[
+        ("", f"{verb} {kind}.admissionregistration.k8s.io", False)
+        for kind in (
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+            "mutatingwebhookconfigurations",
+            "validatingwebhookconfigurations",
+        )
+        for verb in ("create", "patch")
+    ],
 ]
 
 

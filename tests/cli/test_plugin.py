@@ -103,11 +103,19 @@ def test_the_whole_life_of_a_key_through_kubectl(
 
 
 def test_everything_on_one_screen_and_who_one_is_through_kubectl(
-    run: Callable[..., subprocess.CompletedProcess[str]], corp: str
+    run: Callable[..., subprocess.CompletedProcess[str]], control_plane: ControlPlane, tmp_path: Path, corp: str
 ) -> None:
     shown = run("tailseal", "status", "-n", corp)
+    row = ["SigningKey", corp, "corp", "Unknown"]
     assert shown.returncode == 1, shown.stderr
-    assert shown.stdout.splitlines()[1].split()[:4] == ["SigningKey", corp, "corp", "Unknown"]
+    assert shown.stdout.splitlines()[1].split()[:4] == row
+    config = tmp_path / "of-two"
+    known = yaml.safe_load(control_plane.kubeconfig.read_text())
+    config.write_text(yaml.safe_dump(known | {"current-context": "another"}))
+    everywhere = run("tailseal", "status", "-A", "--kubeconfig", str(config), "--context", known["current-context"])
+    assert everywhere.returncode == 1, everywhere.stderr
+    assert row in [line.split()[:4] for line in everywhere.stdout.splitlines()]
+    assert run("tailseal", "status", "-A", "--kubeconfig", str(config)).returncode == 3
     assert run("tailseal", "status", "-n", corp, "-o", "name").stdout == "signingkey.tailseal.dev/corp\n"
     told = run("tailseal", "whoami", "-o", "json")
     assert json.loads(told.stdout)["username"] == "admin", told.stderr

@@ -17,6 +17,7 @@ from tailseal_dev.ports import free_ports
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
 SECOND = "second-installation"
+ELSEWHERE = OBJECTS.replace(PROVIDERS, OPEN).replace("idp.corp.example", "open.corp.example")
 KINDS = ("signingkey/corp", "identityprovider/corp", "trustpolicy/deploy")
 
 
@@ -37,20 +38,23 @@ def test_of_two_installations_one_acts_and_the_other_says_that_it_does_not(
 ) -> None:
     eventually(lambda: second.exists() and '"primed"' in second.read_text())
     kubectl("apply", "-f", "-", stdin=OBJECTS)
-    reasons = ("get", "events", f"--namespace={PROVIDERS}", "-o=jsonpath={.items[*].reason}")
+    (alone,) = (text for text in ELSEWHERE.split("---\n") if "kind: IdentityProvider\n" in text)
     try:
         _await_ready(kubectl, PROVIDERS, operator)
-        eventually(lambda: "NamespaceClaimed" in kubectl(*reasons))
+        eventually(lambda: _claimed(kubectl, PROVIDERS) > 0)
+        kubectl("annotate", "identityprovider/corp", "look=again", f"--namespace={PROVIDERS}")
+        kubectl("apply", "-f", "-", stdin=alone)  # told of after the other one was looked at again
+        eventually(lambda: _claimed(kubectl, OPEN) > 0)
+        assert (_claimed(kubectl, PROVIDERS), _claimed(kubectl, OPEN)) == (1, 1)
     finally:
-        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=OBJECTS)
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=f"{OBJECTS}---\n{alone}")
     written = [line for line in control_plane.writes_by(SECOND) if "/events" not in line and "dryRun" not in line]
-    assert [line for line in written if PROVIDERS in line] == []
+    assert [line for line in written if PROVIDERS in line or OPEN in line] == []
     assert "namespace is another installation's" in second.read_text()
 
 
 def test_a_namespace_that_is_deleted_midway_takes_nothing_else_along(operator: Path, kubectl: Kubectl) -> None:
-    elsewhere = OBJECTS.replace(PROVIDERS, OPEN).replace("idp.corp.example", "open.corp.example")
-    kubectl("apply", "-f", "-", stdin=elsewhere)
+    kubectl("apply", "-f", "-", stdin=ELSEWHERE)
     _await_ready(kubectl, OPEN, operator)
     try:
         kubectl("delete", "namespace", OPEN, "--timeout=120s")
@@ -60,12 +64,19 @@ def test_a_namespace_that_is_deleted_midway_takes_nothing_else_along(operator: P
         kubectl("create", "namespace", OPEN, check=False)
         kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=chart.render(*FLAGS))
     try:
-        kubectl("apply", "-f", "-", stdin=elsewhere)
+        kubectl("apply", "-f", "-", stdin=ELSEWHERE)
         _await_ready(kubectl, OPEN, operator)
     finally:
-        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=f"{OBJECTS}---\n{elsewhere}")
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=f"{OBJECTS}---\n{ELSEWHERE}")
     failures = [line for line in operator.read_text().splitlines() if "reconcile failed" in line]
     assert len(failures) < 50, "what is being deleted is not asked for again and again"
+
+
+def _claimed(kubectl: Kubectl, namespace: str) -> int:
+    """How many events say, at the provider that is there now, that its namespace is another installation's."""
+    uid = kubectl("get", "identityprovider/corp", f"--namespace={namespace}", "-o=jsonpath={.metadata.uid}")
+    path = "-o=jsonpath={range .items[?(@.reason=='NamespaceClaimed')]}{.involvedObject.uid} {end}"
+    return kubectl("get", "events", f"--namespace={namespace}", path).split().count(uid)
 
 
 def _await_ready(kubectl: Kubectl, namespace: str, log: Path) -> None:

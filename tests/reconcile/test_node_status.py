@@ -11,6 +11,7 @@ from fakes.numbered import DIRECT, POSTGRES, SERVE, on_a_tailnet
 from fakes.provider import NS, conditions, message, status
 from fakes.world import World
 from tailseal.api import meta
+from tailseal.api.identityprovider import IdentityProviderStatus
 
 
 def nodes(seen: World, **states: str) -> None:
@@ -37,6 +38,17 @@ async def test_status_says_what_the_nodes_are_called_and_that_the_issuer_has_sev
     assert conditions(seen)["IssuerShared"] == ("False", "IssuerNotShared")
     assert "TailnetJoined" not in conditions(seen)
     assert "Restricted" not in conditions(seen)
+
+
+async def test_status_has_room_for_all_endpoints_that_a_spec_can_have() -> None:
+    said = [{"name": f"e{number}", "url": f"https://e{number}.corp.example"} for number in range(8)]
+    several = {"storage": POSTGRES, "idp": {"enabled": True, "replicas": 8}, "sts": {"enabled": True}}
+    seen = on_a_tailnet(tailnet=DIRECT, serving={"endpoints": said}, **several)
+    await seen.converge()
+    nodes(seen, **{f"corp_idp_{number}": "Running" for number in range(8)})
+    await seen.run_for(60)
+    known = IdentityProviderStatus.model_validate(status(seen))
+    assert len(known.endpoints) == len(said) + 8 + len({"sts", "idp", "jwks"})
 
 
 @pytest.mark.parametrize(

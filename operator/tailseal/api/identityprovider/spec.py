@@ -204,7 +204,7 @@ class IdentityProviderStatus(ApiModel):
 
     observed_generation: int | None = None
     """Generation of the spec that this status is about."""
-    endpoints: Annotated[tuple[EndpointStatus, ...], Items(16, "map")] = ()
+    endpoints: Annotated[tuple[EndpointStatus, ...], Items(32, "map")] = ()
     """Where the services are reached."""
     bundle_digest: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Digest of the configuration that every replica should serve."""

@@ -21,21 +21,21 @@ pytestmark = [pytest.mark.node, pytest.mark.helm]
 
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:tailseal-operator"
 FACTS = """
-import json, os
+import errno, json, os
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-def writable(folder):
+def sealed(folder):
     try:
         open(folder + "/probe", "w").close()
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno == errno.EROFS  # root's folders refuse us otherwise, too
+    return False
 print(json.dumps({
     "uid": os.getuid(),
     "gid": os.getgid(),
     "capabilities": int(status["CapEff"], 16),
     "no_new_privileges": status["NoNewPrivs"].strip(),
     "seccomp": status["Seccomp"].strip(),
-    "writable": [folder for folder in ("", "/etc", "/opt/tailseal", "/usr") if writable(folder)],
+    "unsealed": [folder for folder in ("", "/etc", "/opt/tailseal", "/usr") if not sealed(folder)],
     "token": os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token"),
 }))
 """
@@ -114,7 +114,7 @@ def test_workers_have_no_rights_on_their_node_nor_at_the_api_server(world: World
             "capabilities": 0,
             "no_new_privileges": "1",
             "seccomp": "2",
-            "writable": [],
+            "unsealed": [],
             "token": False,
         }
 
@@ -122,7 +122,7 @@ def test_workers_have_no_rights_on_their_node_nor_at_the_api_server(world: World
 def test_the_operator_has_no_rights_on_its_node(world: World) -> None:
     facts = _facts(world, SYSTEM, "deployment/tailseal-operator")
     assert (facts["uid"], facts["capabilities"], facts["no_new_privileges"], facts["seccomp"]) == (65532, 0, "1", "2")
-    assert facts["writable"] == []
+    assert facts["unsealed"] == []
 
 
 def refused(world: World) -> list[str]:

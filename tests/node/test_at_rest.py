@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from node.table import FULL, measured
-from node.world import PROVIDERS, SYSTEM, World, seconds_of, until
+from node.world import PROVIDERS, SPACE, SYSTEM, World, seconds_of, until
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("image")]
 
@@ -25,8 +26,31 @@ print(json.dumps([int(status["VmRSS"].split()[0]) / 1024, sum(map(int, ticks)) /
 """
 
 
+APP = f"""\
+apiVersion: tailseal.dev/v1alpha1
+kind: OAuthClient
+metadata: {{name: resting, namespace: {PROVIDERS}}}
+spec:
+  identityProviderRef: {{name: corp}}
+  type: Public
+  redirectURIs: ["https://app.example/callback"]
+"""
+
+
+@pytest.fixture
+def app(world: World) -> Iterator[None]:
+    """An application that every replica knows; nobody can log in without a tailnet."""
+    world.kubectl("apply", "-f", "-", stdin=APP)
+    yield
+    world.kubectl("delete", "oauthclient/resting", SPACE)
+
+
+@pytest.mark.usefixtures("job", "app")
 def test_at_rest_nothing_is_written(world: World) -> None:
-    """The operator's Lease aside, which says that it lives."""
+    """The operator's Lease aside, which says that it lives; each kind of ours is there, with a status."""
+    objects = ("signingkey/corp", "identityprovider/corp", "trustpolicy/deploy")
+    world.kubectl("wait", "--for=condition=Ready", *objects, SPACE, "--timeout=120s")
+    world.kubectl("wait", "--for=condition=Programmed", "oauthclient/resting", SPACE, "--timeout=120s")
     until(lambda: _quiet_since(world) > 5, "what was begun is done", within=120)
     before, costs = len(_writes(world)), _costs(world)
     time.sleep(REST)

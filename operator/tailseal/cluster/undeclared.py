@@ -9,13 +9,17 @@ from typing import Any
 from tailseal.cluster.port import Object
 
 _REFUSED = re.compile(r"(\.status(?:\.\w+|\[[^\]]*\])+): field not declared in schema")
+_WHOLE = "keys"
+"""A SigningKey's keys: whoever reads them must not take part of them for all, so rather the write fails."""
+
 _TOO_MANY = re.compile(r"\bstatus\.(\w+): Too many: (\d+): must have at most (\d+) items")
 
 
 def declared(obj: Object, refusal: str) -> Object:
     """The object without what the API server says that its schema lacks; the same where it says nothing of the kind.
 
-    Of a list of the status that is too long, the last go: a condition that is new to the object comes last.
+    Of a list of the status that is too long, the last go: a condition that is new to the object comes last. Of a
+    SigningKey's keys none goes.
 
     Args:
         obj: what was applied.
@@ -30,7 +34,7 @@ def declared(obj: Object, refusal: str) -> Object:
 
 def _shortened(obj: Object, name: str, *, by: int) -> Object:
     status = obj["status"]
-    return obj | {"status": status | {name: status[name][:-by]}} if name in status and by > 0 else obj
+    return obj | {"status": status | {name: status[name][:-by]}} if name in status.keys() - {_WHOLE} and by > 0 else obj
 
 
 def _without(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - JSON

@@ -7,7 +7,7 @@ A reconciler states facts; from them come the conditions, the summary `Ready`, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tailseal.api.conditions import Condition, set_condition
@@ -50,6 +50,18 @@ def summarise(facts: Sequence[Fact]) -> tuple[Fact, ...]:
     why = stalled or first
     pair = Fact("Stalled" if stalled else "Reconciling", status=True, reason=why.reason, message=why.message)
     return (*facts, ready, pair)
+
+
+def unrepaired(facts: Sequence[Fact], text: str) -> tuple[Fact, ...]:
+    """What works, works; but whoever looks at it is to see that there is something of others in it, if so."""
+    if not text:
+        return tuple(facts)
+    why = Reason.NOT_REPAIRED
+    told = (
+        replace(fact, reason=why, message=text) if (fact.type, fact.status) == ("Ready", True) else fact
+        for fact in facts
+    )
+    return (*told, Fact("Repaired", status=False, reason=why, message=text))
 
 
 async def write_status(

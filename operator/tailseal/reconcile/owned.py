@@ -10,7 +10,7 @@ from tailseal.api.meta import MANAGED_BY, OAUTH_CLIENT_LABEL, PROVIDER_LABEL
 from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Forbidden, Invalid
-from tailseal.cluster.port import Object, Ref
+from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.domain import canonical
 from tailseal.domain.render import additions, applied, drift
 from tailseal.reconcile import kept_secret
@@ -90,8 +90,18 @@ def made(ctx: Context, wanted: Object) -> bool:
 
 def in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether our last write of just this came to just what is there, however long ago: one more changes nothing."""
+    return meant(ctx, wanted, present) == wanted
+
+
+def meant(ctx: Context, wanted: Object, present: Object) -> Object | None:
+    """What we last wrote under the rendered one's name, if it came to just what is there: that is no word of ours."""
     tried = _memory_of(ctx, wanted).in_vain.get(kinds.ref(wanted))
-    return tried is not None and tried.outcome == _outcome(wanted, present)
+    return tried.wanted if tried is not None and tried.outcome == _outcome(tried.wanted, present) else None
+
+
+def not_repaired(ctx: Context, wanted: Object) -> str:
+    """As `unrepaired`, of what was just made so; empty if there is nothing."""
+    return _memory_of(ctx, wanted).unrepaired.get(kinds.ref(wanted), "")
 
 
 def differs(ctx: Context, wanted: Object, present: Object) -> bool:
@@ -111,9 +121,9 @@ def has_spoiled_files(ctx: Context, namespace: str, provider: str) -> bool:
     return any(ref.kind in _FILES for ref in _memory(ctx, namespace, provider).unrepaired)
 
 
-def forget(ctx: Context, namespace: str, provider: str) -> None:
-    """Keep nothing of what was made for a provider that is gone."""
-    ctx.memory.pop(Key("Owned", namespace, provider), None)
+def forget(ctx: Context, namespace: str, name: str, kind: Kind = kinds.IDENTITY_PROVIDER) -> None:
+    """Keep nothing of what was made for an owner that is gone."""
+    ctx.memory.pop(Key(f"Owned/{kind.kind}", namespace, name), None)
 
 
 def _digest(wanted: Object) -> str:
@@ -124,7 +134,7 @@ def _digest(wanted: Object) -> str:
 class _Try:
     """A write in vain: of what, what it came to, when (Unix seconds), and for how many seconds that is left alone."""
 
-    wish: str
+    wanted: Object = field(repr=False)
     outcome: str
     at: float
     pause: float
@@ -132,7 +142,7 @@ class _Try:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What was made for a provider, by digest, and what was written of it in vain.
+    """What was made for an owner, by digest, and what was written of it in vain.
 
     `unrepaired`: what is still so, in words.
     """
@@ -148,15 +158,19 @@ class _Memory:
 
 
 def _memory_of(ctx: Context, wanted: Object) -> _Memory:
-    metadata = wanted["metadata"]
-    return _memory(ctx, metadata["namespace"], metadata["labels"].get(PROVIDER_LABEL))
+    owner = _owner(wanted)
+    return _Memory() if owner is None else _memory(ctx, owner.namespace, owner.name, owner.kind)
 
 
-def _memory(ctx: Context, namespace: str, provider: str | None) -> _Memory:
-    """What is known of that provider's objects; of what has none nothing is ever said, nor kept."""
-    if provider is None:
-        return _Memory()
-    memory: _Memory = ctx.memory.setdefault(Key("Owned", namespace, provider), _Memory())
+def _owner(wanted: Object) -> Ref | None:
+    """Who is told of it; of what has none nothing is ever said, nor kept."""
+    namespace, labels = wanted["metadata"]["namespace"], wanted["metadata"]["labels"]
+    owners = {PROVIDER_LABEL: kinds.IDENTITY_PROVIDER, OAUTH_CLIENT_LABEL: kinds.OAUTH_CLIENT}
+    return next((Ref(kind, namespace, labels[label]) for label, kind in owners.items() if label in labels), None)
+
+
+def _memory(ctx: Context, namespace: str, name: str, kind: Kind = kinds.IDENTITY_PROVIDER) -> _Memory:
+    memory: _Memory = ctx.memory.setdefault(Key(f"Owned/{kind.kind}", namespace, name), _Memory())
     return memory
 
 
@@ -252,11 +266,11 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
 
 def _remember(ctx: Context, wanted: Object, outcome: str) -> None:
     """Have what was tried in vain left alone for a while: ever longer where the same wish came to something else."""
-    tries, ref, wish = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted), _digest(wanted)
+    tries, ref = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted)
     former, pause = tries.get(ref), IN_VAIN
-    if former is not None and former.wish == wish and former.outcome != outcome:
+    if former is not None and former.wanted == wanted and former.outcome != outcome:
         pause = min(2 * former.pause, SELDOM)
-    tries[ref] = _Try(wish, outcome, ctx.clock.now(), pause)
+    tries[ref] = _Try(wanted, outcome, ctx.clock.now(), pause)
 
 
 def _be_content(ctx: Context, wanted: Object) -> None:
@@ -266,15 +280,14 @@ def _be_content(ctx: Context, wanted: Object) -> None:
 
 
 def _note(ctx: Context, wanted: Object, text: str | None) -> None:
-    """Have the provider's status say, or no longer say, what is not repaired."""
-    ref, unrepaired = kinds.ref(wanted), _memory_of(ctx, wanted).unrepaired
-    provider = wanted["metadata"]["labels"].get(PROVIDER_LABEL)
-    if provider is None or unrepaired.get(ref) == text:
+    """Have the owner's status say, or no longer say, what is not repaired."""
+    ref, unrepaired, owner = kinds.ref(wanted), _memory_of(ctx, wanted).unrepaired, _owner(wanted)
+    if owner is None or unrepaired.get(ref) == text:
         return
     unrepaired.pop(ref, None)
     if text is not None:
         unrepaired[ref] = text
-    ctx.enqueue(Key("IdentityProvider", ref.namespace, provider))
+    ctx.enqueue(Key(owner.kind.kind, owner.namespace, owner.name))
 
 
 def _outcome(wanted: Object, present: Object) -> str:
@@ -321,10 +334,10 @@ async def _say(ctx: Context, wanted: Object, what: str) -> None:
 
 
 async def _tell(ctx: Context, wanted: Object, reason: Reason, text: str) -> None:
-    name = wanted["metadata"]["labels"].get(PROVIDER_LABEL, "")
-    provider = ctx.objects.get(Ref(kinds.IDENTITY_PROVIDER, wanted["metadata"]["namespace"], name))
-    if provider is not None:
-        await ctx.recorder.event(provider, warning=True, reason=reason, message=text)
+    owner = _owner(wanted)
+    obj = ctx.objects.get(owner) if owner is not None else None
+    if obj is not None:
+        await ctx.recorder.event(obj, warning=True, reason=reason, message=text)
 
 
 async def _apply(ctx: Context, wanted: Object, manager: str) -> Object:

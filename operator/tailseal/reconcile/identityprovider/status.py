@@ -17,17 +17,16 @@ from tailseal.domain.bundle.model import VERSION
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
-from tailseal.reconcile import measured
+from tailseal.reconcile import measured, owned
 from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.bundle.memory import memory_of
-from tailseal.reconcile.conditions import Fact, next_status, summarise, write_status
+from tailseal.reconcile.conditions import Fact, next_status, summarise, unrepaired, write_status
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.identityprovider import fences, nodes, trouble
 from tailseal.reconcile.identityprovider import tailnet as provider_tailnet
 from tailseal.reconcile.identityprovider.clocks import skewed
 from tailseal.reconcile.identityprovider.refs import Problem, resolved
 from tailseal.reconcile.identityprovider.spec import Intent
-from tailseal.reconcile.owned import unrepaired
 from tailseal.reconcile.publish import seen as publish_seen
 
 MANAGER: Final = "tailseal-identityprovider"
@@ -37,8 +36,6 @@ QUIET: Final = 5.0
 
 LOOK_AGAIN: Final = 30.0
 """Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
-
-_SPOILED: Final = Reason.NOT_REPAIRED
 
 _QUIET_FIELDS: Final = frozenset({"bundleDigest", "replicas", "servingReplicas", "attachedPolicies"})
 
@@ -77,8 +74,8 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if down:
         text = trouble.describe(down)
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
-    if spoiled := "; ".join(await unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]:
-        facts = (*_ready_but(facts, spoiled), Fact("Repaired", status=False, reason=_SPOILED, message=spoiled))
+    spoiled = "; ".join(await owned.unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]
+    facts = unrepaired(facts, spoiled)
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)
     facts = (*facts, *provider_tailnet.facts(ctx, provider.namespace, provider.name, spec))
@@ -102,14 +99,6 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if stuck or spoiled or not seen.intent.accepted:
         return LOOK_AGAIN
     return None if replicas.everywhere else QUIET
-
-
-def _ready_but(facts: Sequence[Fact], text: str) -> tuple[Fact, ...]:
-    """What works, works; but whoever looks at it is to see that there is something of others in it."""
-    return tuple(
-        replace(fact, reason=_SPOILED, message=text) if (fact.type, fact.status) == ("Ready", True) else fact
-        for fact in facts
-    )
 
 
 def _held_back(ctx: Context, obj: Object, status: dict[str, Any]) -> float:

@@ -24,10 +24,11 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient, accepted, client_id_of
 from tailseal.domain.clients.credentials import credentials
+from tailseal.reconcile import owned
 from tailseal.reconcile.bundle.attached import provider_of
 from tailseal.reconcile.bundle.attached_clients import ledger_of, placement, record_of, rival
 from tailseal.reconcile.bundle.memory import Placement
-from tailseal.reconcile.conditions import Fact, summarise, write_status
+from tailseal.reconcile.conditions import Fact, summarise, unrepaired, write_status
 from tailseal.reconcile.context import Context, Done, Key
 from tailseal.reconcile.identityprovider.refs import copied, signing_algorithms
 from tailseal.reconcile.measured import UNREACHABLE
@@ -59,6 +60,7 @@ class _Run:
     facts: list[Fact]
     wakes: list[float]
     secret_name: str | None = None
+    spoiled: str = ""
 
 
 async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
@@ -67,13 +69,16 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     obj = ctx.objects.get(Ref(kinds.OAUTH_CLIENT, namespace, name))
     if obj is None or "deletionTimestamp" in obj["metadata"]:
         ctx.memory.pop(key, None)
+        owned.forget(ctx, namespace, name, kinds.OAUTH_CLIENT)
         return Done()
     run = _Run(ctx, obj, [], [])
     await _work(run, remembered_settings(ctx, *provider_of(obj)))
     fields: dict[str, Any] = {"clientID": _client_id(obj), "secretName": run.secret_name}
-    await write_status(ctx, obj, _summary(run), fields, manager=MANAGER)
+    await write_status(ctx, obj, unrepaired(_summary(run), run.spoiled), fields, manager=MANAGER)
     if any(fact.reason == Reason.WAITING_FOR_REPLICAS for fact in run.facts):
         run.wakes.append(UNREACHABLE + 1)  # new reports wake us; that none comes we must notice by ourselves
+    if run.spoiled:
+        run.wakes.append(_RETRY)
     return Done(after=min(run.wakes, default=None))
 
 
@@ -162,7 +167,7 @@ async def _write_secret(
     if compiled.has_secret:
         planned = _plan(run, compiled.client_id, held, brought)
     data = credentials(settings.issuer, compiled.client_id, planned.secret, compiled.redirect_uris)
-    await client_secret.write(ctx, obj, held, name, data, planned.ledger)
+    run.spoiled = await client_secret.write(ctx, obj, held, name, data, planned.ledger)
 
 
 def _plan(run: _Run, client_id: str, held: client_secret.Held, brought: str) -> secrets.SecretPlan:

@@ -46,18 +46,25 @@ async def read(ctx: Context, client: Object, name: str) -> Held:
         NameTaken: an object that is not ours holds the name.
         Leaving: it is being deleted, or still belongs to a deleted client of the same name.
     """
-    present = await owned.find(ctx, _rendered(client, name, {}, SecretLedger()), remedy=_REMEDY)
+    rendered = _rendered(client, name, {}, SecretLedger())
+    present = await owned.find(ctx, rendered, remedy=_REMEDY)
     if present is not None:
         ctx.objects.put(present)  # it may have lost our label
-    for secret in ([present] if present is not None else []) or secrets_of(ctx.objects, client):
+        # Where a policy changes it in each write, that is no loss of the secret, which would be followed by another.
+        meant = owned.meant(ctx, rendered, present) or present
+        return Held(present, _secret_in(meant), read_ledger(meant))
+    for secret in secrets_of(ctx.objects, client):
         return Held(present, _secret_in(secret), read_ledger(secret))
     return Held(None, "", SecretLedger())
 
 
 async def write(
     ctx: Context, client: Object, held: Held, name: str, data: Mapping[str, str], ledger: SecretLedger
-) -> None:
+) -> str:
     """Make the Secret hold exactly this, on top of exactly the version that was read; equal content is not written.
+
+    Returns:
+        what others put into it and no write takes out, in words that hold still; empty if there is nothing.
 
     Raises:
         Conflict: somebody else wrote first; plan again.
@@ -65,6 +72,7 @@ async def write(
     """
     wanted = _rendered(client, name, data, ledger)
     await owned.ensure(ctx, wanted, manager=MANAGER, exact=True, seen=held.obj, remedy=_REMEDY)
+    return owned.not_repaired(ctx, wanted)
 
 
 async def sweep(ctx: Context, client: Object, keep: str) -> None:

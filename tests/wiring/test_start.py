@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from fakes.cluster import FakeCluster
 from tailseal.cluster.errors import ClusterError, Forbidden, Transient
@@ -51,7 +52,7 @@ async def test_it_waits_for_the_api_server_alive_and_not_ready(then: ClusterErro
     await asyncio.wait_for(waiting, 60)
 
 
-async def test_it_says_why_it_waits_and_says_so_anew_when_that_changes(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_says_why_it_waits_and_says_so_anew_when_that_changes() -> None:
     why = iter(["refused", "refused", "401 Unauthorized"])
 
     class Silent(FakeCluster):
@@ -60,9 +61,13 @@ async def test_it_says_why_it_waits_and_says_so_anew_when_that_changes(capsys: p
                 raise Transient(text)
             return True
 
-    await answered(Silent(), Settings(health_port=0), pause=0)
-    out = capsys.readouterr().out
-    assert [out.count(text) for text in ("refused", "401 Unauthorized", "the API server answers")] == [1, 1, 1]
+    with capture_logs() as lines:
+        await answered(Silent(), Settings(health_port=0), pause=0)
+    assert [(line["event"], line.get("why")) for line in lines] == [
+        ("waiting for the API server", "refused"),
+        ("waiting for the API server", "401 Unauthorized"),
+        ("the API server answers", None),
+    ]
 
 
 async def test_whatever_it_waits_for_is_given_up_when_it_is_told_to_end() -> None:

@@ -23,7 +23,7 @@ from tailseal.domain.render.sidecar import Sidecar
 from tailseal.reconcile.context import OperatorSettings
 from tailseal.reconcile.owned import ensure
 from tailseal_dev import chart
-from tailseal_dev.controlplane import ControlPlane
+from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.usefixtures("helm")]
 
@@ -69,10 +69,16 @@ class Repair:
         return {name: found[name] for name in ("metadata", "spec")}
 
     def spoil(self, wanted: Pod, change: Callable[[Pod], object]) -> None:
-        found = json.loads(self._kubectl("get", *self._named(wanted), "--output=json"))
-        change(found)
-        del found["metadata"]["resourceVersion"]
-        self._kubectl("replace", "-f", "-", stdin=json.dumps(found))
+        while True:
+            found = json.loads(self._kubectl("get", *self._named(wanted), "--output=json"))
+            change(found)
+            try:
+                self._kubectl("replace", "-f", "-", stdin=json.dumps(found))
+            except ControlPlaneError as error:
+                if "(Conflict)" not in str(error):  # as above
+                    raise
+            else:
+                return
 
     def end(self, wanted: Pod) -> None:
         self._kubectl("delete", *self._named(wanted))

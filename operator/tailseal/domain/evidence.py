@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+_SHOWN: Final = 3
+"""Names in a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +75,9 @@ class Replica:
     terminating: bool
     report: Report | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of replicas or copies for a line that people read: the first ones, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

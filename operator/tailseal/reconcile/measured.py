@@ -10,7 +10,7 @@ from tailseal.api.reasons import Reason
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Ref
 from tailseal.domain.bundle import digest, model
-from tailseal.domain.evidence import Replica
+from tailseal.domain.evidence import Replica, listed
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Key, Objects
 from tailseal.reconcile.identityprovider.refs import files_of
@@ -20,9 +20,6 @@ UNREACHABLE = 30.0
 
 GRACE = 10.0
 """Seconds for which a provider that was programmed stays so while a change is under way."""
-
-_SHOWN = 3
-"""Pods that are named."""
 
 _CAUSES = (
     "a NetworkPolicy between operator and workers, a node that is down, an operator outside of the pod network, "
@@ -146,7 +143,7 @@ def programmed(measured: Measured, *, needed: Collection[str], latched: bool) ->
     if missing := sorted(set(needed) - measured.components):
         return _fact(False, Reason.NO_REPLICAS, f"no pod of {', '.join(missing)} was ready yet")
     if measured.unreachable:
-        text = f"no answer from {_names(measured.unreachable)} for 30 s; usual causes: {_CAUSES}"
+        text = f"no answer from {listed(measured.unreachable)} for 30 s; usual causes: {_CAUSES}"
         return _fact(None, Reason.REPLICA_UNREACHABLE, text)
     if measured.everywhere or (latched and not measured.late):
         return _fact(True, Reason.PROGRAMMED, "every replica serves the present configuration")
@@ -154,7 +151,7 @@ def programmed(measured: Measured, *, needed: Collection[str], latched: bool) ->
 
 
 def _lagging(measured: Measured) -> Fact:
-    pods = _names(measured.late or measured.behind)
+    pods = listed(measured.late or measured.behind)
     words = sorted({word for found in measured.problems.values() for word in found})
     if words:
         return _fact(False, Reason.BUNDLE_INVALID, f"{pods} cannot load: {', '.join(words)}")
@@ -176,8 +173,3 @@ def _standing(replica: Replica, wanted: Mapping[str, str], now: float, waited: f
 
 def _fact(status: bool | None, reason: Reason, message: str) -> Fact:  # noqa: FBT001 - as in Fact
     return Fact("Programmed", status=status, reason=reason, message=message)
-
-
-def _names(pods: tuple[str, ...]) -> str:
-    more = f" and {len(pods) - _SHOWN} more" if len(pods) > _SHOWN else ""
-    return ", ".join(pods[:_SHOWN]) + more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tailseal.domain.evidence import Replica
+from tailseal.domain.evidence import Replica, listed
 from tailseal.domain.rotation.issuer.evidence import FRESH, MAX_SKEW, Evidence, copies_show, lagging
 from tailseal.domain.rotation.issuer.ledger import IssuedKey
 
@@ -35,20 +35,20 @@ def _some_replica(_: IssuedKey, evidence: Evidence) -> Shut | None:
 
 def _all_heard(_: IssuedKey, evidence: Evidence) -> Shut | None:
     pods = tuple(pod.name for pod in evidence.counted if pod.report is None)
-    return Shut("ReplicaUnreachable", "waiting for the first report of " + _names(pods)) if pods else None
+    return Shut("ReplicaUnreachable", "waiting for the first report of " + listed(pods)) if pods else None
 
 
 def _all_serve_and_hold(key: IssuedKey, evidence: Evidence) -> Shut | None:
     pods = lagging(evidence.counted, key)
-    return Shut("ReplicaBehind", "waiting until it is served and held by " + _names(pods)) if pods else None
+    return Shut("ReplicaBehind", "waiting until it is served and held by " + listed(pods)) if pods else None
 
 
 def _all_copies_show(key: IssuedKey, evidence: Evidence) -> Shut | None:
     if unknown := tuple(copy.name for copy in evidence.copies if copy.seen is None):
-        text = "what is read from publish target " + _names(unknown) + " is not known"
+        text = "what is read from publish target " + listed(unknown) + " is not known"
         return Shut("CopyUnreachable", text)
     names = tuple(copy.name for copy in evidence.copies if not copies_show(copy, key))
-    return Shut("CopyBehind", "waiting until it is read from publish target " + _names(names)) if names else None
+    return Shut("CopyBehind", "waiting until it is read from publish target " + listed(names)) if names else None
 
 
 def _uncached(key: IssuedKey, evidence: Evidence) -> bool:
@@ -86,13 +86,8 @@ _CHECKS: tuple[Callable[[IssuedKey, Evidence], Shut | None], ...] = (
 
 
 def _clock_skew(pods: tuple[str, ...]) -> Shut:
-    return Shut("ClockSkew", "our clock differs from that of " + _names(pods))
+    return Shut("ClockSkew", "our clock differs from that of " + listed(pods))
 
 
 def _difference(pod: Replica) -> float:
     return abs(pod.report.clock - pod.report.heard_at) if pod.report else 0.0
-
-
-def _names(pods: tuple[str, ...]) -> str:
-    shown = ", ".join(pods[:3])
-    return shown if len(pods) <= 3 else f"{shown} and {len(pods) - 3} more"  # noqa: PLR2004 - enough for a line

@@ -158,7 +158,7 @@ class Capabilities:
             resources: which tokens are for, e.g. `client/grafana`: also told are the claims that differ there.
         """
         differing = sorted({name for resource in resources for name in self.claims(resource).conflicts})
-        found = {"malformedRules": list(map(str, self.malformed)), "differingClaims": differing}
+        found = {"malformedRules": list(map(str, self.malformed[:MOST_TOLD])), "differingClaims": differing}
         return {kind: [text[:_LONGEST_TOLD] for text in texts[:MOST_TOLD]] for kind, texts in found.items() if texts}
 
     def _about(self, resource: str) -> Iterable[Rule]:

@@ -192,7 +192,7 @@ async def _copy_references(run: _Run) -> None:
 
 async def _run_workers(run: _Run, component: Component) -> None:
     """The objects of one component, or none of them where it is switched off."""
-    nodes = claimed(run.ctx, run.provider)
+    nodes = claimed(run.ctx, run.provider, run.spec)
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings, nodes)
     for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
         await run.attempt(_remove(run, ref.kind, ref.name))

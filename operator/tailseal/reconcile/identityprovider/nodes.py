@@ -45,8 +45,10 @@ class Identity:
         return {name: value for name, value in said.items() if value}
 
 
-def claimed(ctx: Context, provider: Provider) -> dict[int, Identity]:
+def claimed(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> dict[int, Identity]:
     """Who the nodes are whose identity a claim keeps, by number: as replicas tell, else as is written on the claim."""
+    if spec.tailnet is None or spec.tailnet.volume is None:
+        return {}
     told = dict(_told(ctx, provider))
     return {number: _claimed(ctx.objects, provider, number, told.get(number)) for number in range(MAX_NODES)}
 

@@ -32,6 +32,13 @@ def installed(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """A control plane with nothing in it, for a test that installs everything itself."""
+    with ControlPlane(tmp_path / "plane") as made:
+        yield made
+
+
+@pytest.fixture
 def operator(installed: str, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
     """The operator under the chart's ServiceAccount; pods run on a local node. The file is the operator's log."""
     with running(control_plane.kubeconfig, tmp_path / "node"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.cluster
 DEPLOY = f"--kustomize={chart.ROOT / 'deploy'}"
 INSTALLING = "Installation, and what it says when something is wrong"
 SPACE = f"--namespace={chart.PROVIDERS}"
-
-
-@pytest.fixture
-def plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path / "plane") as made:
-        yield made
 
 
 @pytest.fixture

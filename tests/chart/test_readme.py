@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tailseal_dev.localnode.start import running
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
 SPACE = "--namespace=identity"
-
-
-@pytest.fixture
-def plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path / "plane") as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,12 +13,18 @@ from tailseal.reconcile.context import OperatorSettings
 from tailseal.reconcile.owned import IN_VAIN
 
 
-async def test_replicas_that_serve_change_one_after_the_other() -> None:
+async def both_serve() -> World:
+    """Two replicas on PostgreSQL, at rest."""
     seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
     await seen.converge()
     for number in range(2):
         rolled_out(seen, number)
     await seen.run_for(30)
+    return seen
+
+
+async def test_replicas_that_serve_change_one_after_the_other() -> None:
+    seen = await both_serve()
     seen.cluster.user_apply(_relabelled("once"))
     await seen.run_for(30)
     assert _labels(seen) == ["once", None], "the second waits while the first is down"
@@ -41,11 +47,7 @@ async def test_replicas_that_serve_change_one_after_the_other() -> None:
 
 
 async def test_what_nodes_may_use_changes_one_after_the_other() -> None:
-    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
-    await seen.converge()
-    for number in range(2):
-        rolled_out(seen, number)
-    await seen.run_for(30)
+    seen = await both_serve()
     ours, said = _used(seen)[0], {"limits": {"cpu": "1", "memory": "1Gi"}}
     seen.cluster.user_apply(provider(tailnet=SERVE | {"resources": said}, storage=POSTGRES, idp={"replicas": 2}))
     await seen.run_for(30)
@@ -76,11 +78,7 @@ async def test_what_a_former_release_made_of_replicas_is_applied_one_after_the_o
 
 
 async def test_what_others_change_is_repaired_at_once_whoever_is_down() -> None:
-    seen = on_a_tailnet(storage=POSTGRES, idp={"replicas": 2})
-    await seen.converge()
-    for number in range(2):
-        rolled_out(seen, number)
-    await seen.run_for(30)
+    seen = await both_serve()
     rolled_out(seen, 0, available=0)
 
     def swap(obj: Object) -> None:

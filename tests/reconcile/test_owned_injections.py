@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -15,6 +15,17 @@ from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
 from tailseal.cluster.port import Object, Ref
 from tailseal.reconcile import owned
 from tailseal.reconcile.context import OperatorSettings
+
+
+def spying(images: Iterable[str]) -> Callable[[Object], None]:
+    """A webhook that puts one container of its own into each Deployment, of the next image in each write."""
+    taken = iter(images)
+
+    def inject(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            template(obj)["containers"][1:] = [{"name": "spy", "image": next(taken)}]
+
+    return inject
 
 
 async def test_an_injected_container_goes_unless_the_installation_allows_it() -> None:
@@ -114,14 +125,9 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
 
 
 async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_each_try_ends_pods() -> None:
-    def inject(obj: Object) -> None:
-        if obj["kind"] == "Deployment":
-            template(obj)["containers"][1:] = [{"name": "spy", "image": f"spy:{next(count)}"}]
-
-    count = itertools.count()
     seen = standard()
     await seen.converge()
-    seen.cluster.mutate = inject
+    seen.cluster.mutate = spying(f"spy:{number}" for number in itertools.count())
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
     before = len(seen.cluster.writes)
     await seen.run_for(64 * owned.IN_VAIN)
@@ -134,13 +140,9 @@ async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_ea
 
 
 async def test_what_we_want_anew_ourselves_makes_no_try_more_seldom() -> None:
-    def inject(obj: Object) -> None:
-        if obj["kind"] == "Deployment":
-            template(obj)["containers"][1:] = [{"name": "spy", "image": "x"}]
-
     seen = standard()
     await seen.converge()
-    seen.cluster.mutate = inject
+    seen.cluster.mutate = spying(itertools.repeat("x"))
     for number in range(5):
         seen.cluster.user_apply(provider(workload={"labels": {"a": str(number)}}))
         await seen.run_for(5)
@@ -151,11 +153,7 @@ async def test_what_we_want_anew_ourselves_makes_no_try_more_seldom() -> None:
 
 
 async def test_what_was_put_right_meanwhile_is_tried_as_often_as_at_first_when_it_comes_back_again() -> None:
-    def inject(obj: Object) -> None:
-        if obj["kind"] == "Deployment":
-            template(obj)["containers"][1:] = [{"name": "spy", "image": f"spy:{next(count)}"}]
-
-    count = itertools.count()
+    inject = spying(f"spy:{number}" for number in itertools.count())
     seen = standard()
     await seen.converge()
     right = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]

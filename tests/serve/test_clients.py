@@ -104,7 +104,7 @@ def test_a_client_that_is_taken_out_of_the_folder_comes_back_as_another(tmp_path
     assert admission(tmp_path, tmp_path / "state") != before
 
 
-@pytest.mark.parametrize("slip", ["{", f"{PUBLIC}  claims: [sub]\n"], ids=["file", "spec"])
+@pytest.mark.parametrize("slip", ["{", "", f"{PUBLIC}  claims: [sub]\n"], ids=["file", "empty", "spec"])
 def test_a_slip_in_its_file_pauses_a_client_and_ends_nothing(tmp_path: Path, slip: str) -> None:
     read(tmp_path, client=PUBLIC)
     before = admission(tmp_path, tmp_path / "state")

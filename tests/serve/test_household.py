@@ -87,6 +87,7 @@ def test_a_file_may_hold_several_documents_and_other_kinds(bench: Bench) -> None
     ("text", "problem"),
     [
         ("x: [", "a.yaml: line 1, column 5: "),
+        ("", "a.yaml: is empty: delete the file if"),
         ("kind: TrustPolicy", "a.yaml: apiVersion: TrustPolicy needs tailseal.dev/v1alpha1"),
         ("- 1", "a.yaml: apiVersion, kind, metadata and spec are needed"),
         (policy("a").replace("metadata: {name: a}", "metadata: {}"), "a.yaml: metadata.name: a name is needed"),
@@ -110,7 +111,7 @@ def test_a_policy_that_is_bad_now_grants_nothing_and_says_where_and_why(bench: B
     assert bench.read().problems == ()
 
 
-@pytest.mark.parametrize("text", ["x: [", PROVIDER.replace("issuer:", "isuer:"), PROVIDER.replace("{name: k}", "k")])
+@pytest.mark.parametrize("text", ["x: [", "", PROVIDER.replace("issuer:", "isuer:"), PROVIDER.replace("{name: k}", "k")])
 def test_a_bad_provider_leaves_settings_as_they_were(bench: Bench, text: str) -> None:
     before = bench.read()
     bench.write(**{"provider.yaml": text})
@@ -119,7 +120,7 @@ def test_a_bad_provider_leaves_settings_as_they_were(bench: Bench, text: str) ->
     assert (after.provider, after.settings, granting(after)) == (before.provider, before.settings, ["a"])
 
 
-@pytest.mark.parametrize("text", ["x: [", KEY + "spec: {algorithm: HS256}"])
+@pytest.mark.parametrize("text", ["x: [", "", KEY + "spec: {algorithm: HS256}"])
 def test_a_bad_signing_key_leaves_the_schedule_as_it_was(bench: Bench, text: str) -> None:
     before = bench.read()
     bench.write(**{"key.yaml": text})

@@ -76,6 +76,8 @@ def test_the_quickstarts_folder_exchanges_and_follows_its_files(served: Served) 
         (served.folder / story.POLICY).write_text(text.replace("exact", "exactly"))
         assert served.until(lambda answer: not answer.granted).reason == "UnknownIssuer"
         served.told("problem: trustpolicy.yaml: spec.from.oidc.subject.exactly: there is no such field")
+        (served.folder / "identityprovider.yaml").write_text("")  # as who writes it anew leaves it for a moment
+        served.told("problem: identityprovider.yaml: is empty")
         (served.folder / "identityprovider.yaml").write_text("x: [")
         served.told("problem: identityprovider.yaml: line 1")
         served.place("trustpolicy.yaml")  # the settings are the last good ones

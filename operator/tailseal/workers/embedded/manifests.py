@@ -134,6 +134,8 @@ def _objects(path: Path) -> Iterator[Manifest]:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise ValueError(f"longer than {LARGEST} bytes")
+    if not content:  # what many editors and `>` leave for a moment: nobody took its objects out
+        raise ValueError("is empty: delete the file if what stood in it is to go")
     for document in yaml.load_all(content, Loader=_Loader):
         for obj in _single(document):
             if _is_ours(obj):

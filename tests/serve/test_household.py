@@ -111,7 +111,9 @@ def test_a_policy_that_is_bad_now_grants_nothing_and_says_where_and_why(bench: B
     assert bench.read().problems == ()
 
 
-@pytest.mark.parametrize("text", ["x: [", "", PROVIDER.replace("issuer:", "isuer:"), PROVIDER.replace("{name: k}", "k")])
+@pytest.mark.parametrize(
+    "text", ["x: [", "", PROVIDER.replace("issuer:", "isuer:"), PROVIDER.replace("{name: k}", "k")]
+)
 def test_a_bad_provider_leaves_settings_as_they_were(bench: Bench, text: str) -> None:
     before = bench.read()
     bench.write(**{"provider.yaml": text})

@@ -88,7 +88,7 @@ def test_our_examples_are_clean(place: str) -> None:
                 ("ExceedsBounds", "deploy", "spec.grants[0].tailscale.upstream"),
             },
         ),
-        ({"key": ""}, {("RefNotFound", "corp", "spec.signingKeys[0].name")}),
+        ({"key": "# none yet"}, {("RefNotFound", "corp", "spec.signingKeys[0].name")}),
         ({"key": f"{SIGNING_KEY}spec: {{algorithm: HS256}}"}, {("InvalidSpec", "corp", "spec.algorithm")}),
         (
             {"deploy": policy({"claims": [PINNED]}, identityProviderRef={"name": "x"})},

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fakes.applications import client, conditions, hashes, message, provider, rotate, secret, serve, served, world
+from fakes.owned import repairs
 from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
@@ -133,6 +134,16 @@ async def test_of_a_client_that_is_gone_nothing_is_remembered() -> None:
     made.cluster.user_delete(kinds.OAUTH_CLIENT, "team-a", "grafana")
     await made.converge()
     assert not [key for key in made.context.memory if key == Key("Owned/OAuthClient", "team-a", "grafana")]
+
+
+async def test_a_name_that_the_client_takes_again_was_given_up_by_nobody_else() -> None:
+    made = world()
+    await serve(made)
+    for name in ("one", "two", "one", "two"):
+        made.cluster.user_apply(client(secretName=name))
+        await serve(made)
+    assert repairs(made) == []
+    assert [ref.name for ref in made.context.memory[Key("Owned/OAuthClient", "team-a", "grafana")].made] == ["two"]
 
 
 async def test_what_somebody_puts_in_once_is_taken_out_and_said_where_the_client_is() -> None:

@@ -12,7 +12,7 @@ from fakes.provider import NS, assert_ready, conditions, message, provider, stan
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
-from tailseal.cluster.port import Object, Ref
+from tailseal.cluster.port import Kind, Object, Ref
 from tailseal.reconcile import owned
 from tailseal.reconcile.context import OperatorSettings
 
@@ -264,3 +264,47 @@ async def test_what_is_wanted_anew_is_written_at_once_also_where_something_was_i
     await seen.run_for(5)
     template = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["template"]
     assert template["metadata"]["labels"]["a"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kinds.CONFIG_MAP, "corp-policies"), (kinds.CONFIG_MAP, "corp-accepted"), (kinds.SECRET, "corp-signing")],
+)
+async def test_what_a_policy_makes_immutable_is_replaced_only_for_another_content(kind: Kind, name: str) -> None:
+    def stiffen(obj: Object) -> None:
+        if (obj["kind"], obj["metadata"]["name"]) == (kind.kind, name):
+            obj["immutable"] = True
+
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = stiffen
+    seen.cluster.user_edit(kind, NS, name, lambda obj: obj["metadata"].setdefault("annotations", {}).update(a="b"))
+    assert await seen.idle_writes() == []
+    content = seen.cluster.peek(kind, NS, name)["data"]
+    seen.cluster.user_edit(kind, NS, name, lambda obj: obj.update(data={"theirs": "eA=="}))
+    await seen.converge()
+    assert seen.cluster.peek(kind, NS, name)["data"] == content
+    assert repairs(seen) == [f"{kind.kind} {name} was changed by somebody else: it is put back"]
+    assert await seen.idle_writes() == []
+
+
+async def test_a_selector_that_a_policy_widens_in_each_write_ends_pods_ever_more_seldom() -> None:
+    def widen(obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            obj["spec"]["selector"]["matchLabels"]["theirs"] = "x"
+
+    seen = standard()
+    await seen.converge()
+    seen.cluster.mutate = widen
+    seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"]["annotations"].update(a="b"))
+    before = len(seen.cluster.writes)
+    await seen.run_for(4 * owned.IN_VAIN)
+    tries = [write.verb for write in seen.cluster.writes[before:] if write.ref.name == "corp-sts"]
+    assert tries == ["delete", "apply"] * 3
+    assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
+    assert repairs(seen) == []
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(4 * owned.IN_VAIN)
+    assert "theirs" not in seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["selector"]["matchLabels"]
+    assert "Repaired" not in conditions(seen)
+    assert_ready(seen)

@@ -78,6 +78,7 @@ def test_a_file_without_data_is_a_difference_and_nothing_foreign() -> None:
 def test_what_cannot_be_changed_is_replaced() -> None:
     stiff = bundle.shard(PROVIDER, 3, b"x") | {"immutable": True}
     assert drift.must_be_replaced(bundle.shard(PROVIDER, 3, b"y"), stiff)
+    assert not drift.must_be_replaced(bundle.shard(PROVIDER, 3, b"x"), stiff), "nothing in it has to change"
     other = bundle.tls(PROVIDER, {}) | {"type": "kubernetes.io/tls"}
     assert drift.must_be_replaced(bundle.tls(PROVIDER, {}), other)
     selecting = defaulted()

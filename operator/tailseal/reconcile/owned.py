@@ -106,7 +106,7 @@ def not_repaired(ctx: Context, wanted: Object) -> str:
 
 def differs(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether it takes a write to have it so: something of ours is not there, or something of others' is."""
-    return drift.differs(wanted, present) or additions.foreign(wanted, present, ctx.settings.sidecars) is not None
+    return _is_unlike(wanted, present) or additions.foreign(wanted, present, ctx.settings.sidecars) is not None
 
 
 async def unrepaired(ctx: Context, namespace: str, provider: str) -> list[str]:
@@ -124,6 +124,11 @@ def has_spoiled_files(ctx: Context, namespace: str, provider: str) -> bool:
 def forget(ctx: Context, namespace: str, name: str, kind: Kind = kinds.IDENTITY_PROVIDER) -> None:
     """Keep nothing of what was made for an owner that is gone."""
     ctx.memory.pop(Key(f"Owned/{kind.kind}", namespace, name), None)
+
+
+def give_up(ctx: Context, wanted: Object) -> None:
+    """Keep nothing of what was made under the rendered one's name, as it is ours that it goes."""
+    _memory_of(ctx, wanted).forget(kinds.ref(wanted))
 
 
 def _digest(wanted: Object) -> str:
@@ -183,18 +188,17 @@ async def _ensured(
         if known:
             await _say(ctx, wanted, "deleted")
         return await (kept_secret.put(ctx, None, wanted, manager=manager) if exact else _apply(ctx, wanted, manager))
-    if drift.must_be_replaced(wanted, present):
-        if known:
-            await _say(ctx, wanted, "changed")
-        await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
-        return await _apply(ctx, wanted, manager)
-    patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), drift.differs(wanted, present)
+    patch, differs = additions.foreign(wanted, present, ctx.settings.sidecars), _is_unlike(wanted, present)
     if patch is None and not differs:
         _be_content(ctx, wanted)
         return present
     if _is_in_vain_just_now(ctx, wanted, present):
         return present
-    made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
+    if drift.must_be_replaced(wanted, present):
+        await ctx.cluster.delete(ref, uid=present["metadata"]["uid"])
+        made = await _apply(ctx, wanted, manager)
+    else:
+        made = await _written(ctx, wanted, present, manager, exact=exact, patch=patch, differs=differs)
     if not await _came_back(ctx, wanted, made) and known:
         await _say(ctx, wanted, "changed")
     return made
@@ -247,12 +251,12 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     """Whether what we took out or put right was undone in that write: then it is said, and not tried again at once."""
     if additions.foreign(wanted, present, ctx.settings.sidecars) is not None:
         what, else_ = "put into", "allow a container by name and image (worker.sidecars)"
-    elif drift.differs(wanted, present):
+    elif _is_unlike(wanted, present):
         what, else_ = "change in", "have the installation say the same (of an image: image, tailscale.image)"
     else:
         _be_content(ctx, wanted)
         return False
-    _remember(ctx, wanted, _outcome(wanted, present))
+    _remember(ctx, wanted, present)
     text = (
         f"what others {what} {wanted['kind']} {wanted['metadata']['name']} comes back in the write that undoes it, "
         f"by an admission policy or webhook: exempt the namespace from that, or {else_}"
@@ -264,11 +268,15 @@ async def _came_back(ctx: Context, wanted: Object, present: Object) -> bool:
     return True
 
 
-def _remember(ctx: Context, wanted: Object, outcome: str) -> None:
-    """Have what was tried in vain left alone for a while: ever longer where the same wish came to something else."""
-    tries, ref = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted)
+def _remember(ctx: Context, wanted: Object, present: Object) -> None:
+    """Have what was tried in vain left alone for a while: ever longer where each try of the same wish ends pods.
+
+    That is where it came to something else, or the next try is another object.
+    """
+    tries, ref, outcome = _memory_of(ctx, wanted).in_vain, kinds.ref(wanted), _outcome(wanted, present)
     former, pause = tries.get(ref), IN_VAIN
-    if former is not None and former.wanted == wanted and former.outcome != outcome:
+    ends = drift.must_be_replaced(wanted, present) or (former is not None and former.outcome != outcome)
+    if former is not None and former.wanted == wanted and ends:
         pause = min(2 * former.pause, SELDOM)
     tries[ref] = _Try(wanted, outcome, ctx.clock.now(), pause)
 
@@ -288,6 +296,11 @@ def _note(ctx: Context, wanted: Object, text: str | None) -> None:
     if text is not None:
         unrepaired[ref] = text
     ctx.enqueue(Key(owner.kind.kind, owner.namespace, owner.name))
+
+
+def _is_unlike(wanted: Object, present: Object) -> bool:
+    """Whether what is ours is not there as wanted, nor would be by an apply."""
+    return drift.differs(wanted, present) or drift.must_be_replaced(wanted, present)
 
 
 def _outcome(wanted: Object, present: Object) -> str:

@@ -44,7 +44,7 @@ def differs(wanted: Value, present: Value) -> bool:
 def must_be_replaced(wanted: Mapping[str, Value], present: Mapping[str, Value]) -> bool:
     """Whether no update can lead from `present` to `wanted`, as a field that differs cannot be changed."""
     if present.get("immutable"):
-        return True
+        return any((present.get(name) or {}) != wanted[name] for name in ("data", "binaryData") if name in wanted)
     if wanted["kind"] == "Secret":
         return bool(wanted["type"] != present.get("type", "Opaque"))
     if wanted["kind"] == "RoleBinding":

@@ -79,7 +79,10 @@ async def sweep(ctx: Context, client: Object, keep: str) -> None:
     """Delete the client's Secrets of other names than `keep` (empty: all of them)."""
     for secret in list(secrets_of(ctx.objects, client)):
         metadata = secret["metadata"]
-        if metadata["name"] != keep and "deletionTimestamp" not in metadata:
+        if metadata["name"] == keep:
+            continue
+        owned.give_up(ctx, _rendered(client, metadata["name"], {}, SecretLedger()))
+        if "deletionTimestamp" not in metadata:
             await ctx.cluster.delete(kinds.ref(secret), uid=metadata["uid"])
 
 

@@ -106,6 +106,18 @@ def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run:
     kept()
 
 
+def test_several_replicas_become_one_again_by_upgrade_and_by_rollback(run: Helm) -> None:
+    """What the API server fills in beside one strategy is refused beside the other."""
+    path = ("deployment/tailseal-operator", f"--namespace={chart.NAMESPACE}", "--output=jsonpath={.spec.strategy.type}")
+    told = ("tailseal", str(chart.CHART), "--set=providerNamespaces={identity}", "--reset-values")
+    assert "STATUS: deployed" in run("install", *told[:-1])
+    for verb in (("upgrade", *told), ("rollback", "tailseal", "1")):
+        assert "STATUS: deployed" in run("upgrade", *told, "--set=operator.replicas=2")
+        assert run.plane.kubectl("get", *path) == "RollingUpdate"
+        assert "failed" not in run(*verb)
+        assert run.plane.kubectl("get", *path) == "Recreate"
+
+
 def test_an_upgrade_that_would_leave_a_provider_without_its_operator_is_refused(run: Helm, former: Path) -> None:
     kubectl = run.plane.kubectl
     run("install", "tailseal", str(former))

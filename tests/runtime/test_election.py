@@ -179,9 +179,9 @@ QUICK = Timing(lease=0.5, deadline=0.3, retry=0.02)
 
 async def test_the_lead_is_kept_in_a_thread_and_released_at_the_end() -> None:
     cluster = FakeCluster()
-    lost = threading.Event()
+    lost, patient = threading.Event(), Timing(lease=3600, deadline=3600, retry=0.02)
     thread = ElectionThread(
-        lambda: connected(cluster), lambda found: Elector(found, LEASE, "one", timing=QUICK), lost.set
+        lambda: connected(cluster), lambda found: Elector(found, LEASE, "one", timing=patient), lost.set
     )
     async with thread.leading():
         assert holder(cluster) == "one"

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
 
@@ -125,6 +126,31 @@ async def test_a_leader_that_is_refused_and_then_not_answered_gives_up_before_it
     cluster.get = get  # type: ignore[method-assign]
     await first.hold()
     assert now() - started < Timing().lease
+
+
+@pytest.mark.parametrize("seconds", [4.0, 9.0, 20.0])
+@virtual
+async def test_who_is_told_late_that_the_lease_is_his_counts_from_when_he_asked(seconds: float) -> None:
+    cluster = FakeCluster()
+    first, apply = candidate(cluster, "first"), cluster.apply
+    started = now()
+
+    async def answered_late(obj: Object, *, manager: str) -> Object:
+        made = await apply(obj, manager=manager)
+        if "spec" in obj and now() - started < seconds:
+            await asyncio.sleep(seconds)
+        return made
+
+    cluster.apply = answered_late  # type: ignore[method-assign]
+    await first.acquire()
+    leads = now()
+    assert holder(cluster) == "first"
+    lease = cluster.peek(kinds.LEASE, "system", "tailseal-operator")["spec"]
+    renewed = datetime.fromisoformat(lease["renewTime"]).timestamp()
+    assert leads - renewed <= Timing().deadline / 2
+    cluster.refuse = lambda verb, ref: Transient("no")
+    await first.hold()
+    assert now() - renewed < Timing().lease
 
 
 @virtual

@@ -86,26 +86,24 @@ class Elector:
         self._monotonic = monotonic
         self._now = now
         self._seen: tuple[str, float] = ("", monotonic())
+        self._renewed = monotonic()
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours."""
+        """Wait until the Lease is ours, and for a while yet."""
         while not await self._attempt():  # noqa: ASYNC110 - the event is in the cluster
             await asyncio.sleep(self._timing.retry)
 
     async def hold(self) -> None:
         """Renew the Lease; return when it is lost, or can no longer be trusted to be ours."""
-        renewed = self._monotonic()
-        while self._monotonic() - renewed < self._timing.deadline:
+        while self._monotonic() - self._renewed < self._timing.deadline:
             await asyncio.sleep(self._timing.retry)
             if self._frozen():
                 return
-            started = self._monotonic()
             try:
                 # What is left, and no more: an answer waited for in full would come when others lead.
-                async with asyncio.timeout(renewed + self._timing.deadline - started):
+                async with asyncio.timeout(self._renewed + self._timing.deadline - self._monotonic()):
                     if not await self._take():
                         return
-                renewed = started
             except (ClusterError, TimeoutError):
                 continue
 
@@ -118,12 +116,15 @@ class Elector:
 
     async def _attempt(self) -> bool:
         try:
-            return await self._take()
-        except (Conflict, Transient):
+            # With the other half we are still to renew it: an answer that comes later says what was.
+            async with asyncio.timeout(self._timing.deadline / 2):
+                return await self._take()
+        except (Conflict, Transient, TimeoutError):
             return False
 
     async def _take(self) -> bool:
         """Take or renew the Lease unless somebody else holds it; a lost race is a Conflict."""
+        asked = self._monotonic()
         lease = await self._cluster.get(self._ref)
         if lease is None:
             # Created empty, so that two candidates cannot both believe to have created it with their name.
@@ -131,6 +132,7 @@ class Elector:
         if self._held_by_another(lease):
             return False
         await self._cluster.apply(self._wanted(lease, holder=self._identity), manager=MANAGER)
+        self._renewed = asked
         return True
 
     def _held_by_another(self, lease: Object) -> bool:

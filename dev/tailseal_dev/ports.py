@@ -9,16 +9,20 @@ import socket
 _LOWEST, _HIGHEST = 20_000, 32_000
 """Below the range from which the kernel gives ports to outgoing connections, so a port stays free while we are away."""
 
+_given: set[int] = set()
+"""What this process was given: between that and listening, or while its server is down, a port looks free."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody listens on at 127.0.0.1, and that no process beside us in a test run is given."""
+    """Distinct ports that nobody listens on at 127.0.0.1; no later call or process beside us in a test run gets them."""
     found: list[int] = []
     ours = _ours()
     for port in random.sample(ours, len(ours)):
         if len(found) == count:
             break
-        if _is_free(port):
+        if port not in _given and _is_free(port):
             found.append(port)
+    _given.update(found)
     return found
 
 

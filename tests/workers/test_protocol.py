@@ -204,10 +204,12 @@ def test_of_another_system_whose_states_count_otherwise_nothing_is_asked(monkeyp
 
 async def test_where_places_are_scarce_nobody_keeps_one_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HURRY_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 600.0)
     async with serving(Listener(answer, Address("127.0.0.1", 0), most=6)) as listener, AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(connected(listener)) for _ in range(4)]
         assert await rest(connections[3][0]) == b""
-        assert listener.connections == 3
+        await until(lambda: listener.connections == 3)
+        monkeypatch.setattr(protocol, "HURRY_SECONDS", 600.0)  # this one stays, so that it is crowded
         connections[3] = await stack.enter_async_context(connected(listener))
         connections[0][1].write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await rest(connections[0][0])).startswith(b"HTTP/1.1 200")

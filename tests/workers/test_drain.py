@@ -31,6 +31,7 @@ from tailseal.workers.common.worker import Place, Worker
 from tailseal.workers.exchange import token
 from tailseal.workers.sts import app as sts
 from tailseal_dev.pki import Authority
+from tailseal_dev.ports import free_ports
 
 KEPT, FRESH = 6, 2
 AUTHORITY = Authority()
@@ -93,7 +94,7 @@ def _client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:  # noqa:
 async def test_of_two_replicas_under_load_one_ends_and_no_exchange_fails(tmp_path: Path) -> None:
     processes.bundle(tmp_path / "b")
     async with (
-        processes.running(tmp_path / "b", "--drain", "5") as one,
+        processes.running(tmp_path / "b", "--drain", "12") as one,
         processes.running(tmp_path / "b", "--drain", "2") as other,
     ):
         crowd = Crowd([one, other])
@@ -217,6 +218,8 @@ async def test_who_connected_before_the_port_was_closed_is_answered(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "LAST_SECONDS", PATIENCE)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", PATIENCE)
+    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", PATIENCE)
     ending, reader, writer = await closing(listener)
     await asyncio.wait({ending}, timeout=1)
     assert not ending.done(), "with that, its process ends"
@@ -310,9 +313,7 @@ def test_who_connected_in_the_very_moment_in_which_the_port_is_closed_is_answere
 async def test_the_port_for_a_tailnet_is_closed_at_once_where_callers_may_go_elsewhere(*, hands_over: bool) -> None:
     worker = Worker("idp", granting(), clock=lambda: exchange.NOW)
     stop, started = asyncio.Event(), asyncio.Event()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     listeners: list[Listener] = []
 
     def told(*made: Listener) -> None:

@@ -91,8 +91,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def test_tokens_are_signed_in_the_token_and_the_next_key_follows_without_a_failure(scene: Scene) -> None:
     first = scene.status("{.status.activeKeyID}")
     assert scene.signer() == first
+    began = time.monotonic()  # before, as what follows may take its time to come back
     scene.bring("two")
-    began = time.monotonic()
     signers = [first]
     while len(set(signers)) == 1:
         signers.append(scene.signer())
@@ -137,7 +137,7 @@ def test_a_revoked_key_of_the_token_signs_no_more(scene: Scene) -> None:
     scene.stage.cluster.kubectl("patch", "signingkey/corp", SPACE, "--type=merge", f"--patch={patch}")
     until(
         lambda: revoked not in {key["kid"] for key in scene.stage.caller.jwks()["keys"]},
-        within=10,
+        within=120,
         what="the revoked key is served no more",
     )
     token = scene.stage.ci.token(scene.stage.names.issuer, exp=int(time.time()) + 3600)

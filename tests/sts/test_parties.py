@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, import_key
 
 from fakes import bundles, exchange
 from fakes.exchange import JWT_TYPE, NOW, OURS, SETTINGS
-from fakes.worker import content, form, running, until
+from fakes.worker import PATIENCE, content, form, running, until
 from tailseal.tokens.verify import ACCESS_TOKEN
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.exchange.hindsight import Hindsight
@@ -92,7 +92,7 @@ async def test_a_key_that_left_the_bundle_ends_its_sessions(audit: Path) -> None
         body = form(subject_token=sent, subject_token_type=ACCESS_TOKEN)
         assert (await post(worker.public, body)).status_code == 200
         bundle.put("signing", bundles.signing("k2"))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while (answer := await post(worker.public, body)).status_code == 200:
             assert time.monotonic() < deadline
     assert answer.json()["tailseal_reason"] == "UnknownKey"

@@ -55,10 +55,10 @@ async def test_a_sweep_drops_no_more_than_a_thousand_rows_of_a_table_at_a_time(
     store, long, stands = opened(), login(0, 3600.0), login(1, 3600.0)
     await store.put(records(Kind.ACCESS, MANY, 3600.0, long.id), long)
     await store.put(records(Kind.ACCESS, 3, 3600.0, stands.id), stands)
-    await store.put(records(Kind.SESSION, MANY, 30.0))
-    short = [login(number, 30.0) for number in range(2, 2 + BITE + 200)]
+    await store.put(records(Kind.SESSION, MANY, 1500.0))
+    short = [login(number, 1500.0) for number in range(2, 2 + BITE + 200)]
     await asyncio.gather(*(store.put(records(Kind.REFRESH, 1, 3600.0, each.id), each) for each in short))
-    assert await store.claim([(os.urandom(32), time.time() + 30.0) for _ in range(MANY)])
+    assert await store.claim([(os.urandom(32), time.time() + 1500.0) for _ in range(MANY)])
     await store.end(long.id)
     clock.wait(3000.0)
     seen = watched(store, monkeypatch)

@@ -13,6 +13,7 @@ from subprocess import Popen
 from types import TracebackType
 from typing import Any, Final, Self
 
+from fakes.processes import PATIENT
 from tailseal_dev import process
 
 ROOT: Final = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ class Proxied:
         (self.directory / "rules.yaml").write_text(blocks("yaml")[0])
         environment = os.environ | {"PYTHONPATH": str(ROOT / "operator")}
         self._run("service", [sys.executable, "-c", _ECHO, str(self._port)], environment)
-        guard = [sys.executable, "-m", "tailseal", "guard", "serve", str(self.directory / "rules.yaml")]
+        guard = [sys.executable, *PATIENT, "guard", "serve", str(self.directory / "rules.yaml")]
         guard += [f"--listen=unix:{self.directory}/guard.sock", "--socket-mode=666", f"--localapi={self._localapi}"]
         self._run("guard", [*guard, f"--identity={self._identity}"], environment)
         self._await(lambda: "listening" in self.log("guard"), "guard")

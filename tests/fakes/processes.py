@@ -26,14 +26,17 @@ PATIENT: Final = (
     "-c",
     """
 from tailseal.cli.main import main
+from tailseal.egress import client
 from tailseal.state.postgres import PostgresStore
 from tailseal.tailnet.localapi import LocalApi
-PostgresStore.__init__.__kwdefaults__["patience"] = 8.0
-LocalApi.__init__.__defaults__ = (*LocalApi.__init__.__defaults__[:-1], 8.0)
+from tailseal.workers.exchange import token
+PostgresStore.__init__.__kwdefaults__["patience"] = client.PATIENCE = 30.0
+LocalApi.__init__.__defaults__ = (*LocalApi.__init__.__defaults__[:-1], 30.0)
+token.PATIENCE = 60.0
 main()
 """,
 )
-"""What Python runs as `tailseal`, with more patience for a database and a node: on a busy machine they answer late."""
+"""What Python runs as `tailseal`, with more patience for all that it asks: on a busy machine they answer late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ async def running(
 ) -> AsyncIterator[Process]:
     """`tailseal sts` on the bundle, ready; killed at the end where it did not end by itself."""
     serving, management = free_ports(2)
-    command = [sys.executable, "-m", "tailseal", "sts", "--bundle", str(folder), *options]
+    command = [sys.executable, *PATIENT, "sts", "--bundle", str(folder), *options]
     command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
     command += ["--socket", str(folder / f"{serving}.sock")]
     run = subprocess.Popen(command, stdout=stdout, stderr=stderr)  # noqa: ASYNC220 - as a node would

@@ -14,7 +14,7 @@ _given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody listens on at 127.0.0.1; no later call or process beside us in a test run gets them."""
+    """Distinct ports that nobody has at 127.0.0.1; no later call or process beside us in a test run gets one."""
     found: list[int] = []
     ours = _ours()
     for port in random.sample(ours, len(ours)):

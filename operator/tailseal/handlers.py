@@ -19,6 +19,7 @@ import kopf
 
 from tailseal.api import meta
 from tailseal.cluster import kinds
+from tailseal.cluster.hangup import hang_up
 from tailseal.cluster.kube import KubeCluster
 from tailseal.cluster.port import Kind, Object
 from tailseal.cluster.transport import Credentials
@@ -77,7 +78,7 @@ class EventSource:
             stop_flag=self.stop,
             identity=_IDENTITY,
         )
-        await asyncio.sleep(0.1)  # its connections close a few turns of the loop later
+        await hang_up()
 
 
 def _registry(

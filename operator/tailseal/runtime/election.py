@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Transient
+from tailseal.cluster.hangup import hang_up
 from tailseal.cluster.port import Cluster, Object, Ref
 
 MANAGER = "tailseal-election"
@@ -211,6 +212,8 @@ class ElectionThread:
             if leads and not self._stop.is_set():
                 self._lost()
             loop.call_soon_threadsafe(_settle, elected, error)
+        finally:
+            await hang_up()
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do the work, or give it up when told to stop; whether it was done."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -23,7 +22,6 @@ PLANTED = {
     "_current-profile": "cGxhbnRlZA==",
     "device_id": "bjE3UExBTlRFRENOVFJM",
 }
-ID = "id n17PLANTEDCNTRL"
 
 
 def on_a_tailnet(order: int | None = None, *others: Object, **spec: Any) -> World:  # noqa: ANN401
@@ -202,96 +200,6 @@ async def test_leaving_the_tailnet_takes_the_right_and_keeps_the_secret() -> Non
     for kind in (kinds.ROLE, kinds.ROLE_BINDING, kinds.SERVICE_ACCOUNT):
         assert not seen.cluster.exists(kind, NS, "corp-idp-0")
     assert seen.cluster.peek(kinds.SECRET, NS, NAME)["data"] == PLANTED
-
-
-def named(seen: World, number: int, fqdn: str) -> None:
-    """The node has written what it is called."""
-
-    def write(obj: Object) -> None:
-        obj["data"] = PLANTED | {"device_fqdn": base64.b64encode(fqdn.encode()).decode()}
-
-    seen.cluster.user_edit(kinds.SECRET, NS, f"corp-idp-{number}-tailnet", write)
-
-
-@pytest.mark.parametrize(
-    ("fqdn", "node"),
-    [
-        ("corp-1-1.tail.example.", "once called corp-1-1.tail.example"),
-        ("", "of a name that is not known"),
-        ("x\ny: planted", "of a name that is not known"),
-    ],
-    ids=["by its own words", "silent", "babbling"],
-)
-async def test_the_node_of_a_replica_that_goes_is_named_until_its_secret_is_deleted_or_it_comes_back(
-    fqdn: str, node: str
-) -> None:
-    for ends in ("deleted", "back"):
-        seen = on_a_tailnet(idp={"replicas": 2})
-        await seen.converge()
-        named(seen, 1, fqdn)
-        assert "NodesLeft" not in conditions(seen)
-        seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 1}))
-        await seen.run_for(60)
-        assert conditions(seen)["NodesLeft"] == ("True", "NodesKept")
-        assert message(seen, "NodesLeft").startswith(
-            f"no replica is the node {node} ({ID}, Secret corp-idp-1-tailnet) any"
-        )
-        assert seen.cluster.peek(kinds.SECRET, NS, "corp-idp-1-tailnet")["data"].items() >= PLANTED.items()
-        for kind in (kinds.ROLE, kinds.ROLE_BINDING, kinds.SERVICE_ACCOUNT):
-            assert not seen.cluster.exists(kind, NS, "corp-idp-1")
-        if ends == "deleted":
-            seen.cluster.user_delete(kinds.SECRET, NS, "corp-idp-1-tailnet")
-        else:
-            seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 2}))
-        await seen.run_for(60)
-        assert "NodesLeft" not in conditions(seen)
-        assert seen.cluster.exists(kinds.SECRET, NS, "corp-idp-1-tailnet") == (ends == "back")
-
-
-async def test_nodes_that_left_the_tailnet_or_keep_their_identity_elsewhere_now_are_named_too() -> None:
-    seen = on_a_tailnet()
-    await seen.converge()
-    joined(seen)
-    seen.cluster.user_apply(provider(tailnet=NODE | {"volume": {"size": "64Mi"}}, storage=POSTGRES))
-    await seen.run_for(60)
-    assert f"node of a name that is not known ({ID}, Secret corp-idp-0-tailnet) any" in message(seen, "NodesLeft")
-    seen.cluster.user_apply(provider(storage=POSTGRES))
-    await seen.run_for(60)
-    assert f"({ID}, Secret corp-idp-0-tailnet), of a name that is not known (PersistentVolumeClaim " in message(
-        seen, "NodesLeft"
-    )
-    assert conditions(seen)["Ready"] == ("True", "Ready")
-
-
-async def test_where_nobody_logs_in_any_more_all_nodes_are_left_behind_until_that_is_back() -> None:
-    seen = on_a_tailnet()
-    await seen.converge()
-    named(seen, 0, "corp.tail.example.")
-    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"enabled": False}))
-    await seen.run_for(60)
-    assert not seen.cluster.exists(kinds.DEPLOYMENT, NS, "corp-idp-0")
-    assert f"node once called corp.tail.example ({ID}, Secret {NAME}) any" in message(seen, "NodesLeft")
-    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES))
-    await seen.run_for(60)
-    assert "NodesLeft" not in conditions(seen)
-
-
-async def test_a_node_that_never_joined_is_not_looked_for_in_the_tailnet() -> None:
-    seen = on_a_tailnet(idp={"replicas": 2})
-    await seen.converge()
-    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 1}))
-    await seen.run_for(60)
-    assert seen.cluster.exists(kinds.SECRET, NS, "corp-idp-1-tailnet")
-    assert "NodesLeft" not in conditions(seen)
-
-
-async def test_nodes_that_stand_still_and_secrets_of_others_are_not_left_behind() -> None:
-    others = secret("corp-idp-1-tailnet", device_fqdn="theirs.tail.example.")
-    seen = on_a_tailnet(None, others)
-    await seen.converge()
-    seen.cluster.user_apply(provider(tailnet=NODE, storage=POSTGRES, idp={"replicas": 0}))
-    await seen.run_for(60)
-    assert "NodesLeft" not in conditions(seen)
 
 
 async def test_a_node_that_waits_for_its_turn_keeps_its_right_until_then() -> None:

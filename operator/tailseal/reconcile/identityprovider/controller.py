@@ -194,10 +194,10 @@ async def _run_workers(run: _Run, component: Component) -> None:
     """The objects of one component, or none of them where it is switched off."""
     nodes = claimed(run.ctx, run.provider, run.spec)
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings, nodes)
-    for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects)):
+    other, known, vain = partial(differs, run.ctx), partial(made, run.ctx), partial(in_vain, run.ctx)
+    for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects, other, vain)):
         await run.attempt(_remove(run, ref.kind, ref.name))
-    ours = partial(differs, run.ctx), partial(made, run.ctx), partial(in_vain, run.ctx)
-    for wanted in provider_workers.due(run.ctx.objects, objects, *ours):
+    for wanted in provider_workers.due(run.ctx.objects, objects, other, known, vain):
         if await run.ensure(wanted) is None and provider_workers.is_of_a_node(run.provider, wanted):
             return  # somebody else's, or forbidden: nobody is given a right to it, and no pod is made with it
 

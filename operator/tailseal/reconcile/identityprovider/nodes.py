@@ -70,7 +70,7 @@ def replicas_of(ctx: Context, namespace: str, provider: str) -> list[Replica]:
 
 def left_behind(ctx: Context, provider: Provider, spec: IdentityProviderSpec) -> Iterator[Fact]:
     """What is kept of nodes that no replica is any more: they stay in the tailnet, where only people remove them."""
-    used = _used(provider, spec)
+    used = _used(ctx.objects, provider, spec)
     live = {_identity(obj) for ref in used if (obj := ctx.objects.get(ref)) is not None}
     live |= {found for _, found in _told(ctx, provider)}
     kept = [
@@ -105,12 +105,25 @@ def _place(kind: Kind, provider: Provider, number: int) -> Ref:
     return Ref(kind, provider.namespace, meta.tailnet_state(provider.name, number))
 
 
-def _used(provider: Provider, spec: IdentityProviderSpec) -> set[Ref]:
-    """Where the nodes of the spec keep their identity."""
+def _used(objects: Objects, provider: Provider, spec: IdentityProviderSpec) -> set[Ref]:
+    """Where nodes keep their identity that serve, stand still or are about to come.
+
+    Scaled to nothing, all of them stand still: nobody has said yet how many come back. One that is to go is used until
+    it goes, however it keeps its identity.
+    """
     if spec.tailnet is None or not spec.idp.enabled:
         return set()
-    kind = kinds.SECRET if spec.tailnet.volume is None else kinds.PERSISTENT_VOLUME_CLAIM
-    return {_place(kind, provider, number) for number in range(spec.idp.replicas or 1)}
+    kept = kinds.SECRET if spec.tailnet.volume is None else kinds.PERSISTENT_VOLUME_CLAIM
+    wanted = MAX_NODES if spec.idp.replicas == 0 else spec.idp.replicas or 1
+    going = (number for number in range(wanted, MAX_NODES) if _runs(objects, provider, number))
+    return {_place(kept, provider, number) for number in range(wanted)} | {
+        _place(kind, provider, number) for number in going for kind in (kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM)
+    }
+
+
+def _runs(objects: Objects, provider: Provider, number: int) -> bool:
+    ref = Ref(kinds.DEPLOYMENT, provider.namespace, meta.ordinal(provider.name, number))
+    return objects.get(ref) is not None
 
 
 def _joined(obj: Object) -> bool:

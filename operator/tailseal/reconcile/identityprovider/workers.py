@@ -78,14 +78,53 @@ def wanted(
     return [applied.stamped(obj) for obj in objects]
 
 
-def unwanted(provider: Provider, component: Component, objects: Objects, keep: list[Object]) -> Iterator[Ref]:
-    """What is there of the component and should not be; of a node that waits for its turn, not yet who it is."""
+def unwanted(
+    provider: Provider,
+    component: Component,
+    objects: Objects,
+    keep: list[Object],
+    differs: Callable[[Object, Object], bool],
+    in_vain: Callable[[Object, Object], bool],
+) -> Iterator[Ref]:
+    """What is there of the component and should not be; of a node that waits for its turn, not yet who it is.
+
+    Numbered replicas that serve go last, when those that stay are as wanted and up: or all could be down together.
+
+    Args:
+        provider: whose.
+        component: `sts` or `idp`.
+        objects: as they are there.
+        keep: all that is wanted of the component.
+        differs: as for `due`.
+        in_vain: as for `due`: what no write changes is waited for no longer.
+    """
     kept = {kinds.ref(obj) for obj in keep}
+    staying = [(obj, objects.get(kinds.ref(obj))) for obj in keep if _is_replica(obj) and obj["spec"]["replicas"] > 0]
+    if not all(_is_settled(obj, present, differs, in_vain) for obj, present in staying):
+        kept |= {kinds.ref(obj) for obj in _serving(provider, component, objects)}
     for kind in _REMOVABLE:
         for obj in objects.select(kind, provider.namespace, provider.labels(component)):
             ref = kinds.ref(obj)
             if ref not in kept and not (is_of_a_node(provider, obj) and _runs_as(objects, ref, kept)):
                 yield ref
+
+
+def _is_settled(
+    wanted: Object,
+    present: Object | None,
+    differs: Callable[[Object, Object], bool],
+    in_vain: Callable[[Object, Object], bool],
+) -> bool:
+    if present is None or not _is_up(present):
+        return False
+    return not differs(wanted, present) or in_vain(wanted, present)
+
+
+def _serving(provider: Provider, component: Component, objects: Objects) -> Iterator[Object]:
+    """Numbered replicas that are up, wanted or not."""
+    for obj in objects.select(kinds.DEPLOYMENT, provider.namespace, provider.labels(component)):
+        if _is_replica(obj) and obj.get("status", {}).get("availableReplicas", 0) > 0:
+            yield obj
 
 
 def _runs_as(objects: Objects, account: Ref, kept: set[Ref]) -> bool:

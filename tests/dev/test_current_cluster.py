@@ -36,6 +36,23 @@ def test_where_we_would_delete_what_is_somebody_s_nothing_is_begun(
     assert phase == "Active"
 
 
+def test_our_own_namespace_is_gone_when_the_next_run_may_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = current.CurrentCluster(tmp_path, "image:tag", ["tailseal-nowhere"], refuse)
+    said: list[str] = []
+
+    def kubectl(*arguments: str, **_: object) -> str:
+        said.append(" ".join(arguments))
+        return ""
+
+    monkeypatch.setattr(cluster, "kubectl", kubectl)
+    monkeypatch.setattr(cluster, "_start", lambda *_, **__: None)
+    monkeypatch.setattr(current, "_await", lambda *_: None)
+    with cluster._stack:
+        cluster._open()
+    assert said[-1].startswith(f"delete namespace {current.NAMESPACE}")
+    assert "--wait=false" not in said[-1]
+
+
 def test_argo_cd_of_somebody_is_left_as_it_is_wherever_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its CRDs belong to the whole cluster: ours would be written over them."""
     cluster = stage._current(tmp_path, "image:tag")

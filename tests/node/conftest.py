@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from node import mesh, table
-from node.inside import Party
+from node.inside import TEAM, Party
 from node.world import PROVIDERS, RELEASE, SYSTEM, World, until
 from tailseal_dev.cache import BuildError
 from tailseal_dev.realnode import images
@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 INSTALL_WITHIN = "120s"
 ELSEWHERE = os.environ.get("TAILSEAL_CLUSTER", "local") != "local"
 IMAGE = os.environ.get("TAILSEAL_IMAGE", images.TAG) if ELSEWHERE else images.TAG
+MADE = (SYSTEM, PROVIDERS, TEAM)
+"""Namespaces; on somebody's cluster none of them may be there before, and none is afterwards."""
+
 ONLY_OURS = {"image", "former", "net"}
 """Fixtures that build images, load them into a node, or step into it."""
 
@@ -54,7 +57,7 @@ def node(
 ) -> Iterator[RealNode | CurrentCluster]:
     """The node, with our image loaded and nothing installed."""
     if ELSEWHERE:
-        with CurrentCluster(tmp_path_factory.mktemp("current"), IMAGE, (SYSTEM, PROVIDERS), pytest.skip) as current:
+        with CurrentCluster(tmp_path_factory.mktemp("current"), IMAGE, MADE, pytest.skip) as current:
             yield current
         return
     image: images.Built = request.getfixturevalue("image")
@@ -69,7 +72,7 @@ def tidied(node: RealNode, helm: str) -> Iterator[None]:
     if ELSEWHERE:
         environment = os.environ | {"KUBECONFIG": str(node.plane.kubeconfig)}
         subprocess.run([helm, "uninstall", RELEASE, f"--namespace={SYSTEM}", "--wait"], env=environment, check=False)
-        node.plane.kubectl("delete", "namespace", SYSTEM, PROVIDERS, "--ignore-not-found")
+        node.plane.kubectl("delete", "namespace", *MADE, "--ignore-not-found")
         node.plane.kubectl("delete", "--kustomize", str(ROOT / "crds"), "--ignore-not-found")
 
 

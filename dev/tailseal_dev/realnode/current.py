@@ -116,7 +116,8 @@ class CurrentCluster(Lifetime):
                 f"{', '.join(there)}: there already, and would be deleted at the end: use another cluster"
             )
         self.kubectl("create", "namespace", NAMESPACE)
-        self._stack.callback(self.kubectl, "delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        # Until it is gone: who begins anew at once would find it there.
+        self._stack.callback(self.kubectl, "delete", "namespace", NAMESPACE, "--timeout=120s", check=False)
         self.kubectl("apply", "--filename=-", stdin=json.dumps(_pod(self.image)))
         space = f"--namespace={NAMESPACE}"
         self.kubectl("wait", f"pod/{_POD}", space, "--for=condition=Ready", f"--timeout={_WITHIN:.0f}s")

@@ -25,7 +25,8 @@ SPACE = f"--namespace={chart.PROVIDERS}"
 
 @pytest.fixture
 def reader(plane: ControlPlane, tmp_path: Path) -> Reader:
-    return Reader(plane, tmp_path / "clone", {"YOUR/tailseal:TAG": "registry.corp.example/tailseal:9.9.9"})
+    own = "registry.corp.example/tailseal"
+    return Reader(plane, tmp_path / "clone", {"YOUR/tailseal:TAG": f"{own}:9.9.9", "YOUR/tailseal": own})
 
 
 def _there(plane: ControlPlane) -> list[Any]:
@@ -51,7 +52,7 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
         block for block in blocks("docs/installation.md", INSTALLING, "console") if "kubectl kustomize" in block
     ]
     reader.follows(documented)
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    plane.await_crds()
     kubectl("apply", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
     assert _judged(plane) == ["InProgress"] * 3, "nobody has looked at them yet"
     with (
@@ -77,8 +78,20 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
         eventually(lambda: "Failed" in _judged(plane))
 
 
-def test_applied_from_the_client_a_second_time_finds_nothing_to_change(plane: ControlPlane) -> None:
+def test_applied_from_the_client_a_second_time_finds_nothing_to_change_and_the_chart_takes_over_as_documented(
+    plane: ControlPlane, reader: Reader
+) -> None:
     first, second = (plane.kubectl("apply", DEPLOY).splitlines() for _ in range(2))
     assert [line for line in first if not line.endswith(" created")] == []
     assert [line for line in second if not line.endswith(" unchanged")] == []
     assert len(first) == len(second)
+    key = ("signingkey/corp", SPACE, "--output=jsonpath={.metadata.uid}")
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    plane.kubectl("create", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
+    before = plane.kubectl("get", *key)
+    (documented,) = blocks("docs/installation.md", "With and without Helm", "console")
+    removed, installed = reader.follows(documented)
+    left = [line for line in first if line.startswith(("namespace/", "customresourcedefinition"))]
+    assert len(removed.splitlines()) == len(first) - len(left), "all but these"
+    assert "STATUS: deployed" in installed
+    assert plane.kubectl("get", *key) == before

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 import parts
 from node import table
 from tailseal.api import unsupported
+from tailseal.egress import client
 from tailseal.tailnet.localapi import SOCKET, LocalApi
 from tailseal_dev.cache import BuildError, ensure
 from tailseal_dev.controlplane import ControlPlane
@@ -31,8 +32,10 @@ settings.load_profile("tailseal")
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
-# Likewise a question to tailscaled, which may take a second: a test that is about that says how long.
+# Likewise a question to tailscaled, which may take a second, and one to the world, which may take five: a test that is
+# about that says how long.
 LocalApi.__init__.__defaults__ = (SOCKET, 60.0)
+client.PATIENCE = 60.0
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -85,11 +88,11 @@ def kubectl(control_plane: ControlPlane) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def crds(kubectl: Callable[..., str]) -> Path:
-    """Our CRDs, installed and established; the folder that they are in."""
+def crds(control_plane: ControlPlane) -> Path:
+    """Our CRDs, installed and served; the folder that they are in."""
     folder = Path(__file__).parents[1] / "crds"
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
+    control_plane.await_crds()
     return folder
 
 

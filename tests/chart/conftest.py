@@ -25,6 +25,7 @@ def installed(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFact
     for namespace in (chart.NAMESPACE, PROVIDERS, OPEN, CLIENTS):
         kubectl("create", "namespace", namespace)
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
+    control_plane.await_crds()
     yield applied
     left = chart.render("--set=crds.enabled=false", *FLAGS)
     kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=left)

@@ -140,7 +140,7 @@ def test_other_tokens_of_ours_log_nobody_in(login: Login, claims: dict[str, Any]
 @pytest.mark.cluster
 def test_the_cluster_can_be_asked_for_the_provider(login: Login) -> None:
     login.plane.kubectl("apply", "--server-side", "-k", str(SOURCES.parent / "crds"))
-    login.plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    login.plane.await_crds()
     login.plane.kubectl("create", "namespace", "identity")
     login.plane.kubectl("apply", "-f", str(login.folder / "provider.yaml"))
     where = ["--kubeconfig", str(login.plane.kubeconfig), "--certificate-authority", str(login.authority)]

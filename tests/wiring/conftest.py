@@ -24,7 +24,7 @@ def bare_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlan
 def plane(bare_plane: ControlPlane) -> ControlPlane:
     """With the CRDs."""
     bare_plane.kubectl("apply", "--server-side", "-k", str(CRDS))
-    bare_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    bare_plane.await_crds()
     return bare_plane
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import ssl
 import subprocess
@@ -155,6 +156,23 @@ class ControlPlane:
         if check and result.returncode != 0:
             raise ControlPlaneError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
         return result.stdout
+
+    def await_crds(self) -> None:
+        """Return when objects of all installed kinds can be asked for: established, they are found a moment later.
+
+        Raises:
+            ControlPlaneError: they cannot.
+        """
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", f"--timeout={_READY_WITHIN:.0f}s")
+        named = self.kubectl("get", "crd", "--output=jsonpath={.items[*].metadata.name}")
+
+        def found() -> bool:
+            with contextlib.suppress(ControlPlaneError):
+                self.kubectl("get", ",".join(named.split()), "--all-namespaces")
+                return True
+            return False
+
+        self._await("kube-apiserver", found)
 
     def audit(self) -> Iterable[dict[str, Any]]:
         """All writes the API server has answered so far, as its audit events."""

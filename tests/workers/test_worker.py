@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fakes import bundles, exchange
 from fakes.worker import LOOPBACK, PATIENCE, content, eventually, form, granting, running, until
 from tailseal.domain import poll
+from tailseal.workers.common import worker as worker_module
 from tailseal.workers.common.bundle.source import MemorySource
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.worker import Place, Worker
@@ -186,9 +188,15 @@ async def test_a_port_in_use_is_said_before_anything_is_served(audit_file: Path)
 
 
 async def test_a_worker_that_ends_fails_no_exchange_and_sends_its_callers_elsewhere(
-    client: httpx.AsyncClient, audit_file: Path
+    client: httpx.AsyncClient, audit_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(granting(), audit_file, drain=3) as worker:
+    drained, forever = asyncio.Event(), 1e6
+
+    async def sleep(seconds: float) -> None:
+        await (drained.wait() if seconds == forever else asyncio.sleep(seconds))
+
+    monkeypatch.setattr(worker_module, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    async with running(granting(), audit_file, drain=forever) as worker:
         answers: list[httpx.Response] = []
 
         async def call() -> None:
@@ -208,3 +216,4 @@ async def test_a_worker_that_ends_fails_no_exchange_and_sends_its_callers_elsewh
         assert {answer.status_code for answer in answers} == {200}
         assert answers[-1].headers["connection"] == "close"
         assert (await client.get(f"{worker.private}/readyz")).text == "draining\n"
+        drained.set()

@@ -24,8 +24,15 @@ def limit(replica: Replica, size: int) -> None:
 
 
 def said(replica: Replica) -> list[str]:
-    lines = (json.loads(line) for line in replica.said().splitlines() if line.startswith("{"))
+    whole = replica.said().rpartition("\n")[0].splitlines()  # of the last one there may be a part
+    lines = (json.loads(line) for line in whole if line.startswith("{"))
     return [f"{line['event']}: {line.get('why', '')}" for line in lines if "event" in line]
+
+
+async def until_said(replica: Replica, start: str, *parts: str) -> None:
+    async with asyncio.timeout(120):
+        while not any(line.startswith(start) and all(part in line for part in parts) for line in said(replica)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def refresh(browser: Browser, token: str) -> httpx.Response:
@@ -46,13 +53,13 @@ async def test_on_a_full_disk_logins_are_503_and_go_on_as_soon_as_there_is_room(
         for answer in [await browser.redeem(code), await refresh(browser, tokens["refresh_token"])]:
             assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
             assert answer.json()["tailseal_reason"] == "StateUnavailable"
-        assert any(line.startswith("state unavailable: the file: ") and "SQLITE_" in line for line in said(replica))
+        await until_said(replica, "state unavailable: the file: ", "SQLITE_")
         async with httpx.AsyncClient(base_url=replica.public, trust_env=False) as anybody:
             assert (await anybody.get("/.well-known/openid-configuration")).status_code == 200
         limit(replica, resource.RLIM_INFINITY)
         assert (await browser.redeem(code)).status_code == 200
         assert (await refresh(browser, tokens["refresh_token"])).status_code == 200
-        assert "state available again: " in said(replica)
+        await until_said(replica, "state available again: ")
     await api.stop()
 
 
@@ -70,16 +77,10 @@ async def test_without_its_node_everything_but_logins_is_answered_and_logins_are
         assert (exchange.status_code, exchange.json()["error"]) == (400, "invalid_request")
         page = await browser.http.get("/authorize", params=authorization())
         assert (page.status_code, "retry-after" in page.headers) == (503, True)
-        assert [line for line in said(replica) if line.startswith("not on the tailnet, so nobody can log in: ")]
-        assert str(socket) in replica.said()
+        await until_said(replica, "not on the tailnet, so nobody can log in: ", str(socket))
         api = FakeLocalApi(socket)
         api.knows("user")
         await api.start()
         assert (await browser.tokens())["token_type"] == "Bearer"
-        for _ in range(200):
-            if "on the tailnet: " in said(replica):
-                break
-            await asyncio.sleep(0.1)
-        else:
-            raise AssertionError(replica.said())
+        await until_said(replica, "on the tailnet: ")
         await api.stop()

@@ -14,6 +14,7 @@ from fakes import idp
 from fakes.localapi import FakeLocalApi, standing_in
 from fakes.worker import until
 from tailseal.tailnet import Direct, LocalApi, NobodyError, Outage, Refusal, UnavailableError
+from tailseal.workers.common.http import connection
 from tailseal.workers.common.http.address import Address
 from tailseal.workers.common.http.connection import Connection
 from tailseal.workers.common.http.serving import Listener
@@ -199,6 +200,8 @@ async def test_who_opens_connections_and_ends_them_keeps_no_other_from_being_kno
     for writer, name in ((first, "user"), (known, "tagged")):
         host, port = writer.get_extra_info("sockname")
         tailscaled.knows(name, f"{host}:{port}")
+    gone = [request["state"][connection.STATE] for request in requests[1:-1]]
+    await until(lambda: all(each.is_over() for each in gone))
     first_is_answered.set()
     await until(lambda: len(found) == 12)
     assert sorted(found) == sorted(["userid:1", *[Refusal.UNKNOWN] * 10, "node:3"])

@@ -156,7 +156,7 @@ async def test_while_the_database_is_gone_all_is_503_and_no_login_is_lost(folder
     with PostgresServer() as server:
         async with pair(folder, server.url) as (one, two), replicas.browser(one, two) as browser:
             tokens = await browser.tokens()
-            code = await browser.login()
+            code, begun = await browser.login(), time.monotonic()
             server.stop_immediately()
             until = time.monotonic() + OUTAGE
             for number in count():
@@ -186,7 +186,7 @@ async def test_while_the_database_is_gone_all_is_503_and_no_login_is_lost(folder
             late = await browser.redeem(
                 code
             )  # if that is not answered in time on a crowded machine, it may have counted
-            assert late.status_code in {200, 503} or OUTAGE > 30, "a code lives for a minute"
+            assert late.status_code in {200, 503} or time.monotonic() - begun > 50, "a code lives for a minute"
             for _ in (one, two):
                 assert (await tokens_of(browser))["access_token"], "there is still a session"
 

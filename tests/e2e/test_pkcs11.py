@@ -82,7 +82,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         }
         world.apply("signingkey.yaml", manifests.SIGNING_KEY + f"  source: {json.dumps({'pkcs11': source})}\n")
         world.apply("identityprovider.yaml", manifests.identity_provider(world.names))
-        world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=180s")
+        world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=300s")
         world.open_way()
         story.trust(world)
         yield found
@@ -98,7 +98,7 @@ def test_tokens_are_signed_in_the_token_and_the_next_key_follows_without_a_failu
         signers.append(scene.signer())
         assert time.monotonic() - began < 300, scene.status("{.status.conditions}")
     assert time.monotonic() - began >= 30, "caches were given their time"
-    until(lambda: scene.status("{.status.activeKeyID}") == signers[-1], within=60, what="status says who signs")
+    until(lambda: scene.status("{.status.activeKeyID}") == signers[-1], within=180, what="status says who signs")
 
 
 def test_no_private_part_is_outside_of_the_token(scene: Scene) -> None:

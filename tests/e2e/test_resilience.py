@@ -60,7 +60,7 @@ def _granted(world: Stage, token: str) -> bool:
 
 
 def test_an_idle_operator_writes_nothing(world: Stage, plane: ControlPlane) -> None:
-    until(lambda: _quiet_for(plane, STATUS_PAUSE), within=60, what="the operator comes to rest")
+    until(lambda: _quiet_for(plane, STATUS_PAUSE), within=180, what="the operator comes to rest")
     before = plane.writes_by(OPERATOR)
     time.sleep(IDLE_SECONDS)
     assert plane.writes_by(OPERATOR) == before
@@ -81,7 +81,7 @@ def test_an_outage_of_the_api_server_fails_no_exchange_and_is_overcome(
     finally:
         plane.start_api_server()
     world.cluster.kubectl("delete", "trustpolicy/deploy", SPACE)
-    until(lambda: not _granted(world, token), within=60, what="the operator acts again")
+    until(lambda: not _granted(world, token), within=180, what="the operator acts again")
     story.trust(world)
     assert _granted(world, token)
 
@@ -91,7 +91,7 @@ def test_a_killed_operator_fails_no_exchange_and_catches_up_when_it_is_back(worl
     assert _failures(world, token, seconds=2) == []
     world.cluster.kubectl("delete", "trustpolicy/deploy", SPACE)
     world.operator.start()
-    until(lambda: not _granted(world, token), within=60, what="the deletion that happened meanwhile is acted on")
+    until(lambda: not _granted(world, token), within=180, what="the deletion that happened meanwhile is acted on")
     story.trust(world)
     assert _granted(world, token)
 
@@ -108,9 +108,9 @@ def test_owned_objects_that_are_deleted_come_back_one_after_the_other(world: Sta
     # What carries a ledger is not repaired but lost: that is another story, with its own rules.
     for name in sorted(names - {"secret/corp-issuer"}):
         world.cluster.kubectl("delete", name, SPACE)
-        until(lambda: owned() >= names, within=90, what=f"{name} is there again")
-    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=180s")
-    until(lambda: _granted(world, token), within=90, what="tokens are granted")
+        until(lambda: owned() >= names, within=180, what=f"{name} is there again")
+    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=300s")
+    until(lambda: _granted(world, token), within=180, what="tokens are granted")
 
 
 def test_a_pod_that_is_deleted_is_replaced_without_a_failed_exchange(world: Stage, token: str) -> None:
@@ -118,7 +118,7 @@ def test_a_pod_that_is_deleted_is_replaced_without_a_failed_exchange(world: Stag
     # Those of Deployments that were deleted before may be on their way out still.
     staying = next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
     world.cluster.kubectl("delete", f"pod/{staying}", SPACE)
-    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=120s")
+    world.cluster.kubectl("wait", "--for=condition=Ready", "identityprovider/corp", SPACE, "--timeout=300s")
     assert _failures(world, token, seconds=2) == []
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 MISSING: Final = "no browser is installed here: apt-get install --no-install-recommends chromium"
 
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 180.0
 _CHUNK: Final = 1 << 20
 # What has `autofocus` gets it when the page is drawn, which may be after it is complete (HTML, section 6.6.7).
 _DRAWN: Final = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))"

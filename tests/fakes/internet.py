@@ -95,7 +95,7 @@ def both(bundle: Path, log: Path, internet: int) -> Iterator[tuple[str, str]]:
 
 
 def _ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):

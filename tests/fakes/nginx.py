@@ -18,7 +18,7 @@ from tailseal_dev import process
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "guard.md").read_text()
-WITHIN: Final = 60.0
+WITHIN: Final = 180.0
 
 Start = Callable[[Sequence[str], Path, dict[str, str]], "Popen[bytes]"]
 

@@ -20,7 +20,7 @@ from fakes.bundles import Mounted
 from tailseal.domain.bundle.model import PolicyRecord, Settings
 from tailseal_dev.ports import free_ports
 
-SECONDS = 60
+SECONDS = 180
 
 PATIENT: Final = (
     "-c",

@@ -37,7 +37,7 @@ CALLERS: Final[list[dict[str, Any]]] = [
     ),
 ]
 
-_PATIENCE: Final = 60
+_PATIENCE: Final = 180
 
 
 def provider(base: str, **spec: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as manifests have it

@@ -48,7 +48,7 @@ def running(folder: Path, state: Path) -> Iterator[str]:
     with (folder.parent / "log").open("wb") as log:
         process = subprocess.Popen(command(folder, state, ports), stdout=log, stderr=subprocess.STDOUT)
     try:
-        for _ in range(600):
+        for _ in range(2400):
             assert process.poll() is None, worker.content(folder.parent / "log")
             try:
                 if httpx.get(f"http://127.0.0.1:{ports[1]}/readyz", trust_env=False).status_code == 200:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tailnet
 ISSUER = "https://login.tn.test:8444"
 BILLING = "https://billing.corp.example"
 TSIDP = "tailscale.com/cap/tsidp"
-WITHIN = 60.0
+WITHIN = 180.0
 RULES: dict[str, list[dict[str, Any]]] = {
     world.CAPABILITY: [
         {"v": 1, "allow": [{"action": ["register", "admin"], "resource": ["*"]}]},

@@ -32,7 +32,7 @@ ISSUER = "https://login.corp.example:8444"
 PORT, GITHUB = 9443, "https://127.0.0.1:9500"
 AGENT = Client("agent", "", "http://127.0.0.1:9999/callback")
 MCP = "http://mcp.tn.test/mcp"
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 class Place:

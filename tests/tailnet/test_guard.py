@@ -23,7 +23,7 @@ from tailseal_dev.tailnet import Node, Tailnet
 
 pytestmark = pytest.mark.tailnet
 APP = "example.com/cap/app"
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 def policy(*grants: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value

@@ -33,7 +33,7 @@ from tailseal_dev.tailnet import Tailnet
 from tailseal_dev.tailnet.net import Member
 
 pytestmark = pytest.mark.tailnet
-WITHIN = 60.0
+WITHIN = 180.0
 CLUSTER = "https://oidc.cluster.example"
 SUBJECT = "system:serviceaccount:identity:login-idp-0"
 AUDIENCE = f"api.tailscale.com/{FEDERATED_ID}"

@@ -29,7 +29,7 @@ from tailseal_dev.tailnet.space import ADDRESS, Held, Space
 pytestmark = pytest.mark.tailnet
 APP = "example.com/cap/app"
 TUN = "/dev/net/tun"
-WITHIN = 60.0
+WITHIN = 180.0
 OUTSIDE, INSIDE = "10.98.0.1", "10.98.0.2"
 """The two ends of the cable."""
 

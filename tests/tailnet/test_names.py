@@ -17,7 +17,7 @@ from tailseal_dev.tailnet.headscale import Control
 from tailseal_dev.tailnet.space import ADDRESS
 
 pytestmark = pytest.mark.tailnet
-WITHIN = 60.0
+WITHIN = 180.0
 ZONE = """
 import socket, sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

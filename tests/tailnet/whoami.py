@@ -15,7 +15,7 @@ from tailseal.tailnet import CallerResolver, Direct, LocalApi, NobodyError, Serv
 
 async def main() -> None:
     path, mode, place = sys.argv[1:]
-    api = LocalApi(path, within=5.0)
+    api = LocalApi(path, within=60.0)
     resolver: CallerResolver = Serve(api) if mode == "serve" else Direct(api)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -146,7 +146,7 @@ class Node:
     def curl(self, url: str, *arguments: str) -> CompletedProcess[str]:
         """Send a request through this node, as a program on it would."""
         argv = ["curl", "--silent", "--show-error", "--max-time", "10", *arguments, url]
-        return subprocess.run(self.inside(*argv), capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(self.inside(*argv), capture_output=True, text=True, check=False, timeout=180)
 
     def inside(self, *argv: str) -> list[str]:
         """The command that runs a program in the namespace, its requests sent through this node."""

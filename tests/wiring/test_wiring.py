@@ -18,7 +18,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object, Ref
 from tailseal.machine import Operator, streams
 from tailseal.reconcile.context import Context, Done, OperatorSettings
-from tailseal.runtime.resync import Timing
+from tailseal.runtime.resync import Feed, Timing
 from tailseal.runtime.settings import Settings
 from tailseal.runtime.store import Store
 from tailseal_dev.controlplane import ControlPlane
@@ -293,9 +293,20 @@ async def test_an_operator_that_may_not_read_namespaces_starts_without_them(plan
 
 
 async def test_deletions_that_were_never_told_are_found_after_an_outage(
-    plane: ControlPlane, kubeconfig: str, namespace: str
+    plane: ControlPlane, kubeconfig: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even of the last object: what kopf lists after the outage is empty, and it tells us nothing of that."""
+    looking = list[Feed]()
+
+    async def looks(feed: Feed) -> None:
+        looking.append(feed)
+        try:
+            await look(feed)
+        finally:
+            looking.remove(feed)
+
+    look = Feed.resync
+    monkeypatch.setattr(Feed, "resync", looks)
     plane.kubectl("apply", "-f", "-", stdin=policy("lost", namespace))
     async with running(kubeconfig, namespaces=(namespace,)) as seen:
         await eventually(lambda: seen.policy(namespace, "lost"))
@@ -307,7 +318,7 @@ async def test_deletions_that_were_never_told_are_found_after_an_outage(
             feed._relisted = None
 
         feed.resync = blind  # type: ignore[method-assign] # the look that follows every start may still be due
-        await asyncio.sleep(1.5)  # or be going on
+        await eventually(lambda: not looking)  # or be going on
         feed.see = lambda change, obj: None if change == "DELETED" else see(change, obj)  # type: ignore[method-assign]
         await asyncio.to_thread(plane.kubectl, "delete", "trustpolicy", "-n", namespace, "lost")
         await asyncio.sleep(0.5)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import Conflict, Transient
 from tailseal.cluster.port import Object, Ref
-from tailseal.reconcile.context import Context
+from tailseal.domain import canonical
+from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.ownership import marked, ours, taken
+
+IN_VAIN: Final = 60.0
+"""Seconds for which what came back in the write that undid it is left alone: the API server would say it again."""
 
 
 async def read(ctx: Context, ref: Ref, labels: Mapping[str, str]) -> Object | None:
@@ -64,15 +68,40 @@ async def write(
         Conflict: somebody else wrote first; plan again.
     """
     encoded = {name: base64.b64encode(content).decode() for name, content in sorted(data.items())}
-    if present is not None and (present.get("data") or {}) == encoded:
+    wanted = _bare(ref, ours(labels)) | {"data": encoded}
+    if present is not None and ((present.get("data") or {}) == encoded or is_in_vain(ctx, wanted, present)):
         return present
-    written = await put(ctx, present, _bare(ref, ours(labels)) | {"data": encoded}, manager=manager)
+    written = await put(ctx, present, wanted, manager=manager)
     extra = written["data"].keys() - encoded.keys()
     if extra:  # put there by others: an apply does not remove it
         current = {"resourceVersion": written["metadata"]["resourceVersion"]}
         written = await ctx.cluster.merge(ref, {"metadata": current, "data": dict.fromkeys(sorted(extra))})
         ctx.objects.put(written)
+    note(ctx, wanted, written, right=written.get("data") == encoded)
     return written
+
+
+def is_in_vain(ctx: Context, wanted: Object, present: Object) -> bool:
+    """Whether just this came to just what is there, not long ago, by an admission policy or webhook."""
+    what, at = ctx.memory.get(_key(wanted), ("", 0.0))
+    return bool(what == _try(wanted, present) and 0 <= ctx.clock.now() - at < IN_VAIN)
+
+
+def note(ctx: Context, wanted: Object, written: Object, *, right: bool) -> None:
+    """Remember what a write came to, unless that is `right`."""
+    if right:
+        ctx.memory.pop(_key(wanted), None)
+    else:
+        ctx.memory[_key(wanted)] = _try(wanted, written), ctx.clock.now()
+
+
+def _key(wanted: Object) -> Key:
+    return Key(f"Kept/{wanted['kind']}", wanted["metadata"]["namespace"], wanted["metadata"]["name"])
+
+
+def _try(wanted: Object, present: Object) -> str:
+    came_to = present.get("data"), present["metadata"].get("ownerReferences")
+    return canonical.digest(canonical.dumps([wanted, *came_to]))
 
 
 async def put(ctx: Context, present: Object | None, wanted: Object, *, manager: str, heirs: bool = False) -> Object:

@@ -17,8 +17,7 @@ from tailseal.reconcile import kept_secret
 from tailseal.reconcile.context import Context, Key
 from tailseal.reconcile.ownership import RENAME, Leaving, controllers, marked, ours, taken
 
-IN_VAIN: Final = 60.0
-"""Seconds for which what came back in the write that took it out is left alone: the API server would say it again."""
+IN_VAIN: Final = kept_secret.IN_VAIN
 
 SELDOM: Final = 3600.0
 """The same at most, where each time something else came back: then each try is a change, and ends pods."""

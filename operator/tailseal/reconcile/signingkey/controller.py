@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tailseal.api.conditions import ConditionType
 from tailseal.api.meta import SIGNING_KEY_LABEL, jwks_config_map, key_secret
@@ -36,6 +37,8 @@ MAX_NEW_KEYS = 3
 
 LOOK_AGAIN = 30.0
 """Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
+
+_SPOILED: Final = "what others change in it comes back in the write that undoes it, by an admission policy or webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,9 @@ async def _write_secret(ctx: Context, obj: Object, present: Object | None, step:
 async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> Fact | None:
     """Publish the public keys; what stands in the way, if something does."""
     try:
-        await _publish(ctx, obj, step)
+        if not await _publish(ctx, obj, step):
+            text = f"ConfigMap {jwks_config_map(obj['metadata']['name'])}: {_SPOILED}: exempt the namespace from that"
+            return _unpublished(Reason.NOT_REPAIRED, text, status=False)
     except NameTaken as error:
         return _unpublished(Reason.NAME_TAKEN, str(error), status=False)
     except (Forbidden, Invalid) as error:
@@ -140,7 +145,8 @@ async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> 
     return None
 
 
-async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> None:
+async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> bool:
+    """Whether the ConfigMap says it now."""
     meta = obj["metadata"]
     ref, labels = Ref(CONFIG_MAP, meta["namespace"], jwks_config_map(meta["name"])), {SIGNING_KEY_LABEL: meta["name"]}
     present = await kept_secret.read(ctx, ref, labels)
@@ -153,7 +159,7 @@ async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> None:
         "controller": True,
     }
     if present is not None and _says(present, data, owner):
-        return
+        return True
     wanted = {
         "apiVersion": CONFIG_MAP.api_version,
         "kind": CONFIG_MAP.kind,
@@ -165,7 +171,10 @@ async def _publish(ctx: Context, obj: Object, step: SigningKeyPlan) -> None:
         },
         "data": data,
     }
-    await kept_secret.put(ctx, present, wanted, manager=MANAGER, heirs=True)
+    if present is None or not kept_secret.is_in_vain(ctx, wanted, present):
+        present = await kept_secret.put(ctx, present, wanted, manager=MANAGER, heirs=True)
+        kept_secret.note(ctx, wanted, present, right=_says(present, data, owner))
+    return _says(present, data, owner)
 
 
 def _says(present: Object, data: Mapping[str, str], owner: Mapping[str, object]) -> bool:

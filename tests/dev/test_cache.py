@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,7 +109,8 @@ def test_without_a_new_enough_go_on_the_path_the_registrys_is_installed_once(
     assert installed == [tmp_path / "cache" / f"{golang.PACKAGE}-{golang.PACKAGE_VERSION}"]
 
 
-def test_progress_says_what_how_far_and_how_long() -> None:
+def test_progress_says_what_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 0.0))
     out = io.StringIO()
     with progress.Progress("compiling hello", 2, "packages", out) as shown:
         shown.step("a")

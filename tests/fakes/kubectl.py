@@ -146,7 +146,7 @@ def token_service(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _await(url: str) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url, trust_env=False).status_code == 200:
                 return

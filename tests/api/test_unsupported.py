@@ -1,15 +1,11 @@
-"""What this version cannot do: the README lists it, no more and no less."""
+"""What this version cannot do: nothing, as README says; whoever adds a field that comes later says so there."""
 
-import re
 from pathlib import Path
 
-from tailseal.api.base import to_alias
 from tailseal.api.unsupported import _LATER
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_the_readme_names_exactly_the_fields_that_are_refused() -> None:
-    listed = README.partition("Those are, ")[2].partition("\n\n")[0]
-    named = {path.rpartition(".")[2] for path in re.findall(r"`([^`]+)`", listed)}
-    assert named == {to_alias(field.rpartition(".")[2]) for field in _LATER}
+def test_the_readme_says_that_every_field_is_implemented_for_as_long_as_none_is_refused() -> None:
+    assert ("Every field of the API is implemented" in README) is (not _LATER)

@@ -11,7 +11,7 @@ from tailseal.api.findings import Finding, join_path
 from tailseal.api.reasons import Reason
 
 _LATER: Final[Mapping[str, Callable[[Any], bool]]] = {}
-"""Fields that this version cannot honour, with the question whether a value asks for it.
+"""Fields that this version cannot honour, with the question whether a value asks for it: none, as README says.
 
 By name, not by class: a worker needs the models of policies only, and should not load those of the other kinds.
 """

@@ -58,12 +58,12 @@ import httpx
 from fakes.idp import form
 person = {"x-forwarded-for": os.environ["WHO"]}
 trusted = ssl.create_default_context(cafile=os.environ["CA"])
-with httpx.Client(verify=trusted, headers=person, trust_env=False) as browser:
+with httpx.Client(verify=trusted, headers=person, trust_env=False, timeout=60) as browser:
     answer = browser.get(sys.argv[1])
     if answer.status_code == 200:
         action, fields = form(answer)
         answer = browser.post(action, data=fields | {"answer": os.environ["ANSWER"]})
-    httpx.get(answer.headers["location"], trust_env=False)
+    httpx.get(answer.headers["location"], trust_env=False, timeout=60)
 """
 
 
@@ -337,7 +337,7 @@ def test_an_id_token_of_another_login_is_none(claims: dict[str, Any], *, right: 
 
 def test_only_the_browser_that_was_sent_brings_the_code() -> None:
     with Callback("state", "https://idp.example") as callback, ThreadPoolExecutor() as pool:
-        code = pool.submit(callback.code, 20.0)
+        code = pool.submit(callback.code, 120.0)
         for query in ("?code=x", "?code=x&state=other&iss=https://idp.example", "?code=x&state=state", ""):
             assert httpx.get(callback.uri + query).status_code == 404
         assert httpx.get(callback.uri.replace("callback", "favicon.ico")).status_code == 404

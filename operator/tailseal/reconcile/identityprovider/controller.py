@@ -27,6 +27,7 @@ from tailseal.domain.rotation.issuer.recover import recovered
 from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.conditions import Fact, summarise, write_status
 from tailseal.reconcile.context import Context, Done, Key
+from tailseal.reconcile.identityprovider import turns
 from tailseal.reconcile.identityprovider import workers as provider_workers
 from tailseal.reconcile.identityprovider.database import shared_state
 from tailseal.reconcile.identityprovider.nodes import claimed
@@ -195,10 +196,10 @@ async def _run_workers(run: _Run, component: Component) -> None:
     nodes = claimed(run.ctx, run.provider, run.spec)
     objects = provider_workers.wanted(run.provider, component, run.spec, run.ctx.settings, nodes)
     other, known, vain = partial(differs, run.ctx), partial(made, run.ctx), partial(in_vain, run.ctx)
-    for ref in list(provider_workers.unwanted(run.provider, component, run.ctx.objects, objects, other, vain)):
+    for ref in list(turns.unwanted(run.provider, component, run.ctx.objects, objects, other, vain)):
         await run.attempt(_remove(run, ref.kind, ref.name))
-    for wanted in provider_workers.due(run.ctx.objects, objects, other, known, vain):
-        if await run.ensure(wanted) is None and provider_workers.is_of_a_node(run.provider, wanted):
+    for wanted in turns.due(run.ctx.objects, objects, other, known, vain):
+        if await run.ensure(wanted) is None and turns.is_of_a_node(run.provider, wanted):
             return  # somebody else's, or forbidden: nobody is given a right to it, and no pod is made with it
 
 

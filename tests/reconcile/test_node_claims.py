@@ -93,6 +93,17 @@ async def test_a_node_that_serves_is_not_said_to_be_left_behind_wherever_its_ide
     assert "NodesLeft" not in conditions(seen)
 
 
+async def test_nodes_that_stand_still_are_not_left_behind_and_come_back_as_who_they_were() -> None:
+    seen = await known(FIRST, SECOND)
+    before = [written(seen, number) for number in range(2)]
+    for replicas in (0, 2):
+        seen.cluster.user_apply(spec(replicas))
+        nodes_tell(seen)
+        await seen.run_for(6)
+        assert "NodesLeft" not in conditions(seen)
+        assert [written(seen, number) for number in range(2)] == before
+
+
 @pytest.mark.parametrize("told", [{}, AWAY, {"id": "7\nx", "name": "A b"}], ids=["nobody told", "away", "babbling"])
 async def test_of_a_node_that_nobody_told_of_no_name_is_guessed(told: dict[str, str]) -> None:
     assert f"of a name that is not known ({CLAIM})" in await fewer(await known(FIRST, told), FIRST)

@@ -35,18 +35,20 @@ def pods(installed: str, kubectl: Kubectl) -> Iterator[str]:
 
 
 _NOT_MORE = "securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}"
-_WORKER = f"{{name: sts, image: {IMAGE}, {_NOT_MORE}}}"
+_WORKER = f"{{name: sts, image: {IMAGE}, args: [sts], {_NOT_MORE}}}"
+_LABELS = "app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp"
+_PODS = f"labels: {{{_LABELS}, app.kubernetes.io/component: sts}}"
 WORKLOAD = f"""\
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: corp-sts
-  labels: {{app.kubernetes.io/managed-by: tailseal, tailseal.dev/identity-provider: corp}}
+  labels: {{{_LABELS}}}
 spec:
   replicas: 0
-  selector: {{matchLabels: {{app: sts}}}}
+  selector: {{matchLabels: {{tailseal.dev/identity-provider: corp}}}}
   template:
-    metadata: {{labels: {{app: sts}}}}
+    metadata: {{{_PODS}}}
     spec:
       serviceAccountName: corp-sts
       automountServiceAccountToken: false
@@ -65,7 +67,7 @@ def _apply(kubectl: Kubectl, namespace: str, *replacement: str) -> str:
     return applied(kubectl, namespace, manifest)
 
 
-_SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /t}]"
+_SEEN = "volumeMounts: [{name: tailscale-token, mountPath: /run/t}]"
 _OWN = "      volumes:\n      - {name: tailscale-token, projected: {sources: [{serviceAccountToken: {path: token}}]}}"
 
 _FAR = "{port: 80, host: 192.0.2.1}"
@@ -109,7 +111,7 @@ DEPLOYMENT_ATTACKS = [
         f"containers: [{_WORKER[:-1]}, {_SEEN}}}]\n{_OWN}",
         "may let nobody but a node of the tailnet see that node's tokens",
     ),
-    ("app.kubernetes.io/managed-by: tailseal, ", "", "may write no Deployments but its workers'"),
+    ("  labels: {app.kubernetes.io/managed-by: tailseal, ", "  labels: {", "may write no Deployments but its workers'"),
     (f", {_NOT_MORE}", "", "privileged or can become so"),
     (_NOT_MORE, _NOT_MORE[:-1] + ", runAsUser: 0}", AS_ROOT),
     (_NOT_MORE, _NOT_MORE[:-1] + ", runAsNonRoot: false}", AS_ROOT),
@@ -127,8 +129,8 @@ DEPLOYMENT_ATTACKS = [
     ("runAsNonRoot: true, ", "runAsNonRoot: true, seLinuxOptions: {user: sysadm_u}, ", UNCONFINED),
     ("runAsNonRoot: true, ", "runAsNonRoot: true, sysctls: [{name: kernel.msgmax, value: '1'}], ", UNCONFINED),
     (
-        "metadata: {labels: {app: sts}}",
-        "metadata: {labels: {app: sts}, annotations: {container.apparmor.security.beta.kubernetes.io/sts: unconfined}}",
+        f"metadata: {{{_PODS}}}",
+        f"metadata: {{{_PODS}, annotations: {{container.apparmor.security.beta.kubernetes.io/sts: unconfined}}}}",
         UNCONFINED,
     ),
     ("runAsNonRoot: true, ", "", AS_ROOT),
@@ -166,11 +168,17 @@ def test_the_fence_lets_the_operator_have_its_worker(pods: str, kubectl: Kubectl
 
 
 def _node(name: str, account: str) -> str:
-    """A node's Deployment, whose sidecar runs our image: what that is told to do, the fence does not know."""
+    """A node's Deployment, whose sidecar runs our image: not what is called a node counts, but whose token it is."""
     worker = f"containers: [{_WORKER}]"
     sidecar = f"initContainers: [{{name: tailscale, image: {IMAGE}, {_NOT_MORE}, {_SEEN}}}]"
     changed = WORKLOAD.replace(f"{worker}\n      volumes:", f"{sidecar}\n      {worker}\n{_OWN}")
-    changed = changed.replace("labels: {app: sts}", "labels: {app: sts, tailseal.dev/ordinal: '0'}")
+    return _called(changed, name, account, "0")
+
+
+def _called(manifest: str, name: str, account: str, ordinal: str) -> str:
+    """The Deployment under another name and account, its pods labelled as one numbered replica of the same provider."""
+    labels = _PODS.replace("component: sts", f"component: idp, tailseal.dev/ordinal: '{ordinal}'")
+    changed = manifest.replace(_PODS, labels)
     return changed.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
 
 
@@ -221,9 +229,7 @@ def test_a_number_lends_a_worker_no_account_but_its_component_s(pods: str, kubec
         ("deployer-idp", "deployer", "idp", said),
         ("deployer-idp-0", "deployer", "idp-0", said),
     ):
-        manifest = WORKLOAD.replace("Name: corp-sts", f"Name: {account}").replace("name: corp-sts", f"name: {name}")
-        manifest = manifest.replace("labels: {app: sts}", f"labels: {{app: sts, tailseal.dev/ordinal: '{ordinal}'}}")
-        assert answer in applied(kubectl, pods, manifest)
+        assert answer in applied(kubectl, pods, _called(WORKLOAD, name, account, ordinal))
 
 
 def test_the_operator_lets_no_other_account_take_a_node_s_place(pods: str, kubectl: Kubectl) -> None:
@@ -241,7 +247,7 @@ def test_the_fence_lets_the_operator_repair_what_somebody_else_spoiled(pods: str
     kubectl("apply", "--server-side", "-f", "-", f"--namespace={pods}", stdin=spoiled)
     try:
         hardened = '"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}'
-        half_way = f'{{"name":"sts","image":"tailseal:old",{hardened}}}'
+        half_way = f'{{"name":"sts","image":"tailseal:old","args":["sts"],{hardened}}}'
         half_way = f'{{"spec":{{"template":{{"spec":{{"containers":[{half_way}]}}}}}}}}'
         merge = ("patch", "deployment/corp-sts", "--type=merge", f"--patch={half_way}")
         assert "patched" in attempt(kubectl, pods, *merge)
@@ -280,10 +286,11 @@ def _beside(sidecar: str, volume: str = "") -> str:
     return changed + (f"      - {{name: m, {volume}}}\n" if volume else "")
 
 
-_SIGNS = "volumeMounts: [{name: signing, mountPath: /etc/signing}]"
+_SIGNS = "volumeMounts: [{name: signing, mountPath: /etc/tailseal/bundle/signing}]"
 _MOUNTS = f"{MESH}, volumeMounts: [{{name: m, mountPath: /m}}]"
 
 
+_HOOK = "{preStop: {exec: {command: [proxy, drain]}}}"
 _PROBED = "livenessProbe: {httpGet: {path: /, port: 80}}"
 
 
@@ -299,6 +306,8 @@ SIDECARS = [
     (f"{MESH}, env: [{{name: A, value: b}}]", "", "serverside-applied"),
     (f"{MESH}, env: [{{name: A, valueFrom: {{configMapKeyRef: {{name: a, key: b}}}}}}]", "", "serverside-applied"),
     (f"{MESH}, ports: [{{containerPort: 15090}}]", "", "serverside-applied"),
+    (f"{MESH}, command: [proxy], workingDir: /opt, lifecycle: {_HOOK}", "", "serverside-applied"),
+    (f"{MESH}, env: [{{name: PATH, value: /opt}}], envFrom: [{{configMapRef: {{name: a}}}}]", "", "serverside-applied"),
     (f"{MESH}, {_PROBED}", "", "serverside-applied"),
     (f"{MESH}, resources: {{limits: {{cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}}}}", "", "serverside-applied"),
     (f"{MESH}, resources: {{limits: {{devices.example/kvm: 1}}}}", "", "nor claim devices"),

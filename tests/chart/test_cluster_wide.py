@@ -53,7 +53,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         for name in (chart.NAMESPACE, EAST, WEST, TENANT):
             made.kubectl("create", "namespace", name)
         made.kubectl("apply", "--server-side", "-f", "-", stdin=chart.render("--set=clusterWide=true"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        made.await_crds()
         yield made
 
 
@@ -119,8 +119,8 @@ def test_the_account_may_do_in_all_namespaces_what_providers_need_and_nothing_el
     what, _, subresource = what.partition("/")
     more = (f"--subresource={subresource}",) if subresource else ()
     question = ("auth", "can-i", verb, what, "--all-namespaces", *more, f"--as={ACCOUNT}")
-    answer = kubectl(*question, f"--as-group=system:serviceaccounts:{chart.NAMESPACE}", check=False)
-    assert answer.split()[-1:] == (["yes"] if allowed else ["no"])
+    asked_as = (*question, f"--as-group=system:serviceaccounts:{chart.NAMESPACE}")
+    eventually(lambda: kubectl(*asked_as, check=False).split()[-1:] == (["yes"] if allowed else ["no"]))
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,14 @@ def test_where_accounts_own_the_cluster_the_operator_runs_no_pod_with_a_token_of
     tokens = "      automountServiceAccountToken: false\n"
     assert tokens in WORKLOAD
 
-    def refused(said: str, manifest: str) -> None:
+    def answered(said: str, manifest: str) -> None:
         eventually(lambda: said in attempt(kubectl, "kube-system", "apply", *flags, stdin=manifest))
 
-    refused("nor a token for the API server", WORKLOAD.replace(tokens, ""))
-    refused("may write no Deployments but its workers'", WORKLOAD.replace("corp-sts", account))
+    answered("nor a token for the API server", WORKLOAD.replace(tokens, ""))
+    answered("may write no Deployments but its workers'", WORKLOAD.replace("corp-sts", account))
     own = "      serviceAccountName: corp-sts\n"
-    refused("only under the ServiceAccount of the same name", WORKLOAD.replace(own, own.replace("corp-sts", account)))
-    refused("only under the ServiceAccount of the same name", WORKLOAD.replace(own, ""))
+    answered("only under the ServiceAccount of the same name", WORKLOAD.replace(own, own.replace("corp-sts", account)))
+    answered("only under the ServiceAccount of the same name", WORKLOAD.replace(own, ""))
+    answered("as workers and nodes only", WORKLOAD.replace("args: [sts]", "args: [operator]"))
+    answered("as workers and nodes only", WORKLOAD.replace("args: [sts]", "args: [sts], command: [/bin/sh]"))
+    answered("serverside-applied", WORKLOAD)

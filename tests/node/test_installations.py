@@ -128,7 +128,7 @@ def test_two_operators_for_all_namespaces_rotate_a_key_though_the_leader_is_kill
             started = time.monotonic()
             with told(world, helm, values, *more):
                 seconds = time.monotonic() - started
-                assert len(_operators(world)) == 2
+                until(lambda: len(_operators(world)) == 2, "the one that elected nobody is gone", within=120)
                 measured("`helm upgrade` to clusterWide with two operators", load.seen(), NONE_FAILED, seconds)
                 _other_namespaces_count(world, job)
                 _leader_killed_amid_a_rotation(world, job)
@@ -150,7 +150,7 @@ def _other_namespaces_count(world: World, job: str) -> None:
     try:
         for name, space in (("signingkey/corp", EAST), ("identityprovider/corp", EAST), (f"trustpolicy/{EAST}", TEAM)):
             world.kubectl("wait", "--for=condition=Ready", name, f"--namespace={space}", "--timeout=240s")
-        measured("a provider of another namespace applied", "Ready", "Ready", time.monotonic() - started)
+        measured("the same: a provider of another namespace applied", "so it is", "Ready", time.monotonic() - started)
     finally:
         world.kubectl("delete", "-f", "-", stdin=objects)
 
@@ -168,8 +168,8 @@ def _leader_killed_amid_a_rotation(world: World, job: str) -> None:
     until(lambda: _signer(world, job) != former, "the new key signs", within=240)
     claims = verify(_exchanged(world, job), world.caller.jwks(), issuer=world.issuer, audience=manifests.AUDIENCE)
     assert claims["sub"] == f"policy:{PROVIDERS}/deploy"
-    seen = f"the other one leads after {taken:.1f} s; then the new key signs, tokens verify"
-    measured("key to be rotated, and the leader of two killed at once", seen, "the same", time.monotonic() - started)
+    seen = f"the other one leads after {taken:.1f} s, and the new key signs"
+    measured("key to be rotated, the leader of two killed at once", seen, "the same", time.monotonic() - started)
 
 
 def test_values_for_sidecars_registries_and_an_authority_reach_real_pods(
@@ -199,7 +199,7 @@ def test_values_for_sidecars_registries_and_an_authority_reach_real_pods(
             until(lambda: _containers(world, "sts") == ["sts"], "what is not allowed any more is gone", within=180)
             until(lambda: not _pods_with(world, "mesh"), "its pods too", within=180)
             seconds = time.monotonic() - started
-        measured("the same, and all of it taken back", load.seen(), NONE_FAILED, seconds)
+        measured("these four values, and all taken back", load.seen(), NONE_FAILED, seconds)
         assert load.failed == []
     finally:
         process.stop(issuer)
@@ -217,7 +217,7 @@ def _pull_secrets_are_the_pods(world: World) -> None:
         return len(words) >= 2 and set(words[0::2]) == {"registry"} and set(words[1::2]) == {"Running"}
 
     seconds = until(lambda: holds(*workers) and holds(f"--namespace={SYSTEM}"), "all pods name the Secret", within=240)
-    measured("worker.imagePullSecrets, image.pullSecrets", "every pod runs with its Secret", "the same", seconds)
+    measured("worker.imagePullSecrets, image.pullSecrets", "so it is", "every pod names the Secret and runs", seconds)
 
 
 def _an_authority_of_ones_own_is_believed(world: World, folder: Path) -> None:
@@ -234,20 +234,22 @@ def _an_authority_of_ones_own_is_believed(world: World, folder: Path) -> None:
         granted = until(lambda: _at_all(world, token, "https://foreign.example", 200), "granted", within=180)
     finally:
         world.kubectl("delete", "trustpolicy/foreign", SPACE)
-    seen = "every replica fetched keys and granted"
-    measured("egress.extraCA: an issuer that no public authority knows", seen, "the same", granted)
+    expected = "every replica fetches its keys and grants"
+    measured("egress.extraCA: an issuer that no public authority knows", "so it is", expected, granted)
 
 
 def _what_is_allowed_stays(world: World) -> None:
     started = time.monotonic()
     _inject(world, "mesh", MESH)
     until(lambda: _serves_with_mesh(world), "the pods serve with what was injected", within=240)
-    measured("an allowed container put into a Deployment", "it stays", "the pods serve", time.monotonic() - started)
+    measured(
+        "an allowed container put into a Deployment", "so it is", "it stays, the pods serve", time.monotonic() - started
+    )
     started = time.monotonic()
     _inject(world, "spy", f"{REPOSITORY}:spy")
     until(lambda: _containers(world, "sts") == ["mesh", "sts"], "what is not allowed is taken out", within=120)
     until(lambda: not _pods_with(world, "spy") and _serves_with_mesh(world), "the others serve", within=240)
-    measured("another one", "taken out", "the allowed one stays", time.monotonic() - started)
+    measured("one that is not allowed", "so it is", "it is taken out, the other stays", time.monotonic() - started)
 
 
 def _inject(world: World, name: str, image: str) -> None:
@@ -292,13 +294,11 @@ def test_the_plain_bundle_takes_over_from_the_chart_and_gives_it_back(
     ]
     (removes,) = [command for command, _ in _shown("With and without Helm") if command.startswith("kubectl delete")]
     pods, keys = _pods(world), kids(world.caller.jwks())
-    before = _exchanged(world, job)
     with Load({"exchanges": exchanges(world, job)}) as load, uninstalled(world, helm, values):
         started = time.monotonic()
         try:
             reader.follows(applies)
             world.kubectl("rollout", "status", *OPERATOR, "--timeout=180s")
-            verify(before, world.caller.jwks(), issuer=world.issuer, audience=manifests.AUDIENCE)
             _a_policy_comes_and_goes(world, job)
             assert (kids(world.caller.jwks()), _pods(world)) == (keys, pods), "keys and pods are those of before"
             seconds = time.monotonic() - started
@@ -335,7 +335,7 @@ def test_readme_s_commands_install_on_real_pods(
             world.kubectl("delete", *named, space, "--ignore-not-found", "--timeout=120s")
             run_helm(world, helm, "uninstall", RELEASE, "--wait", "--timeout=180s")
             world.kubectl("delete", "namespace", README)
-    measured("README's commands, in a namespace of their own", "all objects Ready, keys served", "Ready", seconds)
+    measured("README's commands, in a namespace of their own", "so it is", "objects Ready, keys served", seconds)
     _a_policy_comes_and_goes(world, job)
     measured("the session's provider without an operator of its own meanwhile", load.seen(), NONE_FAILED)
     assert load.failed == []

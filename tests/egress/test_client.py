@@ -93,8 +93,9 @@ async def test_a_compressed_answer_is_refused_unread() -> None:
         await fails(egress, f"http://127.0.0.1:{port}/", EgressReason.ENCODED)
 
 
-async def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(egress_client, "PATIENCE", 0.2)
+@pytest.mark.parametrize("told", [0.2, None], ids=["told", "by default"])
+async def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, told: float | None) -> None:
+    monkeypatch.setattr(egress_client, "PATIENCE", 3600.0 if told else 0.2)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -103,7 +104,7 @@ async def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async with server(drip) as port, made() as egress:
+    async with server(drip) as port, made(patience=told) as egress:
         await fails(egress, f"http://127.0.0.1:{port}/", EgressReason.TIMEOUT)
 
 

@@ -21,7 +21,7 @@ LARGEST_ANSWER: Final = 1024 * 1024
 """Bytes. No content encoding is asked for or accepted: a small answer could unfold to any size."""
 
 PATIENCE: Final = 5.0
-"""Seconds for the whole of one request."""
+"""Seconds for the whole of one request, if nothing else is said."""
 
 CONNECTIONS: Final = 64
 """Kept open per client: as many as requests run at once, else each burst pays for new handshakes."""
@@ -65,6 +65,7 @@ class Egress:
         extra_ca: PEM certificates to trust besides the system's.
         resolve: how host names are resolved; None: as the system does.
         per_host: requests to one host at once.
+        patience: seconds for the whole of one request; None: `PATIENCE`.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Egress:
         *,
         resolve: Resolve | None = None,
         per_host: int = PER_HOST,
+        patience: float | None = None,
     ) -> None:
         self._opened, self._extra_ca = Opened.of(open_hosts), extra_ca
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver
         self._pools: dict[str, _Pool] = {}
+        self._patience = PATIENCE if patience is None else patience
         self._per_host, self._turns = per_host, WeakValueDictionary[str, asyncio.Semaphore]()
 
     async def get(self, url: str, *, ca: str = "", accept: str = "application/json") -> Answer:
@@ -132,7 +135,7 @@ class Egress:
     ) -> Answer:
         target = check_url(url, self._opened)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 sent = {"accept-encoding": "identity", **headers}
                 form, content = (None, data) if isinstance(data, bytes) else (data, None)
                 async with (
@@ -142,7 +145,7 @@ class Egress:
                 ):
                     return await _receive(response)
         except TimeoutError:
-            raise EgressError(EgressReason.TIMEOUT, f"{target.host} took longer than {PATIENCE:g} s") from None
+            raise EgressError(EgressReason.TIMEOUT, f"{target.host} took longer than {self._patience:g} s") from None
         except (httpcore.ConnectError, httpx.ConnectError) as error:
             raise _connect_error(target.host, error) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpx.HTTPError):

@@ -14,6 +14,9 @@ from tailseal.egress.client import Egress
 from tailseal.egress.errors import EgressError, EgressReason
 
 OK: Final = 200
+PATIENCE: Final = 30.0
+"""Seconds for an answer: whoever waits for kubectl would rather wait than begin anew."""
+
 _WRONG_URL: Final = frozenset({EgressReason.URL_REFUSED, EgressReason.ADDRESS_REFUSED})
 
 
@@ -56,7 +59,7 @@ def ask(url: str, fields: Mapping[str, str] | None, authority: str, option: str)
 
 
 async def _send(endpoint: str, fields: Mapping[str, str] | None, authority: str) -> tuple[int, bytes]:
-    client = Egress(open_hosts=[_host(endpoint)])
+    client = Egress(open_hosts=[_host(endpoint)], patience=PATIENCE)
     try:
         if fields is None:
             answer = await client.get(endpoint, ca=authority)

@@ -22,7 +22,7 @@ from tailseal_dev.cache import ensure
 from tailseal_dev.controlplane import flags
 from tailseal_dev.ports import free_ports
 
-_READY_WITHIN = 90.0
+_READY_WITHIN = 180.0
 _SERVER_NAMES = (
     "localhost",
     "127.0.0.1",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chart.installed import ACCOUNT, OBJECTS, PROVIDERS, Kubectl, eventually
-from tailseal.reconcile.owned import IN_VAIN
+from tailseal.reconcile.repairs import IN_VAIN
 from tailseal_dev import process
 from tailseal_dev.controlplane import ControlPlane, ControlPlaneError
 

@@ -12,7 +12,7 @@ from fakes.provider import NS, conditions, pod, provider, rolled_out
 from fakes.world import World, crash_everywhere, fail_everywhere
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.reconcile.owned import IN_VAIN
+from tailseal.reconcile.repairs import IN_VAIN
 
 RELABELLED = {"workload": {"labels": {"rolled": "once"}}}
 OF_A_NODE = (kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING)

@@ -10,7 +10,7 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.reconcile.context import OperatorSettings
-from tailseal.reconcile.owned import IN_VAIN
+from tailseal.reconcile.repairs import IN_VAIN
 
 
 async def both_serve() -> World:

@@ -14,8 +14,8 @@ from fakes.world import World
 from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
-from tailseal.reconcile import owned
 from tailseal.reconcile.context import Key
+from tailseal.reconcile.repairs import IN_VAIN, SELDOM
 
 NAME = "grafana-oauthclient"
 TARGET = kinds.SECRET, "team-a", NAME
@@ -71,12 +71,12 @@ async def test_what_a_policy_makes_of_the_secret_each_time_is_said_and_tried_eve
     said = [message for _, _, reason, message in made.recorder.events if reason == "NotRepaired"]
     assert said == [message(made, "Repaired")]
     before, known = len(made.cluster.writes), served(made)
-    await made.run_for(20 * owned.IN_VAIN)
+    await made.run_for(20 * IN_VAIN)
     assert 3 <= tries(made, before) <= 45
     assert served(made) == known, "each would be another rotation"
     done = await made.reconcile("OAuthClient", "team-a", "grafana")
     assert done.after is not None
-    assert done.after <= owned.IN_VAIN, "nobody tells when the policy goes"
+    assert done.after <= IN_VAIN, "nobody tells when the policy goes"
 
 
 @pytest.mark.parametrize("spoil", [more, unremembered])
@@ -86,9 +86,9 @@ async def test_it_heals_with_the_same_secret_when_the_policy_goes(spoil: Callabl
     whole = made.cluster.peek(*TARGET)
     made.cluster.mutate = policy(spoil)
     made.cluster.user_edit(*TARGET, lambda _obj: None)
-    await made.run_for(10 * owned.IN_VAIN)
+    await made.run_for(10 * IN_VAIN)
     made.cluster.mutate = lambda _obj: None
-    await made.run_for(owned.SELDOM)
+    await made.run_for(SELDOM)
     await serve(made)
     check_whole(made, whole)
     assert (await made.reconcile("OAuthClient", "team-a", "grafana")).after is None
@@ -103,9 +103,9 @@ async def test_a_client_secret_that_a_policy_changes_is_the_one_that_was_meant_w
     await serve(made)
     meant = hashes(made)
     assert conditions(made)["Ready"] == ("True", "NotRepaired")
-    await made.run_for(10 * owned.IN_VAIN)
+    await made.run_for(10 * IN_VAIN)
     made.cluster.mutate = lambda _obj: None
-    await made.run_for(owned.SELDOM)
+    await made.run_for(SELDOM)
     await serve(made)
     check_whole(made, made.cluster.peek(*TARGET))
     assert hashes(made) == meant

@@ -13,8 +13,8 @@ from tailseal.api import meta
 from tailseal.cluster import kinds
 from tailseal.cluster.errors import ClusterError, Conflict, Forbidden
 from tailseal.cluster.port import Kind, Object, Ref
-from tailseal.reconcile import owned
 from tailseal.reconcile.context import OperatorSettings
+from tailseal.reconcile.repairs import IN_VAIN, SELDOM
 
 
 def spying(images: Iterable[str]) -> Callable[[Object], None]:
@@ -100,7 +100,7 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     seen.cluster.mutate = inject
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"]["annotations"].update(a="b"))
     before = len(seen.cluster.writes)
-    await seen.run_for(owned.IN_VAIN * 0.9)
+    await seen.run_for(IN_VAIN * 0.9)
     assert [write.verb for write in seen.cluster.writes[before:] if write.ref.kind == kinds.DEPLOYMENT] == ["merge"]
     said = [message for _, _, reason, message in seen.recorder.events if reason == "NotRepaired"]
     assert len(said) == 1
@@ -114,9 +114,9 @@ async def test_what_an_admission_policy_puts_back_in_every_write_is_said_once_an
     assert message(seen, "Ready") == message(seen, "Repaired") == said[0]
     done = await seen.reconcile("IdentityProvider", NS, "corp")
     assert done.after is not None
-    assert done.after <= owned.IN_VAIN, "nobody tells when the policy goes"
+    assert done.after <= IN_VAIN, "nobody tells when the policy goes"
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN)
+    await seen.run_for(IN_VAIN)
     assert [entry["name"] for entry in template(seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts"))["containers"]] == [
         "sts"
     ]
@@ -130,11 +130,11 @@ async def test_what_comes_back_another_each_time_is_tried_ever_more_seldom_as_ea
     seen.cluster.mutate = spying(f"spy:{number}" for number in itertools.count())
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
     before = len(seen.cluster.writes)
-    await seen.run_for(64 * owned.IN_VAIN)
+    await seen.run_for(64 * IN_VAIN)
     tries = [write.verb for write in seen.cluster.writes[before:] if write.ref.name == "corp-sts"]
     assert 4 <= len(tries) <= 10
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.SELDOM)
+    await seen.run_for(SELDOM)
     assert_ready(seen)
     assert "Repaired" not in conditions(seen)
 
@@ -147,7 +147,7 @@ async def test_what_we_want_anew_ourselves_makes_no_try_more_seldom() -> None:
         seen.cluster.user_apply(provider(workload={"labels": {"a": str(number)}}))
         await seen.run_for(5)
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN * 2)
+    await seen.run_for(IN_VAIN * 2)
     assert_ready(seen)
     assert "Repaired" not in conditions(seen)
 
@@ -157,13 +157,13 @@ async def test_what_was_put_right_meanwhile_is_tried_as_often_as_at_first_when_i
     seen = standard()
     await seen.converge()
     right = seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]
-    for policy, seconds in ((inject, 8 * owned.IN_VAIN), (lambda _obj: None, 5), (inject, 5)):
+    for policy, seconds in ((inject, 8 * IN_VAIN), (lambda _obj: None, 5), (inject, 5)):
         seen.cluster.mutate = policy
         seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj.update(spec=right))
         await seen.run_for(seconds)
     assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN * 2)
+    await seen.run_for(IN_VAIN * 2)
     assert_ready(seen)
 
 
@@ -176,10 +176,10 @@ async def test_who_takes_our_mark_off_in_every_write_is_told_of_as_long_as_he_do
     await seen.converge()
     seen.cluster.mutate = claim
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda _obj: None)
-    await seen.run_for(owned.IN_VAIN * 3)
+    await seen.run_for(IN_VAIN * 3)
     assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN * 2)
+    await seen.run_for(IN_VAIN * 2)
     assert_ready(seen)
     assert "Repaired" not in conditions(seen)
 
@@ -197,9 +197,9 @@ async def test_what_comes_back_in_the_bundle_is_tried_again_by_who_writes_it() -
     assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
     done = await seen.reconcile("Bundle", NS, "corp")
     assert done.after is not None
-    assert done.after <= owned.IN_VAIN, "nobody tells when the policy goes"
+    assert done.after <= IN_VAIN, "nobody tells when the policy goes"
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN * 2)
+    await seen.run_for(IN_VAIN * 2)
     assert "evil" not in seen.cluster.peek(kinds.CONFIG_MAP, NS, "corp-policies").get("data", {})
     assert (await seen.reconcile("Bundle", NS, "corp")).after is None
 
@@ -241,15 +241,15 @@ async def test_what_an_admission_policy_makes_of_our_fields_is_said_once_and_tri
     def tries() -> int:
         return sum(write.ref.name == "corp-sts" and write.verb == "apply" for write in seen.cluster.writes[before:])
 
-    await seen.run_for(owned.IN_VAIN * 0.9)
+    await seen.run_for(IN_VAIN * 0.9)
     assert tries() == 1
-    await seen.run_for(owned.IN_VAIN * 5)
+    await seen.run_for(IN_VAIN * 5)
     assert 2 <= tries() <= 6
     said = [message for _, _, reason, message in seen.recorder.events if reason == "NotRepaired"]
     assert [text.partition(" comes back")[0] for text in said] == ["what others change in Deployment corp-sts"]
     assert repairs(seen) == []
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(owned.IN_VAIN * 2)
+    await seen.run_for(IN_VAIN * 2)
     assert essence(seen, kinds.DEPLOYMENT, "corp-sts") == wanted
 
 
@@ -298,13 +298,13 @@ async def test_a_selector_that_a_policy_widens_in_each_write_ends_pods_ever_more
     seen.cluster.mutate = widen
     seen.cluster.user_edit(kinds.DEPLOYMENT, NS, "corp-sts", lambda obj: obj["metadata"]["annotations"].update(a="b"))
     before = len(seen.cluster.writes)
-    await seen.run_for(4 * owned.IN_VAIN)
+    await seen.run_for(4 * IN_VAIN)
     tries = [write.verb for write in seen.cluster.writes[before:] if write.ref.name == "corp-sts"]
     assert tries == ["delete", "apply"] * 3
     assert conditions(seen)["Repaired"] == ("False", "NotRepaired")
     assert repairs(seen) == []
     seen.cluster.mutate = lambda _obj: None
-    await seen.run_for(4 * owned.IN_VAIN)
+    await seen.run_for(4 * IN_VAIN)
     assert "theirs" not in seen.cluster.peek(kinds.DEPLOYMENT, NS, "corp-sts")["spec"]["selector"]["matchLabels"]
     assert "Repaired" not in conditions(seen)
     assert_ready(seen)

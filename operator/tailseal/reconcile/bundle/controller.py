@@ -38,8 +38,9 @@ from tailseal.reconcile.bundle.memory import BundleMemory, Gathered, ShardConten
 from tailseal.reconcile.conditions import Fact
 from tailseal.reconcile.context import Context, Done, Key, Objects
 from tailseal.reconcile.identityprovider.spec import intent_of
-from tailseal.reconcile.owned import ensure, has_spoiled_files, remove
+from tailseal.reconcile.owned import ensure, remove
 from tailseal.reconcile.ownership import Leaving, NameTaken
+from tailseal.reconcile.repairs import has_spoiled_files
 
 MANAGER = "tailseal-bundle"
 

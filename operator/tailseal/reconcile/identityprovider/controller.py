@@ -37,9 +37,10 @@ from tailseal.reconcile.identityprovider.status import LOOK_AGAIN, MANAGER, Seen
 from tailseal.reconcile.identityprovider.tailnet import joining
 from tailseal.reconcile.identityprovider.withdrawal import withdraw
 from tailseal.reconcile.issuer_ledger import load_or_create, save
-from tailseal.reconcile.owned import differs, ensure, forget, in_vain, made, remove
+from tailseal.reconcile.owned import differs, ensure, remove
 from tailseal.reconcile.ownership import RENAME, Leaving, NameTaken
 from tailseal.reconcile.publish import seen as publish_seen
+from tailseal.reconcile.repairs import forget, in_vain, made
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from tailseal.domain.bundle.model import VERSION
 from tailseal.domain.render.common import COMPONENTS, Provider
 from tailseal.domain.render.service import url
 from tailseal.domain.rotation import IssuerPlan
-from tailseal.reconcile import measured, owned
+from tailseal.reconcile import measured, repairs
 from tailseal.reconcile.bundle import attached_policies
 from tailseal.reconcile.bundle.memory import memory_of
 from tailseal.reconcile.conditions import Fact, next_status, summarise, unrepaired, write_status
@@ -74,7 +74,7 @@ async def report(ctx: Context, obj: Object, spec: IdentityProviderSpec, seen: Se
     if down:
         text = trouble.describe(down)
         facts = (*facts, Fact("WorkersAvailable", status=False, reason=Reason.WORKLOAD_UNAVAILABLE, message=text))
-    spoiled = "; ".join(await owned.unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]
+    spoiled = "; ".join(await repairs.unrepaired(ctx, provider.namespace, provider.name))[:MESSAGE_LENGTH]
     facts = unrepaired(facts, spoiled)
     if unfenced := await fences.missing(ctx, provider.namespace, provider.name):
         facts = (*facts, unfenced)

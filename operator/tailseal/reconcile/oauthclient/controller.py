@@ -24,7 +24,7 @@ from tailseal.domain.bundle.model import Settings
 from tailseal.domain.clients import secrets
 from tailseal.domain.clients.compile import CompiledClient, accepted, client_id_of
 from tailseal.domain.clients.credentials import credentials
-from tailseal.reconcile import owned
+from tailseal.reconcile import repairs
 from tailseal.reconcile.bundle.attached import provider_of
 from tailseal.reconcile.bundle.attached_clients import ledger_of, placement, record_of, rival
 from tailseal.reconcile.bundle.memory import Placement
@@ -69,7 +69,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     obj = ctx.objects.get(Ref(kinds.OAUTH_CLIENT, namespace, name))
     if obj is None or "deletionTimestamp" in obj["metadata"]:
         ctx.memory.pop(key, None)
-        owned.forget(ctx, namespace, name, kinds.OAUTH_CLIENT)
+        repairs.forget(ctx, namespace, name, kinds.OAUTH_CLIENT)
         return Done()
     run = _Run(ctx, obj, [], [])
     await _work(run, remembered_settings(ctx, *provider_of(obj)))

@@ -15,7 +15,7 @@ from tailseal.cluster import kinds
 from tailseal.cluster.port import Object
 from tailseal.domain.clients.secrets import SecretLedger
 from tailseal.domain.render.common import decoded, encoded
-from tailseal.reconcile import owned
+from tailseal.reconcile import owned, repairs
 from tailseal.reconcile.bundle.attached_clients import read_ledger, secrets_of
 from tailseal.reconcile.context import Context
 
@@ -51,7 +51,7 @@ async def read(ctx: Context, client: Object, name: str) -> Held:
     if present is not None:
         ctx.objects.put(present)  # it may have lost our label
         # Where a policy changes it in each write, that is no loss of the secret, which would be followed by another.
-        meant = owned.meant(ctx, rendered, present) or present
+        meant = repairs.meant(ctx, rendered, present) or present
         return Held(present, _secret_in(meant), read_ledger(meant))
     for secret in secrets_of(ctx.objects, client):
         return Held(present, _secret_in(secret), read_ledger(secret))
@@ -72,7 +72,7 @@ async def write(
     """
     wanted = _rendered(client, name, data, ledger)
     await owned.ensure(ctx, wanted, manager=MANAGER, exact=True, seen=held.obj, remedy=_REMEDY)
-    return owned.not_repaired(ctx, wanted)
+    return repairs.not_repaired(ctx, wanted)
 
 
 async def sweep(ctx: Context, client: Object, keep: str) -> None:
@@ -81,7 +81,7 @@ async def sweep(ctx: Context, client: Object, keep: str) -> None:
         metadata = secret["metadata"]
         if metadata["name"] == keep:
             continue
-        owned.give_up(ctx, _rendered(client, metadata["name"], {}, SecretLedger()))
+        repairs.give_up(ctx, _rendered(client, metadata["name"], {}, SecretLedger()))
         if "deletionTimestamp" not in metadata:
             await ctx.cluster.delete(kinds.ref(secret), uid=metadata["uid"])
 

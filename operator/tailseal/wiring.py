@@ -70,19 +70,25 @@ async def run(
             health.serve(settings.health_host, settings.health_port, operator.checks())
         )
         started(operator, port)
-        if settings.leader_elect:
-            stack.callback(asyncio.create_task(operator.heartbeat.run()).cancel)
-            leading = stack.enter_async_context(_election(settings, operator, lost).leading())
-            if not await unless(stop, leading):
-                return
-            operator.standby = False
-        if not await unless(stop, operator.prime()):
+        if not (await _leads(stack, settings, operator, stop, lost) and await unless(stop, operator.prime())):
             return
         for text in await _crds(cluster):
             log.warning(text)
         log.info("primed", objects={kind.plural: operator.store.count(kind) for kind in kinds.CUSTOM})
         working = await stack.enter_async_context(operator.working())
         await _follow(operator, cluster, working, stop)
+
+
+async def _leads(
+    stack: AsyncExitStack, settings: Settings, operator: Operator, stop: asyncio.Event, lost: Callable[[], None]
+) -> bool:
+    """Wait for the lead, where there is one, and keep it as long as the stack; false: told to end before."""
+    if not settings.leader_elect:
+        return True
+    stack.callback(asyncio.create_task(operator.heartbeat.run()).cancel)
+    led = await unless(stop, stack.enter_async_context(_election(settings, operator, lost).leading()))
+    operator.standby = not led
+    return led
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def _says(word: bytes) -> int:
     def serve() -> None:
         while True:
             connection, _ = listening.accept()
-            with connection:
+            with connection, contextlib.suppress(OSError):  # of who only looked whether somebody listens
                 connection.sendall(word)
 
     threading.Thread(target=serve, daemon=True).start()
@@ -119,7 +120,7 @@ def _says(word: bytes) -> int:
 
 
 def _heard(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         heard = b""
         while part := connection.recv(16):
             heard += part

@@ -58,6 +58,16 @@ def test_the_time_moves_only_with_the_status() -> None:
     }
 
 
+@pytest.mark.parametrize("more", [{"severity": "x"}, {"reason": "of-another-form"}, {"message": "long" * 10_000}])
+def test_what_a_later_version_says_in_status_keeps_no_earlier_one_from_saying_its_own(more: dict[str, str]) -> None:
+    wanted = next_status(obj(), summarise([GOOD]), {}, 100.0)
+    later = {**wanted, "conditions": [{**wanted["conditions"][0], **more}, *wanted["conditions"][1:]]}
+    found = next_status(obj(**later), summarise([GOOD]), {}, 100.0)
+    assert {entry["type"]: entry for entry in found["conditions"]} == {
+        entry["type"]: entry for entry in wanted["conditions"]
+    }
+
+
 def test_every_part_names_the_generation_it_is_about() -> None:
     status = next_status(obj(), summarise([GOOD]), {"extra": 1, "absent": None}, 100.0)
     assert status["observedGeneration"] == 3

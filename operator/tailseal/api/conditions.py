@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
 from tailseal.api.base import ApiModel, Items
 from tailseal.api.times import Timestamp, format_time
@@ -130,5 +131,14 @@ def get_condition(conditions: Iterable[Condition], type_: str) -> Condition | No
 
 
 def conditions_of(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """The conditions in a Kubernetes object's status, none if there are none yet."""
-    return tuple(Condition.model_validate(item) for item in obj.get("status", {}).get("conditions", ()))
+    """The conditions in a Kubernetes object's status, none if there are none yet.
+
+    A later version may have written them: what it says more is left out, and what cannot be read is as if not there.
+    """
+    return tuple(_readable(obj.get("status", {}).get("conditions", ())))
+
+
+def _readable(items: Iterable[Any]) -> Iterator[Condition]:
+    for item in items:
+        with contextlib.suppress(ValidationError):
+            yield Condition.model_validate(item, extra="ignore")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tailseal.api.conditions import Condition, set_condition
+from tailseal.api.conditions import Condition, conditions_of, set_condition
 from tailseal.api.reasons import Reason
 from tailseal.cluster.port import Object
 from tailseal.reconcile.context import Context
@@ -98,11 +98,7 @@ def next_status(obj: Object, facts: Sequence[Fact], fields: Mapping[str, Any], n
     """The status to stand next: `lastTransitionTime` moves only where a condition's status flips."""
     generation = obj["metadata"].get("generation", 0)
     wanted = {fact.type for fact in facts}
-    conditions = tuple(
-        condition
-        for condition in map(Condition.model_validate, obj.get("status", {}).get("conditions", ()))
-        if condition.type in wanted
-    )
+    conditions = tuple(condition for condition in conditions_of(obj) if condition.type in wanted)
     for fact in facts:
         conditions = set_condition(conditions, _condition(fact, generation), now)
     return {

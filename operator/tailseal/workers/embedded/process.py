@@ -148,6 +148,7 @@ class Embedded:
         changed = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(_watch(self.options.directory, changed))
+            await asyncio.sleep(0)  # it watches from its first step on: a change between reading and that would be lost
             while True:
                 seconds = await asyncio.to_thread(self._try)
                 with contextlib.suppress(TimeoutError):

@@ -168,29 +168,34 @@ async def test_callers_at_the_same_time_get_their_own_scopes_and_a_rotated_key_i
         made = Worker("sts", source(issuer, api, scopes), clock=clock, audit=Audit(fd))
         async with worker(made) as url, httpx.AsyncClient(trust_env=False) as client:
             wanted = [scopes[number % len(scopes)] for number in range(96)]
-            token = issuer.token(exchange.OURS)
+            token = clock.token(issuer)
             answers = await asyncio.gather(*(ask(client, url, token, scope=scope) for scope in wanted))
             assert [answer.status_code for answer in answers] == [200] * len(wanted), answers[0].text
             got = [(answer.json()["access_token"], answer.json()["scope"]) for answer in answers]
             assert got == [(f"tskey-{scope}", scope) for scope in wanted]
             assert issuer.asked.count("/.well-known/jwks") == 1  # one fetch for all of them
             issuer.rotate()
-            assert (await ask(client, url, issuer.token(exchange.OURS))).status_code == 400  # asked a moment ago
+            assert (await ask(client, url, clock.token(issuer))).status_code == 400  # asked a moment ago
             clock.now += REFETCH_INTERVAL
-            assert (await ask(client, url, issuer.token(exchange.OURS))).status_code == 200
+            assert (await ask(client, url, clock.token(issuer))).status_code == 200
             assert issuer.asked.count("/.well-known/jwks") == 2
     listening.close()
     os.close(fd)
 
 
 class Clock:
-    """The machine's time and what the test adds to it: the issuer's tokens are of now."""
+    """The time at which the test began, and what it adds to that."""
 
     def __init__(self) -> None:
         self.now = time.time()
 
     def __call__(self) -> float:
         return self.now
+
+    def token(self, issuer: Issuer) -> str:
+        """One of now, however long the test has taken."""
+        now = int(self.now)
+        return issuer.token(exchange.OURS, iat=now, nbf=now, exp=now + 300)
 
 
 async def test_an_issuer_that_is_unknown_is_never_asked(tmp_path: Path) -> None:

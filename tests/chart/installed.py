@@ -111,7 +111,7 @@ def fenced(kubectl: Kubectl, namespace: str, pods: str) -> Iterator[str]:
     kubectl("delete", "namespace", namespace, "--wait=false")
 
 
-def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
+def eventually(condition: Callable[[], bool], within: float = 180.0) -> None:
     """Wait until it comes true, which admission policies and rights do a moment after they are written."""
     deadline = time.monotonic() + within
     while not condition():

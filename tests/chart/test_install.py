@@ -70,7 +70,7 @@ def test_an_application_gets_its_secret_where_the_chart_says_so_and_elsewhere_th
         time.sleep(1)  # the request must be younger than the secret, and says whole seconds
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         kubectl("annotate", "oauthclient/grafana", f"--namespace={CLIENTS}", f"tailseal.dev/rotate={stamp}")
-        eventually(lambda: kubectl("get", *name, key) != first, within=120)
+        eventually(lambda: kubectl("get", *name, key) != first)
         ready = kubectl("get", "oauthclient/grafana", f"--namespace={CLIENTS}", "--no-headers").split()
         assert ready[1:3] == ["False", "oauthclient.chart-clients.grafana"]
         kubectl(*wait, "--for=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}=Forbidden", "-n=default")

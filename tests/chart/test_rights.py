@@ -146,8 +146,8 @@ def test_the_operator_may_do_what_it_needs_and_nothing_else(
         what, _, name = what.rpartition("/")
         subresource = (f"--subresource={name}",)
     question = ("auth", "can-i", verb, what, where, *subresource, f"--as={ACCOUNT}")
-    answer = kubectl(*question, f"--as-group=system:serviceaccounts:{chart.NAMESPACE}", check=False)
-    assert answer.split()[-1:] == (["yes"] if allowed else ["no"])
+    asked_as = (*question, f"--as-group=system:serviceaccounts:{chart.NAMESPACE}")
+    eventually(lambda: kubectl(*asked_as, check=False).split()[-1:] == (["yes"] if allowed else ["no"]))
 
 
 def test_a_secret_of_another_name_cannot_be_created_even_by_apply(installed: str, kubectl: Kubectl) -> None:

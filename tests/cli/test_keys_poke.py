@@ -146,7 +146,7 @@ def test_it_goes_on_asking_for_as_long_as_it_is_told(scene: Scene) -> None:
     scene.publish("k1", "k2", max_age=35)
     assert scene.accepts("k1")
     scene.publish("k2", max_age=35)
-    assert scene.poke("--wait", "30s").exit_code == 0
+    assert scene.poke("--wait", "120s").exit_code == 0
     assert not scene.accepts("k1")
 
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_seen_is_not_claimed(scene: Scene) -> None:
     assert (result.exit_code, "is not to be seen" in result.stdout) == (1, True)
     result = scene.poke(audience="another")
     assert (result.exit_code, "does not trust" in result.stdout) == (1, True)
-    result = scene.poke("--server", "https://127.0.0.1:1", "--server", scene.plane.server, "--wait", "30s")
+    result = scene.poke("--server", "https://127.0.0.1:1", "--server", scene.plane.server, "--wait", "120s")
     assert (result.exit_code, "fetched the key set" in result.stdout) == (3, True), "the others are poked all the same"
     assert scene.poke("--wait", "soon").exit_code == 2
 

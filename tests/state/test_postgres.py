@@ -31,7 +31,7 @@ async def same(host):
     return (host,)
 
 async def race(url, digests):
-    store = PostgresStore(Connector(DatabaseURL.parse(url), "", same), patience=20.0)
+    store = PostgresStore(Connector(DatabaseURL.parse(url), "", same), patience=60.0)
     await store.open()
     print("ready", flush=True)
     sys.stdin.readline()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import uvloop
 
+from fakes.stores import PATIENCE
 from tailseal.state.postgres import PostgresStore
 from tailseal.state.postgres.connect import Connector
 from tailseal.state.protocol import StateUnavailable
@@ -36,7 +37,7 @@ async def here(_: str) -> Sequence[str]:
 
 
 async def _claim(url: str, authorities: str) -> bool:
-    store = PostgresStore(Connector(DatabaseURL.parse(url), authorities, here))
+    store = PostgresStore(Connector(DatabaseURL.parse(url), authorities, here), patience=PATIENCE)
     try:
         return await store.claim([(os.urandom(32), time.time() + 600)])
     finally:

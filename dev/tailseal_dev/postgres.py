@@ -20,7 +20,7 @@ from tailseal_dev.ports import free_ports
 
 PASSWORD: Final = "canary-database-password"
 
-_DEADLINE: Final = 60.0
+_DEADLINE: Final = 180.0
 
 
 def programs() -> Path | None:

@@ -14,7 +14,7 @@ from tailseal_dev import process
 from tailseal_dev.tailnet.space import Space
 
 DOMAIN = "tn.test"
-_READY_WITHIN = 60.0
+_READY_WITHIN = 180.0
 
 
 class TailnetError(Exception):

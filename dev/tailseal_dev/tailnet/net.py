@@ -21,7 +21,7 @@ from tailseal_dev.tailnet.space import Space
 __all__ = ["Member", "Tailnet", "TailnetError", "User"]
 
 _FIRST_PROXY = 1080
-_KNOWN_WITHIN = 60.0
+_KNOWN_WITHIN = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from tailseal_dev import process
 from tailseal_dev.tailnet.headscale import DOMAIN, Control, TailnetError
 from tailseal_dev.tailnet.space import Space
 
-_SOCKET_WITHIN = 60.0
-_UP_WITHIN = 50
+_SOCKET_WITHIN = 180.0
+_UP_WITHIN = 170
 
 
 class Node:

@@ -75,7 +75,7 @@ class Space:
         return [*enter, "setpriv", "--pdeathsig=KILL", *argv]
 
     def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 60.0
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 180.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the namespace to its end."""
         return subprocess.run(

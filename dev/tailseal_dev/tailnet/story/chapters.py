@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
@@ -195,9 +196,10 @@ def _there(on: Stage, name: str) -> str:
 
 
 def _got(node: Node, url: str, *arguments: str) -> str:
-    for _ in range(5):  # two busy nodes may not find each other in time
+    for _ in range(120):  # two busy nodes may not find each other in time, and a busy tailscaled may not answer
         result: subprocess.CompletedProcess[str] = node.curl(url, "--write-out", "\n%{http_code}", *arguments)
-        if result.returncode == 0:
+        body, _, status = result.stdout.rpartition("\n")
+        if result.returncode == 0 and status not in ("502", "503"):
             break
-    body, _, status = result.stdout.rpartition("\n")
+        time.sleep(0.25)
     return f"{status} {json.loads(body)['reason'] if body.startswith('{') else body}"

@@ -26,7 +26,7 @@ from tailseal_dev.tailnet.story import bundle, world
 _CONTROL: Final = ("127.0.0.1", 8443)
 _DATABASE: Final = 5432
 _ROOTS: Final = Path(__file__).parents[4]
-_UP_WITHIN: Final = 60.0
+_UP_WITHIN: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from tailseal_dev.tailnet.headscale import TailnetError
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 120.0
 """Seconds within which news must have spread: on an idle machine it takes a tenth of one."""
 
 _WIDTHS: Final = (59, 53, 53)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chart.installed import eventually
 from tailseal_dev import chart
 from tailseal_dev.controlplane import ControlPlane
 from tailseal_dev.ports import free_ports
@@ -79,7 +80,7 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run: Helm, former: Path) -> None:
     kubectl = run.plane.kubectl
     assert "STATUS: deployed" in run("install", "tailseal", str(former))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    run.plane.await_crds()
     kubectl("apply", "-f", "-", stdin=OBJECTS)
     uid = kubectl("get", "signingkey/corp", SPACE, "--output=jsonpath={.metadata.uid}")
 
@@ -91,17 +92,17 @@ def test_an_upgrade_keeps_what_people_made_and_so_do_a_rollback_and_the_end(run:
         account = f"--as=system:serviceaccount:{chart.NAMESPACE}:tailseal-operator"
         return kubectl("auth", "can-i", "list", "secrets", f"--namespace={namespace}", account, check=False).strip()
 
-    assert may("default") == "yes"
+    eventually(lambda: may("default") == "yes")
     answer = run("upgrade", "tailseal", str(chart.CHART), "--set=providerNamespaces={identity}")
     assert "SigningKeys and IdentityProviders in identity (providerNamespaces)" in answer
     kept()
-    assert (may("default"), may("identity")) == ("no", "yes")
+    eventually(lambda: (may("default"), may("identity")) == ("no", "yes"))
     assert "Rollback was a success" in run("rollback", "tailseal", "1")
     kept()
-    assert may("default") == "yes"
+    eventually(lambda: may("default") == "yes")
     assert 'release "tailseal" uninstalled' in run("uninstall", "tailseal", "--wait")
     kept()
-    assert may("identity") == "no"
+    eventually(lambda: may("identity") == "no")
     assert "STATUS: deployed" in run("install", "tailseal", str(chart.CHART), "--set=providerNamespaces={identity}")
     kept()
 
@@ -121,7 +122,7 @@ def test_several_replicas_become_one_again_by_upgrade_and_by_rollback(run: Helm)
 def test_an_upgrade_that_would_leave_a_provider_without_its_operator_is_refused(run: Helm, former: Path) -> None:
     kubectl = run.plane.kubectl
     run("install", "tailseal", str(former))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    run.plane.await_crds()
     kubectl("apply", "-f", "-", stdin=OBJECTS)
     answer = run("upgrade", "tailseal", str(chart.CHART))
     assert "SigningKey identity/corp would not be looked after any more" in answer

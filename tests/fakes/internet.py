@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fakes.exchange import jwk, rsa_key
+from fakes.processes import PATIENT
 from tailseal_dev.pki import Authority
 from tailseal_dev.ports import free_ports
 
@@ -29,8 +30,6 @@ async def connect(self, host, port, *rest, **named):
     return await there(self, "127.0.0.1", PORT, *rest, **named)
 httpcore.AnyIOBackend.connect_tcp = connect
 socket.getaddrinfo = lambda host, *rest, **named: resolve("127.0.0.1", *rest, **named)
-from tailseal.cli.main import main
-main()
 """
 """The worker as it is, in a world whose every name and port lead to one server of ours."""
 
@@ -82,7 +81,14 @@ def worker(bundle: Path, log: Path, internet: int) -> Iterator[str]:
 def both(bundle: Path, log: Path, internet: int) -> Iterator[tuple[str, str]]:
     """The same, and the URL of its management port."""
     serving, management = free_ports(2)
-    command = [sys.executable, "-c", _ROUTED.replace("PORT", str(internet)), "sts", "--bundle", str(bundle)]
+    command = [
+        sys.executable,
+        *PATIENT[:-1],
+        _ROUTED.replace("PORT", str(internet)) + PATIENT[-1],
+        "sts",
+        "--bundle",
+        str(bundle),
+    ]
     command += ["--listen", f"127.0.0.1:{serving}", "--management", f"127.0.0.1:{management}"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=dict(os.environ))

@@ -25,7 +25,7 @@ def imported(*arguments: str) -> set[str]:
         "except SystemExit: pass\n"
         "print('\\nIMPORTED', *[name for name in sys.modules if '.' not in name])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=180)
     return set(done.stdout.rpartition("IMPORTED")[2].split())
 
 
@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("module", ["sts.app", "idp.app", "common.worker", "embedded.process"])
 def test_a_worker_starts_without_kubernetes_kopf_or_httpx(module: str) -> None:
     program = f"import sys, tailseal.workers.{module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=180)
     assert set(done.stdout.split()).isdisjoint(HEAVY)
 
 
@@ -87,7 +87,7 @@ def test_a_worker_that_serves_has_imported_nothing_before_it_needs_it(tmp_path: 
         "assert worker.loader.snapshot.policies == 1; print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, timeout=180
     )
     assert sorted(set(done.stdout.split()).intersection((*LATER, "httpx"))) == []
 

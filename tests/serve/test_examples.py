@@ -32,7 +32,7 @@ def mcp(folder: Path, base: str, port: int) -> Iterator[str]:
     argv = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "mcp"), "--port", str(port), "server:app"]
     process = start(argv, folder / "mcp.log", os.environ | {"ISSUER": base, "MCP": url})
     try:
-        for _ in range(600):
+        for _ in range(1800):
             try:
                 httpx.get(url)
                 break

@@ -125,7 +125,7 @@ def _serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     place.mkdir()
     (place / "all.yaml").write_text(yaml.safe_dump_all(served.provider(served.base_url())))
     argv = [served.PROGRAM, "serve", str(place), *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_oauth4webapi_finds_nothing_wrong_with_any_flow(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         assert result.returncode == 0, result.stderr + log.read_text()
     found = [json.loads(line) for line in result.stdout.splitlines()]

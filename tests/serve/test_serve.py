@@ -53,7 +53,7 @@ class Served:
         return self.caller.wait(self.issuer.token(self.base), wanted)[0]
 
     def told(self, text: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while text not in self.log.read_text():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
@@ -109,7 +109,7 @@ def test_no_token_or_key_is_printed(served: Served) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_a_folder_with_nothing_to_serve_ends_with_the_problems_and_a_hint(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_the_quickstart_tells_its_story() -> None:
         [sys.executable, "-m", "tailseal_dev.quickstart"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env=environment,
     )

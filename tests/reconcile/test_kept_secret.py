@@ -69,3 +69,25 @@ async def test_what_a_policy_changes_in_each_write_is_not_fought(
     assert healed["metadata"].get("ownerReferences") == whole["metadata"].get("ownerReferences")
     assert conditions(seen)["Published"] == ("True", "Published")
     assert not [key for key in seen.context.memory if key.controller.startswith("Kept/")]
+
+
+@pytest.mark.parametrize("kept", [["ledger.json"], []], ids=["keys", "everything"])
+async def test_while_a_policy_takes_keys_out_of_their_secret_none_is_made_upon_the_other(kept: list[str]) -> None:
+    def mutate(obj: Object) -> None:
+        if obj["metadata"]["name"] == "corp-signingkey" and obj.get("data"):
+            obj["data"] = {name: text for name, text in obj["data"].items() if name in kept}
+
+    seen = standard()
+    await seen.converge()
+    await seen.run_for(10)
+    seen.cluster.mutate = mutate
+    seen.cluster.user_edit(*KEY[:1], NS, KEY[1], lambda _obj: None)
+    before = len([event for event in seen.recorder.events if event[2] == "KeyCreated"])
+    await seen.run_for(3 * kept_secret.IN_VAIN)
+    made = [event for event in seen.recorder.events if event[2] == "KeyCreated"]
+    assert len(made) - before <= 2 * 4, "a signer and its spare, once a minute"
+    assert conditions(seen)["Stalled"] == ("True", "Forbidden")
+    seen.cluster.mutate = lambda _obj: None
+    await seen.run_for(2 * kept_secret.IN_VAIN)
+    assert "Stalled" not in conditions(seen)
+    assert await seen.idle_writes() == []

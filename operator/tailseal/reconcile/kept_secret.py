@@ -72,7 +72,7 @@ async def write(
     if present is not None and ((present.get("data") or {}) == encoded or is_in_vain(ctx, wanted, present)):
         return present
     written = await put(ctx, present, wanted, manager=manager)
-    extra = written["data"].keys() - encoded.keys()
+    extra = (written.get("data") or {}).keys() - encoded.keys()
     if extra:  # put there by others: an apply does not remove it
         current = {"resourceVersion": written["metadata"]["resourceVersion"]}
         written = await ctx.cluster.merge(ref, {"metadata": current, "data": dict.fromkeys(sorted(extra))})

@@ -6,6 +6,7 @@ ConfigMap with the public keys, status. Killed between any two of them, the next
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +40,7 @@ LOOK_AGAIN = 30.0
 """Seconds after which what a person should clear away, where we cannot watch him do it, is looked at again."""
 
 _SPOILED: Final = "what others change in it comes back in the write that undoes it, by an admission policy or webhook"
+_EXEMPT: Final = "exempt the namespace from that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ async def reconcile(ctx: Context, namespace: str, name: str) -> Done:
     """One step for one SigningKey; a deleted one keeps its Secret, so that nothing signed becomes invalid."""
     obj = ctx.objects.get(Ref(SIGNING_KEY, namespace, name))
     if obj is None:
+        ctx.memory.pop(Key("SigningKey", namespace, name), None)
         return Done()
     ref, labels = Ref(SECRET, namespace, key_secret(name)), {SIGNING_KEY_LABEL: name}
     try:
@@ -96,7 +99,7 @@ async def _plan(
     now, pems = ctx.clock.now(), dict(pems)
     for _ in range(MAX_NEW_KEYS):
         step = plan(wish, ledger, frozenset(pems), issuers, now)
-        if not step.make:
+        if not step.make or _lost_lately(ctx, obj):
             break
         for new in step.make:
             pem = await ctx.entropy.private_key(new.algorithm, new.rsa_bits or 0)
@@ -125,18 +128,30 @@ async def _write_secret(ctx: Context, obj: Object, present: Object | None, step:
     data = {FILE: step.plan.ledger.to_json()} | {pem_file(kid): pem for kid, pem in step.pems.items()}
     ref = Ref(SECRET, namespace, key_secret(name))
     written = await kept_secret.write(ctx, present, ref, {SIGNING_KEY_LABEL: name}, data, manager=MANAGER)
-    if written is present:
-        return
-    for provider in ctx.objects.select(IDENTITY_PROVIDER, namespace):
-        if lists(provider, name):
-            ctx.enqueue(Key("IdentityProvider", namespace, provider["metadata"]["name"]))
+    if written is not present:
+        if not data.keys() <= (written.get("data") or {}).keys():
+            ctx.memory[_key(obj)] = ctx.clock.now()
+        for provider in ctx.objects.select(IDENTITY_PROVIDER, namespace):
+            if lists(provider, name):
+                ctx.enqueue(Key("IdentityProvider", namespace, provider["metadata"]["name"]))
+    if _lost_lately(ctx, obj):
+        raise Invalid(f"Secret {ref.name}: a policy or webhook takes out of it what is written: {_EXEMPT}")
+
+
+def _lost_lately(ctx: Context, obj: Object) -> bool:
+    """Whether what was written came to less, not long ago: each new key would be followed by another at once."""
+    return bool(0 <= ctx.clock.now() - ctx.memory.get(_key(obj), -math.inf) < kept_secret.IN_VAIN)
+
+
+def _key(obj: Object) -> Key:
+    return Key("SigningKey", obj["metadata"]["namespace"], obj["metadata"]["name"])
 
 
 async def _write_config_map(ctx: Context, obj: Object, step: SigningKeyPlan) -> Fact | None:
     """Publish the public keys; what stands in the way, if something does."""
     try:
         if not await _publish(ctx, obj, step):
-            text = f"ConfigMap {jwks_config_map(obj['metadata']['name'])}: {_SPOILED}: exempt the namespace from that"
+            text = f"ConfigMap {jwks_config_map(obj['metadata']['name'])}: {_SPOILED}: {_EXEMPT}"
             return _unpublished(Reason.NOT_REPAIRED, text, status=False)
     except NameTaken as error:
         return _unpublished(Reason.NAME_TAKEN, str(error), status=False)

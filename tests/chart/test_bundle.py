@@ -53,6 +53,8 @@ def test_applied_as_the_documentation_says_it_runs_an_operator_that_reconciles_a
     ]
     reader.follows(documented)
     plane.await_crds()
+    known = "--for=jsonpath={.status.observedGeneration}=1"  # else it may find no fence, and say so for long
+    kubectl("wait", "validatingadmissionpolicies", "--all", known, "--timeout=120s")
     kubectl("apply", "-f", "-", stdin=OBJECTS.replace(PROVIDERS, chart.PROVIDERS))
     assert _judged(plane) == ["InProgress"] * 3, "nobody has looked at them yet"
     with (

@@ -69,16 +69,18 @@ class EventSource:
     async def _operate(
         self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, namespaces: Sequence[str]
     ) -> None:
-        await kopf.operator(
-            registry=registry,
-            settings=settings,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=self.stop,
-            identity=_IDENTITY,
-        )
-        await hang_up()
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=self.stop,
+                identity=_IDENTITY,
+            )
+        finally:
+            await hang_up()
 
 
 def _registry(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from operator import ne
 from pathlib import Path
@@ -292,3 +294,45 @@ async def test_a_foreign_object_is_not_adopted(operator: Operator, kubectl: Call
     theirs = await operator.get(kinds.SERVICE, "corp-sts")
     assert theirs["spec"]["selector"] == {"app": "corp-sts"}
     assert meta.MANAGED_BY not in theirs["metadata"]["labels"]
+
+
+async def test_a_replica_that_is_to_go_stays_until_the_deployment_controller_has_the_other_one_up(
+    operator: Operator, kubectl: Callable[..., str]
+) -> None:
+    storage = {"type": "Postgres", "postgres": {"urlSecretRef": {"name": "db"}}}
+    tailnet = {"mode": "Serve", "auth": {"authKeySecretRef": {"name": "join"}}}
+    _change(operator, kubectl, storage=storage, tailnet=tailnet, idp={"replicas": 2})
+    await operator.run(2)
+    for number in range(2):
+        await _rolled_out(operator, kubectl, number)
+    await operator.run(2)
+    _change(operator, kubectl, idp={"replicas": 1}, workload={"labels": {"team": "y"}})
+    await operator.run(3)
+    going = Ref(kinds.DEPLOYMENT, operator.namespace, "corp-idp-1")
+    assert await operator.cluster.get(going) is not None
+    await _rolled_out(operator, kubectl, 0, team="y")
+    await operator.run(1)
+    assert await operator.cluster.get(going) is None
+
+
+def _change(operator: Operator, kubectl: Callable[..., str], **spec: Any) -> None:  # noqa: ANN401 - any field
+    patch = json.dumps({"spec": spec})
+    kubectl("patch", "identityprovider", "corp", "--namespace", operator.namespace, "--type=merge", "-p", patch)
+
+
+async def _rolled_out(operator: Operator, kubectl: Callable[..., str], number: int, team: str = "x") -> None:
+    """No kubelet is there: its pod is said to be ready, for long enough, and the controller has seen that."""
+    there, deadline = ("--namespace", operator.namespace), time.monotonic() + 120
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}
+    patch = json.dumps({"status": {"phase": "Running", "conditions": [ready]}})
+    while True:
+        pods = kubectl("get", "pods", *there, f"--selector={meta.ORDINAL_LABEL}={number},team={team}", "-o=name")
+        for pod in pods.split():
+            kubectl("patch", pod, *there, "--subresource=status", "--type=merge", "-p", patch, check=False)
+        found = await operator.get(kinds.DEPLOYMENT, f"corp-idp-{number}")
+        status, generation = found.get("status", {}), found["metadata"]["generation"]
+        counted = [status.get(name) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+        if counted == [1, 1, 1] and status.get("observedGeneration") == generation:
+            return
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.2)

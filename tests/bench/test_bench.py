@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,10 +107,18 @@ async def test_the_client_fails_on_any_other_status() -> None:
 
 
 def test_cpu_of_a_process_only_grows() -> None:
-    before = clock.of_process(os.getpid())
-    sum(range(200_000))
-    assert clock.of_process(os.getpid()) >= before
-    assert clock.resident(os.getpid()) > 1_000_000
+    """Of one whose threads stay: those that end take their seconds along."""
+    busy = [sys.executable, "-c", "input(); print(sum(range(200_000)), flush=True); input()"]
+    with subprocess.Popen(busy, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        before = clock.of_process(process.pid)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert clock.of_process(process.pid) > before
+        assert clock.resident(process.pid) > 1_000_000
+        process.communicate(b"\n")
 
 
 def test_a_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from node import mesh, table
 from node.inside import TEAM, Party
-from node.world import PROVIDERS, RELEASE, SYSTEM, World, until
+from node.world import PROVIDERS, RELEASE, SYSTEM, World, told, until
 from tailseal_dev.cache import BuildError
 from tailseal_dev.realnode import images
 from tailseal_dev.realnode.current import CurrentCluster
@@ -82,10 +82,7 @@ def world(node: RealNode, helm: str, tidied: None, tmp_path_factory: pytest.Temp
     for namespace in (SYSTEM, PROVIDERS):
         node.plane.kubectl("create", "namespace", namespace)
         node.plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    repository, _, tag = IMAGE.rpartition(":")
-    values = [f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
-    values.append(f"--set=tailscale.image={images.SIDECAR}")
-    argv = [helm, "install", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", *values]
+    argv = [helm, "install", RELEASE, str(ROOT / "charts" / "tailseal"), f"--namespace={SYSTEM}", *told(IMAGE)]
     environment = os.environ | {"KUBECONFIG": str(node.plane.kubeconfig)}
     argv += ["--wait", f"--timeout={INSTALL_WITHIN}"]
     result = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.conftest import ROOT
-from node.world import PROVIDERS, World, upgrade
+from node.world import SPACE, World, told, upgrade
 from tailseal_dev.realnode import images
 
 REPOSITORY = images.TAG.rpartition(":")[0]
@@ -27,8 +27,16 @@ def release(world: World, commit: str, tag: str, folder: Path) -> Path:
     return folder / "charts" / "tailseal"
 
 
-def change(world: World, helm: str, chart: Path, image: str, *more: str) -> None:
-    """Upgrade to a chart and an image, whatever the release had been told before."""
-    tag = image.rpartition(":")[2]
-    values = (f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={REPOSITORY}", f"--set=image.tag={tag}")
-    upgrade(world, helm, chart, "--reset-values", *values, *more)
+def change(world: World, helm: str, chart: Path, image: str) -> None:
+    """Upgrade to a chart and an image, told what the release was at first; a chart that has no nodes hears of none."""
+    values = told(image)
+    nodes = "\ntailscale:" in (chart / "values.yaml").read_text()
+    upgrade(world, helm, chart, "--reset-values", *(values if nodes else values[:-1]))
+
+
+def runs_everywhere(world: World, image: str, provider: str, pods: int) -> bool:
+    """Whether a provider's Deployments are rolled out with the image, and no pod of another is left."""
+    selector = f"--selector=tailseal.dev/identity-provider={provider}"
+    path = "--output=jsonpath={range .items[*]}{.spec.containers[0].image} {.status.containerStatuses[0].ready} {end}"
+    words = world.kubectl("get", "pods", SPACE, selector, path).split()
+    return len(words) >= 2 * pods and set(words[0::2]) == {image} and set(words[1::2]) == {"true"}

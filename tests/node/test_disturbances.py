@@ -158,7 +158,7 @@ def _changes(pair: Pair, helm: str, what: str, chart: Path, image: str) -> None:
     """Install a chart and an image while people log in: nothing fails."""
     with pair.load() as load:
         started, before = time.monotonic(), set(pair.pods())
-        change(pair.world, helm, chart, image, f"--set=tailscale.image={images.SIDECAR}")
+        change(pair.world, helm, chart, image)
         _replaced(pair, before)
         seconds = time.monotonic() - started
     assert _images(pair) == {image}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from node.inherited import Inherited
 from node.load import Load, exchanges
-from node.releases import PRESENT, REPOSITORY, change, release
+from node.releases import PRESENT, REPOSITORY, change, release, runs_everywhere
 from node.table import FULL, measured
-from node.world import RELEASE, SPACE, World, evict, lets_one_go, until
+from node.world import RELEASE, REPLICAS, SPACE, World, evict, lets_one_go, until
 from node.world import helm as run_helm
 from tailseal_dev.former import COMMIT as FORMER
-from tailseal_dev.realnode import images
 
 pytestmark = [pytest.mark.node, pytest.mark.helm]
 
@@ -42,23 +42,47 @@ def test_evicting_each_worker_under_its_disruption_budget_loses_no_exchange(worl
     assert load.failed == []
 
 
-def test_the_former_release_and_back_by_upgrade_and_by_rollback_lose_no_exchange(
-    world: World, job: str, helm: str, former: Path
+@pytest.fixture
+def inherited(world: World) -> Iterator[Inherited]:
+    """What the former release is to make."""
+    made = Inherited(world)
+    yield made
+    made.delete()
+
+
+def test_the_former_release_and_back_lose_no_exchange_and_nothing_that_it_made(
+    world: World, job: str, helm: str, former: Path, inherited: Inherited
 ) -> None:
     """An upgrade renders a chart, a rollback applies what was once rendered."""
     other, image, present = f"{REPOSITORY}:former", _runs(world), _revision(world, helm)
+    told = _told(world, helm)
     _change(
         world, job, "changed to the former release by `helm upgrade`", other, partial(_upgrade, helm, former, other)
     )
     earlier = _revision(world, helm)
-    _change(world, job, "brought back from it by `helm rollback`", image, partial(_roll_back, helm, present))
+    started = time.monotonic()
+    inherited.make()
+    measured("objects of every kind made by the former release", "Ready, granting", "", time.monotonic() - started)
+    _change(world, job, "upgraded from it by `helm upgrade`", image, partial(_upgrade, helm, PRESENT, image))
+    _still(inherited, image)
     if FULL:
         _change(
             world, job, "brought to the former release by `helm rollback`", other, partial(_roll_back, helm, earlier)
         )
-        _change(
-            world, job, "upgraded from it by `helm upgrade`", images.TAG, partial(_upgrade, helm, PRESENT, images.TAG)
-        )
+        _still(inherited, other)
+        _change(world, job, "brought back from it by `helm rollback`", image, partial(_roll_back, helm, present))
+        _still(inherited, image)
+    inherited.serve()
+    assert _told(world, helm) == told, "what comes later finds the release as it was"
+
+
+def _still(inherited: Inherited, image: str) -> None:
+    """What the former release made is as it was."""
+    started = time.monotonic()
+    inherited.hold(image)
+    step = f"what the former release made, then, with {image.rpartition(':')[2]}"
+    seen = "the same keys, signer, secret and objects, its token verifies, each pod replaced once"
+    measured(step, seen, "the same, and Ready", time.monotonic() - started)
 
 
 def _change(world: World, job: str, what: str, image: str, step: Callable[[World], None]) -> None:
@@ -66,7 +90,7 @@ def _change(world: World, job: str, what: str, image: str, step: Callable[[World
     with Load({"exchanges": exchanges(world, job)}) as load:
         started = time.monotonic()
         step(world)
-        until(lambda: _all_run(world, image), f"every worker runs {image}", within=240)
+        until(lambda: runs_everywhere(world, image, "corp", REPLICAS), f"every worker runs {image}", within=240)
         seconds = time.monotonic() - started
     measured(what, load.seen(), "0 failed, every token verifies", seconds)
     assert load.failed == []
@@ -85,15 +109,12 @@ def _revision(world: World, helm: str) -> int:
     return int(json.loads(run_helm(world, helm, "status", RELEASE, "--output=json"))["version"])
 
 
+def _told(world: World, helm: str) -> object:
+    """The release's values that are not the chart's own."""
+    return json.loads(run_helm(world, helm, "get", "values", RELEASE, "--output=json"))
+
+
 def _runs(world: World) -> str:
     """The image of the token service."""
     path = "--output=jsonpath={.spec.template.spec.containers[0].image}"
     return world.kubectl("get", "deployment/corp-sts", SPACE, path)
-
-
-def _all_run(world: World, image: str) -> bool:
-    """Whether both workers' Deployments are rolled out with the image, and no pod of another is left."""
-    selector = "--selector=tailseal.dev/identity-provider=corp"
-    path = "--output=jsonpath={range .items[*]}{.spec.containers[0].image} {.status.containerStatuses[0].ready} {end}"
-    words = world.kubectl("get", "pods", SPACE, selector, path).split()
-    return len(words) >= 6 and set(words[0::2]) == {image} and set(words[1::2]) == {"true"}

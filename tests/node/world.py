@@ -22,6 +22,7 @@ from tailseal_dev.demo import manifests
 from tailseal_dev.demo.caller import Caller
 from tailseal_dev.issuer import Issuer
 from tailseal_dev.ports import free_ports
+from tailseal_dev.realnode import images
 from tailseal_dev.realnode.node import RealNode
 
 SYSTEM = "tailseal-system"
@@ -81,6 +82,13 @@ def lets_one_go(world: World, *budgets: str) -> None:
         return world.kubectl("get", f"poddisruptionbudget/{budget}", SPACE, path)
 
     until(lambda: all(says(budget) == "2 1 1" for budget in budgets), "each budget lets one of two pods go")
+
+
+def told(image: str) -> tuple[str, ...]:
+    """What whoever installs the release tells helm: where providers are, which image; last, the nodes' beside them."""
+    repository, _, tag = image.rpartition(":")
+    ours = (f"--set=namespaces={{{PROVIDERS}}}", f"--set=image.repository={repository}", f"--set=image.tag={tag}")
+    return (*ours, f"--set=tailscale.image={images.SIDECAR}")
 
 
 def upgrade(world: World, program: str, chart: Path, *values: str) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -54,6 +55,7 @@ class PostgresServer:
             os.chown(self.folder, unprivileged.pw_uid, unprivileged.pw_gid)
         (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._orphans: list[str] = []
 
     @property
     def url(self) -> str:
@@ -98,6 +100,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self._await_orphans()
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -121,6 +124,8 @@ class PostgresServer:
     def kill(self) -> None:
         """End its postmaster at once, as a lost machine would."""
         assert self._process is not None
+        with contextlib.suppress(OSError):  # a kernel that does not tell
+            self._orphans = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         self._process.kill()
         self._process.wait()
         self._process = None
@@ -172,6 +177,14 @@ class PostgresServer:
             assert time.monotonic() < until, (self.folder / "log").read_text()
             time.sleep(0.1)
 
+    def _await_orphans(self) -> None:
+        """Of a postmaster that was killed: while one is left, on a busy machine for a while, no other one starts."""
+        until = time.monotonic() + _DEADLINE
+        while any(_is_running(pid) for pid in self._orphans):
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.02)
+        self._orphans = []
+
     def _await_ready(self) -> None:
         until = time.monotonic() + _DEADLINE
         ask: list[str | Path] = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
@@ -191,3 +204,11 @@ class PostgresServer:
             **self._user,
         )
         assert done.returncode == 0, done.stderr
+
+
+def _is_running(pid: str) -> bool:
+    """Whether it is, and has not only not been asked for its end by who has it now."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

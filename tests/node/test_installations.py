@@ -39,11 +39,12 @@ OPERATOR = (f"deployment/{RELEASE}-operator", f"--namespace={SYSTEM}")
 NONE_FAILED = "0 failed, every token verifies"
 BOUNDS = {
     "name": "teams",
-    "namespaces": {"from": "Names", "names": [TEAM]},
+    "namespaces": {"from": "Names", "names": [PROVIDERS, TEAM]},
     "issuers": ["https://ci.example"],
     "keySources": ["JWKS"],
-    "audiences": [TEAMS_AUDIENCE],
+    "audiences": [manifests.AUDIENCE, TEAMS_AUDIENCE],
 }
+"""Where there is a bound, it is for the provider's own namespace, too."""
 
 
 def test_two_operators_for_all_namespaces_rotate_a_key_though_the_leader_is_killed(

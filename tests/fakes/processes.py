@@ -26,17 +26,18 @@ PATIENT: Final = (
     "-c",
     """
 from tailseal.cli.main import main
+from tailseal.domain.policy.expressions import conditions
 from tailseal.egress import client
 from tailseal.state.postgres import PostgresStore
 from tailseal.tailnet.localapi import LocalApi
 from tailseal.workers.exchange import token
 PostgresStore.__init__.__kwdefaults__["patience"] = client.PATIENCE = 30.0
 LocalApi.__init__.__defaults__ = (*LocalApi.__init__.__defaults__[:-1], 30.0)
-token.PATIENCE = 60.0
+token.PATIENCE = conditions.MAX_SECONDS = 60.0
 main()
 """,
 )
-"""What Python runs as `tailseal`, with more patience for all that it asks: on a busy machine they answer late."""
+"""What Python runs as `tailseal`, with more patience for whom it asks and for expressions: a busy machine is late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _other_namespaces_count(world: World, job: str) -> None:
 
 
 def _leader_killed_amid_a_rotation(world: World, job: str) -> None:
-    """Without a farewell, so that its Lease has to run out."""
+    """At once: whether it still gives up its Lease or that has to run out is left to the kubelet."""
     leader, former = _leader(world), _signer(world, job)
     assert leader in operators(world)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

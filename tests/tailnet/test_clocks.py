@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from fakes import exchange
-from tailnet.test_provider import PORT, WIKI, job_asks, volumes
+from tailnet.corp import PORT, WIKI, job_asks, volumes
 from tailseal_dev.tailnet import Tailnet
 from tailseal_dev.tailnet.provider import Provider
 

@@ -13,7 +13,7 @@ from tailseal.cluster.errors import Forbidden, Transient
 from tailseal.cluster.port import Object, Ref
 from tailseal.runtime.key import Key
 from tailseal.runtime.store import Store
-from tailseal.runtime.territory import CLAIM, KNOWN_FOR, LOOK_AGAIN, PATIENCE, Territory, Turn
+from tailseal.runtime.territory import CLAIM, KEPT_FOR, KNOWN_FOR, LOOK_AGAIN, PATIENCE, Territory, Turn
 
 OURS, OTHER = "system:serviceaccount:ours:tailseal-operator", "system:serviceaccount:other:tailseal-operator"
 PROVIDER = Key("IdentityProvider", "identity", "corp")
@@ -167,3 +167,12 @@ async def test_nothing_is_remembered_of_a_policy_that_was_deleted() -> None:
     land.store.remove(Ref(kinds.TRUST_POLICY, POLICY.namespace, POLICY.name))
     await land.turn(POLICY)
     assert not land.territory._first_seen
+
+
+async def test_nothing_is_remembered_for_long_of_namespaces_that_policies_only_named() -> None:
+    land = Land()
+    for number in range(20):
+        land.policy(number + 1, namespace=f"elsewhere-{number}")
+        await land.turn(POLICY)
+        land.time += KEPT_FOR / 4
+    assert len(land.territory._claims) <= 8

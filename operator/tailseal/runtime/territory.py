@@ -25,6 +25,9 @@ CLAIM: Final = "tailseal-operator"
 KNOWN_FOR: Final = 30.0
 """Seconds for which an answer is good."""
 
+KEPT_FOR: Final = 3600.0
+"""Seconds after which it is forgotten that a namespace is nobody else's: whoever writes policies can name any."""
+
 LOOK_AGAIN: Final = 60.0
 """Seconds after which it is seen whether another installation's namespace is free."""
 
@@ -73,6 +76,7 @@ class Territory:
         self._say, self._freed = say, freed
         self._me: Mapping[str, Any] | None = None
         self._claims: dict[str, tuple[float, str]] = {}
+        self._sifted_at = now()
         self._first_seen: dict[Key, tuple[int, float]] = {}
         self._told: set[tuple[Key, str]] = set()
 
@@ -137,13 +141,20 @@ class Territory:
             if asked_at is None:
                 raise
             return former
-        self._claims[namespace] = (self._now(), owner)
+        self._note(namespace, owner)
         if owner and owner != former:
             log.warning("namespace is another installation's", namespace=namespace, installation=owner)
         if former and not owner:
             log.info("namespace is free again", namespace=namespace)
             self._freed()
         return owner
+
+    def _note(self, namespace: str, owner: str) -> None:
+        now = self._now()
+        if now - self._sifted_at >= KEPT_FOR:
+            self._sifted_at = now
+            self._claims = {name: kept for name, kept in self._claims.items() if kept[1] or now - kept[0] < KEPT_FOR}
+        self._claims[namespace] = (now, owner)
 
     async def _ask(self, namespace: str) -> str:
         try:

@@ -79,7 +79,7 @@ def test_a_rotated_key_signs_only_after_every_replica_published_it_though_the_op
 ) -> None:
     (old,) = kids(world.caller.jwks())
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    world.kubectl("annotate", "signingkey/corp", SPACE, f"tailseal.dev/rotate={stamp}")
+    world.kubectl("annotate", "signingkey/corp", SPACE, f"tailseal.dev/rotate={stamp}", "--overwrite")
 
     def published_everywhere() -> bool:
         return world.everywhere(lambda replica: bool(world.caller.jwks_of_replica(replica) - {old}))
